@@ -1,0 +1,60 @@
+// Gram or cross-Gram of one chunk of tokens, added to a running total (two-level summation: the chunk from zero, in
+// f32, then one addition; a single running f32 sum over 100 k tokens would be 100 x less accurate).
+// total += a^T b. Reads a and b once per tile of the total, the total once.
+#import register_tile
+
+struct Params {
+    tokens: u32,
+    rows: u32,
+    cols: u32,
+    a_start: u32,
+    a_stride: u32,
+    b_start: u32,
+    b_stride: u32,
+    upper: u32, // 1: skip tiles wholly below the diagonal
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>; // [tokens, >= rows] row-major
+@group(0) @binding(2) var<storage, read> b: array<f32>; // [tokens, >= cols] row-major
+@group(0) @binding(3) var<storage, read_write> total: array<f32>; // [rows, cols] row-major
+
+const A_ALONG_K: bool = false;
+const B_ALONG_K: bool = false;
+
+fn load_a(row: u32, k: u32) -> f32 {
+    if row >= params.rows || k >= params.tokens {
+        return 0.0;
+    }
+    return a[params.a_start + k * params.a_stride + row];
+}
+
+fn load_b(k: u32, col: u32) -> f32 {
+    if k >= params.tokens || col >= params.cols {
+        return 0.0;
+    }
+    return b[params.b_start + k * params.b_stride + col];
+}
+
+fn finish(row: u32, col: u32, value: vec4<f32>) {
+    if row >= params.rows {
+        return;
+    }
+    for (var i = 0u; i < 4u; i++) {
+        let c = col + i * COL_STEP;
+        if c < params.cols {
+            total[row * params.cols + c] += value[i];
+        }
+    }
+}
+
+@compute @workgroup_size(TILE_THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row0 = group.y * TILE_ROWS;
+    let col0 = group.x * TILE_COLS;
+    // The choice is the same for the whole workgroup, so the barriers inside stay uniform.
+    if params.upper == 0u || col0 + TILE_COLS > row0 {
+        tile_product(lane, row0, col0, params.tokens);
+        tile_finish(lane, row0, col0);
+    }
+}

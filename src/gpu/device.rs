@@ -1,0 +1,187 @@
+//! The one handle everything else holds: a device with its executor, limits, pool and timings.
+
+use std::sync::Arc;
+
+use super::buffer::{Pool, Storage};
+use super::timing::{Timing, Timings};
+use super::wgpu_device::WgpuDevice;
+use super::{AdapterChoice, AdapterSummary, Buffer, GpuError, Recording, Slice, Submission, adapter, host, submit};
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Which adapter.
+    pub adapter: AdapterChoice,
+    /// Pretend that a storage binding spans at most this many bytes (tests of windows and panels).
+    pub max_binding: Option<u64>,
+    /// Play every command on the host too and stop at the first that differs.
+    pub verify: bool,
+    /// Measure each kernel.
+    pub profile: bool,
+}
+
+/// What the ops must respect.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes one storage binding may span.
+    pub binding: u64,
+    /// Bytes one buffer may have.
+    pub buffer: u64,
+    /// Alignment of a binding's offset in bytes.
+    pub alignment: u64,
+}
+
+pub(super) enum Executor {
+    Wgpu(Box<WgpuDevice>),
+    Host,
+}
+
+pub(super) struct Inner {
+    pub(super) executor: Executor,
+    pub(super) limits: Limits,
+    pub(super) pool: Arc<Pool>,
+    pub(super) timings: Timings,
+    pub(super) options: GpuOptions,
+    name: String,
+    software: bool,
+}
+
+/// A device, cheap to clone.
+#[derive(Clone)]
+pub struct Gpu(pub(super) Arc<Inner>);
+
+impl Gpu {
+    /// Opens the adapter that `options` names; without a hardware adapter `Auto` means the host executor.
+    pub fn open(options: GpuOptions) -> Result<Self, GpuError> {
+        if options.adapter == AdapterChoice::Cpu {
+            return Ok(Self::host(options));
+        }
+        let (_instance, adapters) = adapter::enumerate();
+        match adapter::pick(&options.adapter, &adapters)? {
+            None => Ok(Self::host(options)),
+            Some(index) => Self::wgpu(&adapters[index], options),
+        }
+    }
+
+    fn host(options: GpuOptions) -> Self {
+        let binding = options.max_binding.unwrap_or(u64::MAX);
+        Gpu(Arc::new(Inner {
+            executor: Executor::Host,
+            limits: Limits {
+                binding,
+                buffer: u64::MAX,
+                alignment: 4,
+            },
+            pool: Arc::default(),
+            timings: Timings::default(),
+            name: format!("host ({} threads)", rayon::current_num_threads()),
+            software: false,
+            options,
+        }))
+    }
+
+    fn wgpu(adapter: &wgpu::Adapter, options: GpuOptions) -> Result<Self, GpuError> {
+        let device = WgpuDevice::open(adapter, options.profile)?;
+        let limits = device.device.limits();
+        let info = adapter.get_info();
+        Ok(Gpu(Arc::new(Inner {
+            limits: Limits {
+                binding: options
+                    .max_binding
+                    .unwrap_or(u64::MAX)
+                    .min(limits.max_storage_buffer_binding_size),
+                buffer: limits.max_buffer_size,
+                alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+            },
+            pool: Arc::default(),
+            timings: Timings::default(),
+            software: info.device_type == wgpu::DeviceType::Cpu,
+            name: info.name,
+            executor: Executor::Wgpu(Box::new(device)),
+            options,
+        })))
+    }
+
+    /// Name of the adapter, or `host (n threads)`.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether the host executor plays the commands.
+    pub fn is_host(&self) -> bool {
+        matches!(self.0.executor, Executor::Host)
+    }
+
+    /// Whether this is a graphics driver that runs on the CPU: kernels without barriers are faster there.
+    pub fn is_software(&self) -> bool {
+        self.0.software
+    }
+
+    /// Whether the adapter has a name in the list of `doctor` (all but the host).
+    pub fn matches(&self, summary: &AdapterSummary) -> bool {
+        !self.is_host() && summary.name == self.0.name
+    }
+
+    /// What the ops must respect.
+    pub fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// A buffer of at least `bytes` bytes (rounded up to 4, at least 4), contents undefined.
+    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer, GpuError> {
+        let bytes = bytes.next_multiple_of(4).max(4);
+        if bytes > self.0.limits.buffer {
+            return Err(GpuError::BufferTooLarge {
+                label: label.to_string(),
+                bytes,
+                limit: self.0.limits.buffer,
+                adapter: self.0.name.clone(),
+            });
+        }
+        let storage = match self.0.pool.take(bytes) {
+            Some(storage) => storage,
+            None => match &self.0.executor {
+                Executor::Wgpu(device) => Storage::Wgpu(device.allocate(label, bytes, &self.0.pool)?),
+                Executor::Host => Storage::Host(vec![0; bytes as usize / 4].into()),
+            },
+        };
+        Ok(Buffer::new(label, bytes, storage, &self.0.pool))
+    }
+
+    /// A new buffer holding `bytes` (padded with zeros to a multiple of 4).
+    pub fn upload(&self, label: &str, bytes: &[u8]) -> Result<Buffer, GpuError> {
+        let buffer = self.buffer(label, bytes.len() as u64)?;
+        match &self.0.executor {
+            Executor::Wgpu(device) => device.write(&buffer, bytes)?,
+            Executor::Host => host::write(&buffer, bytes),
+        }
+        Ok(buffer)
+    }
+
+    /// Plays a recording. On a GPU this returns when everything is queued; reading a result waits.
+    pub fn submit(&self, recording: Recording) -> Result<Submission, GpuError> {
+        submit::submit(self, recording)
+    }
+
+    /// Plays a recording of one readback and waits for it.
+    pub fn fetch(&self, slice: &Slice) -> Result<Vec<u32>, GpuError> {
+        let mut recording = Recording::new();
+        let id = recording.read(slice);
+        self.submit(recording)?.words(id)
+    }
+
+    /// Largest number of bytes of buffers alive at once.
+    pub fn peak_bytes(&self) -> u64 {
+        self.0.pool.peak()
+    }
+
+    /// Returns pooled buffers to the driver.
+    pub fn trim(&self) {
+        self.0.pool.clear();
+    }
+
+    /// Time per kernel, slowest first (empty unless profiling or on the host).
+    pub fn timings(&self) -> Vec<Timing> {
+        self.0.timings.table()
+    }
+}

@@ -1,0 +1,30 @@
+//! The device room: adapters, buffers, shader composition, and the two executors that play one [`Recording`].
+//!
+//! The only room that says `wgpu::`. It knows nothing of matrices: an op (`crate::ops`) fills parameters, bindings and
+//! a workgroup count; this room plays the list, on a GPU through wgpu or on the host through the plain twins.
+//! Start reading at [`Gpu`], then [`Recording`].
+
+mod adapter;
+mod buffer;
+mod device;
+mod error;
+mod host;
+mod kernel;
+mod pipeline;
+mod record;
+mod shader;
+mod submit;
+mod timing;
+mod verify;
+mod wgpu_device;
+
+pub use adapter::{AdapterChoice, AdapterSummary, list_adapters};
+pub use buffer::{Buffer, Slice};
+pub use device::{Gpu, GpuOptions, Limits};
+pub use error::GpuError;
+pub(crate) use kernel::params;
+pub use kernel::{HostCall, Kernel, Knob, ParamField, f32s, f32s_mut};
+pub use record::{ReadId, Recording, Work};
+pub use shader::{compose, shared_modules, split_groups};
+pub use submit::Submission;
+pub use timing::Timing;

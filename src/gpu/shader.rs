@@ -1,0 +1,71 @@
+//! Composes WGSL: `#import name` from `shaders/shared/`, once only, and a generated header of knob constants.
+
+use super::{GpuError, Kernel};
+
+const SHARED: &[(&str, &str)] = &[
+    ("index", include_str!("../../shaders/shared/index.wgsl")),
+    ("half", include_str!("../../shaders/shared/half.wgsl")),
+    ("reduce", include_str!("../../shaders/shared/reduce.wgsl")),
+    ("tile", include_str!("../../shaders/shared/tile.wgsl")),
+    ("register_tile", include_str!("../../shaders/shared/register_tile.wgsl")),
+];
+
+/// Name and text of every shared module.
+pub fn shared_modules() -> &'static [(&'static str, &'static str)] {
+    SHARED
+}
+
+/// The text that goes to the driver: header, imports in order of first use, then the kernel.
+///
+/// Fails if an import is unknown or circular.
+pub fn compose(kernel: &Kernel, knobs: &[u32]) -> Result<String, GpuError> {
+    let mut text = String::new();
+    for (knob, value) in kernel.knobs.iter().zip(knobs) {
+        text.push_str(&format!("const {}: u32 = {value}u;\n", knob.name));
+    }
+    let mut done = Vec::new();
+    expand(kernel.source, &mut Vec::new(), &mut done, &mut text).map_err(|message| GpuError::Shader {
+        stem: kernel.stem.to_string(),
+        message,
+    })?;
+    Ok(text)
+}
+
+fn expand(
+    source: &'static str,
+    open: &mut Vec<&'static str>,
+    done: &mut Vec<&'static str>,
+    out: &mut String,
+) -> Result<(), String> {
+    for line in source.lines() {
+        let Some(name) = line.strip_prefix("#import ") else {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        };
+        let (name, text) = *SHARED
+            .iter()
+            .find(|(known, _)| *known == name.trim())
+            .ok_or_else(|| format!("unknown import `{}`", name.trim()))?;
+        if open.contains(&name) {
+            return Err(format!("circular import `{name}`"));
+        }
+        if !done.contains(&name) {
+            open.push(name);
+            expand(text, open, done, out)?;
+            open.pop();
+            done.push(name);
+        }
+    }
+    Ok(())
+}
+
+/// Folds a one-dimensional number of workgroups under the 65,535 limit; `index.wgsl` unfolds it.
+pub fn split_groups(groups: usize) -> [u32; 3] {
+    const LIMIT: usize = 65_535;
+    if groups <= LIMIT {
+        return [groups as u32, 1, 1];
+    }
+    let rows = groups.div_ceil(LIMIT);
+    [groups.div_ceil(rows) as u32, rows as u32, 1]
+}

@@ -1,0 +1,179 @@
+//! A wgpu device with its queue, pipeline cache and error handling.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use super::buffer::Pool;
+use super::pipeline::Pipeline;
+use super::{Buffer, GpuError};
+
+pub(super) struct WgpuDevice {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) name: String,
+    pub(super) timestamps: bool,
+    pub(super) pipelines: Mutex<HashMap<(&'static str, Vec<u32>), Arc<Pipeline>>>,
+    pub(super) cache: Option<(wgpu::PipelineCache, PathBuf)>,
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+impl WgpuDevice {
+    /// Opens `adapter` with its own limits and the optional features we use.
+    pub(super) fn open(adapter: &wgpu::Adapter, profile: bool) -> Result<Self, GpuError> {
+        let info = adapter.get_info();
+        let mut wanted = wgpu::Features::PIPELINE_CACHE;
+        if profile {
+            wanted |= wgpu::Features::TIMESTAMP_QUERY;
+        }
+        let features = adapter.features() & wanted;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("secateur"),
+            required_features: features,
+            required_limits: adapter.limits(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| GpuError::OpenDevice {
+                adapter: info.name.clone(),
+                message: e.to_string(),
+            })?;
+        let lost = Arc::new(Mutex::new(None));
+        let flag = lost.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            *flag.lock().expect("lost flag") = Some(format!("{reason:?}: {message}"));
+        });
+        let cache = features
+            .contains(wgpu::Features::PIPELINE_CACHE)
+            .then(|| open_cache(&device, &info))
+            .flatten();
+        Ok(WgpuDevice {
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            device,
+            queue,
+            name: info.name,
+            pipelines: Mutex::default(),
+            cache,
+            lost,
+        })
+    }
+
+    /// The typed error of a lost device, if it is lost.
+    pub(super) fn check_lost(&self) -> Result<(), GpuError> {
+        match self.lost.lock().expect("lost flag").as_ref() {
+            Some(message) => Err(GpuError::DeviceLost {
+                adapter: self.name.clone(),
+                message: message.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `work` and turns validation errors into a typed one that names `what`.
+    pub(super) fn guarded<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T, GpuError> {
+        self.check_lost()?;
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let result = work();
+        let invalid = pollster::block_on(validation.pop());
+        let full = pollster::block_on(memory.pop());
+        if let Some(error) = full {
+            return Err(GpuError::OutOfMemory {
+                label: what.to_string(),
+                bytes: 0,
+                message: error.to_string(),
+            });
+        }
+        match invalid {
+            Some(error) => {
+                self.check_lost()?;
+                Err(GpuError::Validation {
+                    what: what.to_string(),
+                    message: error.to_string(),
+                })
+            }
+            None => Ok(result),
+        }
+    }
+
+    /// Allocates; on out-of-memory the pool's stock is freed and the allocation tried once more.
+    pub(super) fn allocate(&self, label: &str, bytes: u64, pool: &Pool) -> Result<wgpu::Buffer, GpuError> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let create = || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size: bytes,
+                usage,
+                mapped_at_creation: false,
+            })
+        };
+        match self.guarded(label, create) {
+            Err(GpuError::OutOfMemory { .. }) => {
+                pool.clear();
+                let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+                self.guarded(label, create)
+            }
+            other => other,
+        }
+        .map_err(|error| match error {
+            GpuError::OutOfMemory { label, message, .. } => GpuError::OutOfMemory { label, bytes, message },
+            other => other,
+        })
+    }
+
+    /// Queues a host-to-device copy; bytes beyond a multiple of 4 are padded with zeros.
+    pub(super) fn write(&self, buffer: &Buffer, bytes: &[u8]) -> Result<(), GpuError> {
+        /// Staging memory wgpu takes per copy.
+        const PIECE: usize = 16 << 20;
+        self.guarded(buffer.label(), || {
+            let whole = bytes.len() / 4 * 4;
+            for (i, piece) in bytes[..whole].chunks(PIECE).enumerate() {
+                self.queue.write_buffer(buffer.raw(), (i * PIECE) as u64, piece);
+                if whole > PIECE {
+                    // Lets wgpu reuse its staging memory instead of holding a second copy of a large tensor.
+                    self.queue.submit([]);
+                    let _ = self.device.poll(wgpu::PollType::Poll);
+                }
+            }
+            if whole < bytes.len() {
+                let mut last = [0; 4];
+                last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+                self.queue.write_buffer(buffer.raw(), whole as u64, &last);
+            }
+        })
+    }
+}
+
+impl Drop for WgpuDevice {
+    fn drop(&mut self) {
+        let Some((cache, path)) = &self.cache else { return };
+        let Some(data) = cache.get_data() else { return };
+        // A cache that cannot be written only costs compile time next run.
+        let Some(folder) = path.parent() else { return };
+        let _ = std::fs::create_dir_all(folder);
+        if let Ok(file) = tempfile::NamedTempFile::new_in(folder) {
+            if std::fs::write(file.path(), data).is_ok() {
+                let _ = file.persist(path);
+            }
+        }
+    }
+}
+
+/// The driver's compiled pipelines of earlier runs, in the user's cache folder.
+fn open_cache(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<(wgpu::PipelineCache, PathBuf)> {
+    let home = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")))?;
+    let path = home.join("secateur").join(wgpu::util::pipeline_cache_key(info)?);
+    let data = std::fs::read(&path).ok();
+    let descriptor = wgpu::PipelineCacheDescriptor {
+        label: Some("secateur"),
+        data: data.as_deref(),
+        fallback: true,
+    };
+    // SAFETY: the data is what `get_data` returned to us for this adapter and driver; `fallback` makes wgpu start
+    // afresh when its header does not match.
+    let cache = unsafe { device.create_pipeline_cache(&descriptor) };
+    Some((cache, path))
+}

@@ -1,0 +1,118 @@
+//! `dense/gram` and `dense/gram_register`: two-level Gram accumulation.
+
+use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::reference::dense::{gemm::View, gram as twin};
+use crate::tensor::Tensor;
+
+params! {
+    /// Sizes, starts and strides in elements.
+    struct Params {
+        /// Tokens of this chunk.
+        tokens: u32,
+        /// Rows of the total (columns of a used).
+        rows: u32,
+        /// Columns of the total (columns of b used).
+        cols: u32,
+        /// First element of a.
+        a_start: u32,
+        /// Row stride of a.
+        a_stride: u32,
+        /// First element of b.
+        b_start: u32,
+        /// Row stride of b.
+        b_stride: u32,
+        /// 1: skip tiles wholly below the diagonal.
+        upper: u32,
+    }
+}
+
+/// The variant for GPUs.
+pub static TILED: Kernel = Kernel {
+    stem: "dense/gram",
+    source: include_str!("../../../shaders/dense/gram.wgsl"),
+    knobs: &[],
+    params: Params::FIELDS,
+    reads: 2,
+    writes: 1,
+    host,
+};
+
+/// The variant for drivers that run on the CPU.
+pub static REGISTER: Kernel = Kernel {
+    stem: "dense/gram_register",
+    source: include_str!("../../../shaders/dense/gram_register.wgsl"),
+    knobs: &[],
+    params: Params::FIELDS,
+    reads: 2,
+    writes: 1,
+    host,
+};
+
+/// One block of a Gram: `total[rows, cols] += a[:, a_col ..]ᵀ b`, tokens being the rows of a and b.
+pub struct GramPart<'a> {
+    /// `[tokens, >= a_col + rows]` f32.
+    pub a: &'a Tensor,
+    /// First column of a.
+    pub a_col: usize,
+    /// `[tokens, cols]` f32.
+    pub b: &'a Tensor,
+    /// `[rows, cols]` f32.
+    pub total: &'a Tensor,
+    /// Compute the upper triangle only (square Grams; finish with `mirror`).
+    pub upper: bool,
+}
+
+/// Records the accumulation of all tokens in chunks of at most [`CHUNK`].
+pub fn gram_chunk(recording: &mut Recording, gpu: &Gpu, part: &GramPart<'_>) {
+    gram_with(recording, if gpu.is_software() { &REGISTER } else { &TILED }, part);
+}
+
+/// Tokens summed from zero before they are added to the total.
+pub const CHUNK: usize = 2048;
+
+/// Records the accumulation on a given variant (tests and benches).
+pub fn gram_with(recording: &mut Recording, kernel: &'static Kernel, part: &GramPart<'_>) {
+    let (rows, cols, tokens) = (part.total.rows(), part.total.cols(), part.a.rows());
+    assert_eq!(part.b.shape(), [tokens, cols], "gram: shape of b");
+    assert!(
+        part.a_col + rows <= part.a.cols(),
+        "gram: a has {} columns",
+        part.a.cols()
+    );
+    let tile = if kernel.stem == REGISTER.stem {
+        [16, 64]
+    } else {
+        [64, 64]
+    };
+    for token in (0..tokens).step_by(CHUNK) {
+        let count = CHUNK.min(tokens - token);
+        let params = Params {
+            tokens: count as u32,
+            rows: rows as u32,
+            cols: cols as u32,
+            a_start: (token * part.a.cols() + part.a_col) as u32,
+            a_stride: part.a.cols() as u32,
+            b_start: (token * cols) as u32,
+            b_stride: cols as u32,
+            upper: u32::from(part.upper),
+        };
+        let groups = [cols.div_ceil(tile[1]) as u32, rows.div_ceil(tile[0]) as u32, 1];
+        let flops = if part.upper { 1.0 } else { 2.0 } * (rows * cols) as f64 * count as f64;
+        let bindings = [part.a.slice(), part.b.slice(), part.total.slice()];
+        recording.dispatch(kernel, &[], &params, &bindings, Work { groups, flops });
+    }
+}
+
+fn host(call: &mut HostCall<'_>) {
+    let p: Params = call.params();
+    let ([a, b], [total]) = call.split::<2, 1>();
+    let a = View::new(f32s(a), p.a_start as usize, p.a_stride as usize, 1);
+    let b = View::new(f32s(b), p.b_start as usize, p.b_stride as usize, 1);
+    twin::gram_fast(
+        [p.tokens as usize, p.rows as usize, p.cols as usize],
+        a,
+        b,
+        p.upper == 1,
+        f32s_mut(total),
+    );
+}

@@ -1,0 +1,15 @@
+//! One file per kernel: it fills parameters, bindings and a workgroup count, and names the host twin.
+//!
+//! Nothing here computes and nothing submits; an op appends to a [`crate::gpu::Recording`]. [`kernels`] is the table
+//! that tests and the pipeline cache walk. Start reading at [`dense::gemm()`].
+
+pub mod dense;
+pub mod nn;
+pub mod prox;
+
+use crate::gpu::Kernel;
+
+/// Every kernel of the house.
+pub fn kernels() -> Vec<&'static Kernel> {
+    [dense::KERNELS, prox::KERNELS, nn::KERNELS].concat()
+}

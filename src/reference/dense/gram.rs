@@ -1,0 +1,45 @@
+//! Gram and cross-Gram of a chunk of tokens, added to a running total.
+
+use num_traits::Float;
+
+use super::gemm::{Target, View, gemm, gemm_fast};
+
+/// `total[rows, cols] += aᵀ b` where a and b hold one token per row: the chunk is summed from zero, then added.
+/// With `upper` only tiles of `TILE` that reach the diagonal or lie above it are touched.
+pub fn gram<T: Float>(shape: [usize; 3], a: View<'_, T>, b: View<'_, T>, upper: bool, total: &mut [T]) {
+    let [tokens, rows, cols] = shape;
+    let mut chunk = vec![T::zero(); rows * cols];
+    let target = Target {
+        start: 0,
+        stride: cols,
+        alpha: T::one(),
+        beta: T::zero(),
+    };
+    gemm([rows, cols, tokens], a.transpose(), b, target, &mut chunk);
+    for r in 0..rows {
+        for c in 0..cols {
+            if !upper || c >= r {
+                total[r * cols + c] = total[r * cols + c] + chunk[r * cols + c];
+            }
+        }
+    }
+}
+
+/// The same in f32 on a GEMM crate; row blocks skip what lies below the diagonal.
+pub fn gram_fast(shape: [usize; 3], a: View<'_, f32>, b: View<'_, f32>, upper: bool, total: &mut [f32]) {
+    /// Rows of the total per product: small enough to skip nearly half, large enough for a fast product.
+    const BLOCK: usize = 192;
+    let [tokens, rows, cols] = shape;
+    for row in (0..rows).step_by(BLOCK) {
+        let height = BLOCK.min(rows - row);
+        let first = if upper { row.min(cols) } else { 0 };
+        let target = Target {
+            start: row * cols + first,
+            stride: cols,
+            alpha: 1.0,
+            beta: 1.0,
+        };
+        let (left, right) = (a.columns(row).transpose(), b.columns(first));
+        gemm_fast([height, cols - first, tokens], left, right, target, total);
+    }
+}

@@ -1,0 +1,4 @@
+//! Twins of `shaders/dense`.
+
+pub mod gemm;
+pub mod gram;

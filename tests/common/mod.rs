@@ -1,0 +1,114 @@
+//! Devices, seeded data and the one comparison every test uses.
+
+use std::sync::OnceLock;
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+use secateur::gpu::{Gpu, GpuOptions, Recording};
+use secateur::tensor::{DType, Tensor};
+
+/// The devices every kernel is tested on: the host executor and the adapter `SECATEUR_TEST_ADAPTER` names (default: the
+/// first one found, software ones included). No adapter is a failure unless `SECATEUR_TEST_ADAPTER=none` says so.
+pub(crate) fn devices() -> &'static [Gpu] {
+    static DEVICES: OnceLock<Vec<Gpu>> = OnceLock::new();
+    DEVICES.get_or_init(|| {
+        let mut devices = vec![open("cpu", None)];
+        let wanted = std::env::var("SECATEUR_TEST_ADAPTER").unwrap_or_else(|_| "0".to_string());
+        if wanted != "none" {
+            devices.push(open(&wanted, None));
+        }
+        for device in &devices {
+            eprintln!("testing on {}", device.name());
+        }
+        devices
+    })
+}
+
+/// Opens an adapter, optionally pretending that bindings are small.
+pub(crate) fn open(adapter: &str, max_binding: Option<u64>) -> Gpu {
+    let options = GpuOptions {
+        adapter: adapter.parse().unwrap(),
+        max_binding,
+        ..Default::default()
+    };
+    Gpu::open(options).unwrap_or_else(|e| panic!("{e}\nSet SECATEUR_TEST_ADAPTER to an adapter, or to `none`."))
+}
+
+/// Seeded numbers.
+pub(crate) struct Data(Pcg64);
+
+impl Data {
+    pub(crate) fn new(seed: u64) -> Self {
+        Data(Pcg64::seed_from_u64(seed))
+    }
+
+    /// Uniform in [-1, 1).
+    pub(crate) fn uniform(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.0.random_range(-1.0..1.0)).collect()
+    }
+
+    /// Roughly normal (sum of uniforms), mean 0, variance 1.
+    pub(crate) fn normal(&mut self, n: usize) -> Vec<f32> {
+        (0..n)
+            .map(|_| (0..12).map(|_| self.0.random_range(-0.5f32..0.5)).sum())
+            .collect()
+    }
+
+    /// Integers in `0..end`.
+    pub(crate) fn below(&mut self, end: u32, n: usize) -> Vec<u32> {
+        (0..n).map(|_| self.0.random_range(0..end)).collect()
+    }
+}
+
+pub(crate) fn f64s(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}
+
+/// `‖found - wanted‖ / ‖wanted‖` and the worst element. NaN or a wrong length fails by construction.
+#[track_caller]
+pub(crate) fn assert_close(what: &str, found: &[f32], wanted: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), wanted.len(), "{what}: length");
+    let (mut worst, mut at, mut sum, mut norm) = (0.0f64, 0, 0.0, 0.0);
+    for (i, (f, w)) in found.iter().zip(wanted).enumerate() {
+        let d = (f64::from(*f) - w).abs();
+        if d > worst || d.is_nan() {
+            (worst, at) = (d, i);
+        }
+        sum += d * d;
+        norm += w * w;
+    }
+    let error = (sum / norm.max(f64::MIN_POSITIVE)).sqrt();
+    let fine = error <= tolerance || sum == 0.0;
+    assert!(
+        fine,
+        "{what}: relative error {error:.3e} > {tolerance:.3e}; worst at {at}: {} instead of {}",
+        found.get(at).copied().unwrap_or(f32::NAN),
+        wanted.get(at).copied().unwrap_or(f64::NAN)
+    );
+}
+
+/// An f32 tensor full of NaN: what a kernel does not write stays visible.
+pub(crate) fn poisoned(gpu: &Gpu, rows: usize, cols: usize) -> Tensor {
+    Tensor::upload(gpu, "poisoned", rows, cols, &vec![f32::NAN; rows * cols]).unwrap()
+}
+
+/// Uploads f32.
+pub(crate) fn tensor(gpu: &Gpu, rows: usize, cols: usize, values: &[f32]) -> Tensor {
+    Tensor::upload(gpu, "test", rows, cols, values).unwrap()
+}
+
+/// Uploads `values` as `dtype`; also returns what the device will see.
+pub(crate) fn stored(gpu: &Gpu, rows: usize, cols: usize, values: &[f32], dtype: DType) -> (Tensor, Vec<f32>) {
+    let bytes = dtype.encode(values);
+    (
+        Tensor::upload_stored(gpu, "stored", [rows, cols], dtype, &bytes).unwrap(),
+        dtype.decode(&bytes),
+    )
+}
+
+/// Plays what `record` records and waits.
+pub(crate) fn play(gpu: &Gpu, record: impl FnOnce(&mut Recording)) {
+    let mut recording = Recording::new();
+    record(&mut recording);
+    gpu.submit(recording).unwrap().wait().unwrap();
+}

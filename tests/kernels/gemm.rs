@@ -1,0 +1,87 @@
+use secateur::ops::dense::{self, Gemm, Layout};
+use secateur::reference::dense::gemm::{Target, View, gemm};
+use secateur::tensor::DType;
+
+use crate::common::{Data, assert_close, devices, f64s, play, stored, tensor};
+
+/// Sizes around a tile, a prime, a long thin one.
+const SIZES: [[usize; 3]; 8] = [
+    [1, 1, 1],
+    [63, 64, 15],
+    [64, 65, 16],
+    [65, 63, 17],
+    [7, 130, 33],
+    [131, 5, 300],
+    [1, 257, 64],
+    [200, 1, 9],
+];
+
+fn check(dtype: DType, layout: Layout, kernel: Option<&'static secateur::gpu::Kernel>) {
+    for gpu in devices() {
+        for [rows, cols, inner] in SIZES {
+            let mut data = Data::new(1);
+            let (a, b) = (data.uniform(rows * inner), data.uniform(inner * cols));
+            let (b_rows, b_cols) = if layout == Layout::NN {
+                (inner, cols)
+            } else {
+                (cols, inner)
+            };
+            let (b_tensor, b) = stored(gpu, b_rows, b_cols, &b, dtype);
+            let a_tensor = tensor(gpu, rows, inner, &a);
+            let old = data.uniform(rows * (cols + 3));
+            let (a, b) = (f64s(&a), f64s(&b));
+            let b_view = if layout == Layout::NN {
+                View::row_major(&b, b_cols)
+            } else {
+                View::transposed(&b, b_cols)
+            };
+            for beta in [0.0, 0.5] {
+                // Guard columns on both sides must survive; with beta 0 the old contents are NaN.
+                let mut start = old.clone();
+                if beta == 0.0 {
+                    for row in start.chunks_mut(cols + 3) {
+                        row[2..2 + cols].fill(f32::NAN);
+                    }
+                }
+                let out = tensor(gpu, rows, cols + 3, &start);
+                let call = Gemm {
+                    out_col: 2,
+                    alpha: -1.5,
+                    beta,
+                    ..Gemm::new(&a_tensor, &b_tensor, layout, &out)
+                };
+                play(gpu, |recording| match kernel {
+                    Some(kernel) => dense::gemm_with(recording, kernel, &call),
+                    None => dense::gemm(recording, gpu, &call),
+                });
+                let mut wanted = f64s(&old);
+                let target = Target {
+                    start: 2,
+                    stride: cols + 3,
+                    alpha: -1.5,
+                    beta: f64::from(beta),
+                };
+                gemm(
+                    [rows, cols, inner],
+                    View::row_major(&a, inner),
+                    b_view,
+                    target,
+                    &mut wanted,
+                );
+                let what = format!("{} {dtype:?} {layout:?} {rows}x{cols}x{inner} beta {beta}", gpu.name());
+                let tolerance = 8.0 * f64::from(f32::EPSILON) * (inner as f64).sqrt();
+                assert_close(&what, &out.fetch(gpu).unwrap(), &wanted, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn product_with_every_format_and_layout() {
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for layout in [Layout::NN, Layout::NT] {
+            check(dtype, layout, Some(&dense::GEMM_TILED));
+            check(dtype, layout, Some(&dense::GEMM_REGISTER));
+        }
+    }
+}
