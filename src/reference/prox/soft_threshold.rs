@@ -8,9 +8,10 @@ pub fn soft<T: Float>(v: T, threshold: T) -> T {
         v - threshold
     } else if v < -threshold {
         v + threshold
+    } else if v.is_nan() {
+        v
     } else {
-        // 0 for numbers, NaN for NaN.
-        v - v
+        T::zero()
     }
 }
 
