@@ -4,3 +4,4 @@ mod calib;
 mod checkpoint;
 mod common;
 mod kernels;
+mod laws;

@@ -62,7 +62,9 @@ pub(super) fn length(asked: Option<usize>, longest: usize, flag: &str) -> Result
     match asked {
         None => Ok(DEFAULT_LENGTH.min(longest)),
         Some(length) if length > longest => {
-            let message = format!("{flag} {length} is beyond the model's {longest} positions (max_position_embeddings); use less");
+            let message = format!(
+                "{flag} {length} is beyond the model's {longest} positions (max_position_embeddings); use less"
+            );
             Err(CliError::setting(message))
         }
         Some(length) => Ok(length),
