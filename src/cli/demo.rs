@@ -115,6 +115,7 @@ impl Demo<'_> {
             refit,
             damping: 0.01,
             propagate: Propagate::Dense,
+            limit_layers: None,
         };
         let plan = Plan::resolve(options, checkpoint, self.gpu)?;
         let mut bar = Bar::new(self.common);

@@ -56,6 +56,8 @@ pub struct PruneOptions {
     pub damping: f64,
     /// Inputs of decoder layers.
     pub propagate: Propagate,
+    /// Prune only the first layers; the rest are copied.
+    pub limit_layers: Option<usize>,
 }
 
 /// A resolved run; printable before it starts.
@@ -72,7 +74,7 @@ pub struct Plan {
     pub method: Box<dyn Method>,
     /// Family file.
     pub family: String,
-    /// Decoder layers.
+    /// Decoder layers to prune.
     pub layers: usize,
     /// Weights that will be pruned.
     pub weights: usize,
@@ -108,10 +110,11 @@ impl Plan {
         })?;
         let device_bytes = device_bytes(&spec, checkpoint, &options, gpu);
         let activations = (options.samples.samples * options.samples.length * spec.hidden * 4) as u64;
+        let layers = options.limit_layers.unwrap_or(spec.layers).min(spec.layers);
         Ok(Plan {
             family: spec.family.clone(),
-            layers: spec.layers,
-            weights: spec.layers * spec.layer_weights(),
+            layers,
+            weights: layers * spec.layer_weights(),
             adapter: gpu.name().to_string(),
             device_bytes,
             host_bytes: host_bytes(

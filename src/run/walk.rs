@@ -50,7 +50,7 @@ pub fn prune(
         done: 0,
     };
     walk.report.phases.prepare = start.elapsed().as_secs_f64();
-    for layer in 0..plan.spec.layers {
+    for layer in 0..plan.layers {
         walk.layer(layer)?;
     }
     walk.finish()
@@ -86,7 +86,7 @@ impl Walk<'_> {
         } else {
             &pruned
         };
-        if layer + 1 < self.plan.spec.layers {
+        if layer + 1 < self.plan.layers {
             self.decoder.advance(&mut self.activations, next)?;
         }
         self.decoder.release(layer);
@@ -120,7 +120,7 @@ impl Walk<'_> {
             self.writer.put(&record.tensor, &encoded)?;
             self.report.phases.write += clock.elapsed().as_secs_f64();
             self.done += 1;
-            let total = self.plan.spec.layers * Role::ALL.len();
+            let total = self.plan.layers * Role::ALL.len();
             self.progress.linear(self.done, total, &record);
             self.report.linears.push(record);
             replaced.push((*role, encoded));

@@ -54,24 +54,27 @@ impl Layer {
 
     /// Statistics as the walk gathers them on the device.
     pub(crate) fn inputs(&self, gpu: &Gpu) -> InputStatistics {
-        let [x, d] = [&self.pruned, &self.dense].map(|v| tensor(gpu, self.tokens, self.cols, v));
-        let delta: Vec<f32> = self.pruned.iter().zip(&self.dense).map(|(p, d)| p - d).collect();
-        let delta = tensor(gpu, self.tokens, self.cols, &delta);
         let drifted = self.pruned != self.dense;
         let mut recording = Recording::new();
         let zeros = |r: &mut Recording| PanelMatrix::zeros(gpu, r, "test gram", self.cols).unwrap();
         let gram = zeros(&mut recording);
-        linalg::accumulate(&mut recording, gpu, &x, &x, &gram, true);
+        let drift = drifted.then(|| [zeros(&mut recording), zeros(&mut recording)]);
+        // Few tokens at a time, so that a device that binds little can take them.
+        let step = 16 * self.cols;
+        for (pruned, dense) in self.pruned.chunks(step).zip(self.dense.chunks(step)) {
+            let delta: Vec<f32> = pruned.iter().zip(dense).map(|(p, d)| p - d).collect();
+            let [x, delta] = [pruned, &delta].map(|v| tensor(gpu, v.len() / self.cols, self.cols, v));
+            linalg::accumulate(&mut recording, gpu, &x, &x, &gram, true);
+            if let Some([cross, square]) = &drift {
+                linalg::accumulate(&mut recording, gpu, &delta, &x, cross, false);
+                linalg::accumulate(&mut recording, gpu, &delta, &delta, square, true);
+            }
+        }
         linalg::finish(&mut recording, &gram);
-        let drift = drifted.then(|| {
-            let [cross, square] = [zeros(&mut recording), zeros(&mut recording)];
-            linalg::accumulate(&mut recording, gpu, &delta, &x, &cross, false);
-            linalg::accumulate(&mut recording, gpu, &delta, &delta, &square, true);
-            linalg::finish(&mut recording, &square);
-            [cross, square]
-        });
+        if let Some([_, square]) = &drift {
+            linalg::finish(&mut recording, square);
+        }
         gpu.submit(recording).unwrap();
-        drop(d);
         let sums = GramStatistics {
             gram,
             drift,
