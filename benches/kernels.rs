@@ -15,7 +15,10 @@ const SHAPES: [[usize; 2]; 3] = [[576, 576], [1536, 576], [576, 1536]];
 
 fn devices() -> Vec<Gpu> {
     let open = |name: &str| {
-        let options = GpuOptions { adapter: name.parse().expect("any text is a choice"), ..Default::default() };
+        let options = GpuOptions {
+            adapter: name.parse().expect("any text is a choice"),
+            ..Default::default()
+        };
         Gpu::open(options).expect("the adapter opens")
     };
     let mut devices = vec![open("cpu")];
@@ -28,14 +31,19 @@ fn devices() -> Vec<Gpu> {
 
 /// A matrix of small, varied numbers.
 fn matrix(gpu: &Gpu, rows: usize, cols: usize) -> Tensor {
-    let values: Vec<f32> = (0..rows * cols).map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5).collect();
+    let values: Vec<f32> = (0..rows * cols)
+        .map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5)
+        .collect();
     Tensor::upload(gpu, "bench", rows, cols, &values).expect("fits")
 }
 
 fn play(gpu: &Gpu, record: impl FnOnce(&mut Recording)) {
     let mut recording = Recording::new();
     record(&mut recording);
-    gpu.submit(black_box(recording)).expect("plays").wait().expect("finishes");
+    gpu.submit(black_box(recording))
+        .expect("plays")
+        .wait()
+        .expect("finishes");
 }
 
 fn kernels(criterion: &mut Criterion) {
@@ -68,7 +76,13 @@ fn kernels(criterion: &mut Criterion) {
             let tokens = matrix(&gpu, 1024, n);
             group.throughput(Throughput::Elements((1024 * n * n) as u64));
             group.bench_function(format!("gram 1024x{n}"), |bencher| {
-                let part = GramPart { a: &tokens, a_col: 0, b: &tokens, total: &h, upper: true };
+                let part = GramPart {
+                    a: &tokens,
+                    a_col: 0,
+                    b: &tokens,
+                    total: &h,
+                    upper: true,
+                };
                 bencher.iter(|| play(&gpu, |r| dense::gram_chunk(r, &gpu, &part)));
             });
         }

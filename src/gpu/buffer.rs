@@ -118,7 +118,11 @@ pub(super) struct Pool {
 impl Pool {
     /// Keeps at most `stock` freed bytes; beyond it buffers go back to the driver.
     pub(super) fn new(stock: u64) -> Arc<Self> {
-        Arc::new(Pool { stock, free: Mutex::default(), live: Mutex::default() })
+        Arc::new(Pool {
+            stock,
+            free: Mutex::default(),
+            live: Mutex::default(),
+        })
     }
 
     pub(super) fn take(&self, bytes: u64) -> Option<Storage> {
