@@ -10,7 +10,11 @@ fn rows_by_id_from_two_windows() {
     const SPLIT: usize = 40;
     for gpu in devices() {
         for dtype in [DType::F32, DType::F16, DType::BF16] {
-            for [tokens, width] in [[1, 1], [3, 63], [64, 64], [131, 65], [7, 130], [70_001, 1]] {
+            for [tokens, width] in [[1, 1], [3, 63], [64, 64], [131, 65], [7, 130], [65_537, 1]] {
+                // More rows than one dimension of workgroups: once is enough, software adapters are slow.
+                if tokens > 65_535 && dtype != DType::F32 {
+                    continue;
+                }
                 let mut data = Data::new(2);
                 let values = data.uniform(VOCABULARY * width);
                 let (low, mut seen) = stored(gpu, SPLIT, width, &values[..SPLIT * width], dtype);
