@@ -5,3 +5,4 @@ mod checkpoint;
 mod common;
 mod kernels;
 mod laws;
+mod product;

@@ -20,7 +20,10 @@ use crate::run::{Plan, Propagate, PruneOptions};
 /// The model and its texts, compiled in so that an installed binary needs nothing else.
 const FILES: &[(&str, &[u8])] = &[
     ("config.json", include_bytes!("../../models/demo/config.json")),
-    ("model.safetensors", include_bytes!("../../models/demo/model.safetensors")),
+    (
+        "model.safetensors",
+        include_bytes!("../../models/demo/model.safetensors"),
+    ),
     ("tokenizer.json", include_bytes!("../../models/demo/tokenizer.json")),
     (
         "tokenizer_config.json",
