@@ -55,7 +55,7 @@ pub struct AttentionShape {
     pub scale: f32,
 }
 
-/// Queries, and keys, of one block, as the shader's BLOCK: three blocks and the scores fit 16 KiB of workgroup memory.
+/// Queries, and keys, of one block: the shader's BLOCK.
 fn block(head_dim: usize) -> usize {
     match head_dim {
         1..=64 => 16,
