@@ -1,1 +1,5 @@
-fn main() {}
+//! The `secateur` binary: everything is in the library's `cli` room.
+
+fn main() -> std::process::ExitCode {
+    secateur::cli::main()
+}

@@ -1,4 +1,8 @@
 //! The test binary: one module per rung of the ladder.
 
+mod calib;
+mod checkpoint;
 mod common;
 mod kernels;
+mod laws;
+mod product;

@@ -4,6 +4,8 @@
 
 mod device;
 mod dtype;
+mod panel;
 
 pub use device::Tensor;
 pub use dtype::DType;
+pub use panel::PanelMatrix;

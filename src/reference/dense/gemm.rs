@@ -101,6 +101,28 @@ pub fn gemm<T: Float>(shape: [usize; 3], a: View<'_, T>, b: View<'_, T>, target:
 /// The same in f32 on a GEMM crate and all cores.
 pub fn gemm_fast(shape: [usize; 3], a: View<'_, f32>, b: View<'_, f32>, target: Target<f32>, out: &mut [f32]) {
     let [rows, cols, inner] = shape;
+    let parallelism = if rows * cols * inner < 1 << 16 || rayon::current_num_threads() == 1 {
+        gemm::Parallelism::None
+    } else {
+        gemm::Parallelism::Rayon(0)
+    };
+    gemm_on(parallelism, shape, a, b, target, out);
+}
+
+/// [`gemm_fast`] on the calling thread alone, for callers that keep all cores busy themselves.
+pub fn gemm_fast_single(shape: [usize; 3], a: View<'_, f32>, b: View<'_, f32>, target: Target<f32>, out: &mut [f32]) {
+    gemm_on(gemm::Parallelism::None, shape, a, b, target, out);
+}
+
+fn gemm_on(
+    parallelism: gemm::Parallelism,
+    shape: [usize; 3],
+    a: View<'_, f32>,
+    b: View<'_, f32>,
+    target: Target<f32>,
+    out: &mut [f32],
+) {
+    let [rows, cols, inner] = shape;
     if rows == 0 || cols == 0 {
         return;
     }
@@ -113,12 +135,6 @@ pub fn gemm_fast(shape: [usize; 3], a: View<'_, f32>, b: View<'_, f32>, target: 
         target.start + (rows - 1) * target.stride + cols <= out.len(),
         "product lies outside its slice"
     );
-    let threads = rayon::current_num_threads();
-    let parallelism = if rows * cols * inner < 1 << 16 || threads == 1 {
-        gemm::Parallelism::None
-    } else {
-        gemm::Parallelism::Rayon(0)
-    };
     // SAFETY: the three checks above keep every element inside its slice; `out` is borrowed mutably, so it overlaps
     // neither operand.
     unsafe {

@@ -1,1 +1,10 @@
-//! Twins of shaders/nn.
+//! Twins of `shaders/nn`. `fast_exp` is the exponential that the f32 forms share.
+
+pub mod attention;
+pub mod cross_entropy;
+pub mod divergence;
+pub mod embed;
+pub mod fast_exp;
+pub mod rms_norm;
+pub mod rope;
+pub mod silu_gate;

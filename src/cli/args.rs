@@ -1,0 +1,165 @@
+//! The command line as clap sees it. Help names the default and the unit of every flag.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+
+use crate::gpu::AdapterChoice;
+use crate::prune::Scope;
+use crate::run::Propagate;
+
+/// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 unsupported model, 5 verification of the output failed, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Common {
+    /// Device: `auto` (a hardware adapter, else the host), `cpu` (the host executor), an index or part of a name from
+    /// `secateur doctor`
+    #[arg(long, global = true, default_value = "auto", env = "SECATEUR_ADAPTER")]
+    pub(super) adapter: AdapterChoice,
+    /// Print the result as JSON on stdout
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// No progress and no notes on stderr
+    #[arg(short, long, global = true)]
+    pub(super) quiet: bool,
+    /// Print the time of each kernel at the end
+    #[arg(long, global = true)]
+    pub(super) profile: bool,
+    /// Debug: play every kernel on the host too and stop at the first whose outputs differ (slow)
+    #[arg(long, global = true, env = "SECATEUR_VERIFY_KERNELS", hide_short_help = true)]
+    pub(super) verify_kernels: bool,
+    /// Debug: pretend that the device binds at most this many bytes
+    #[arg(long, global = true, env = "SECATEUR_MAX_BINDING", hide_short_help = true)]
+    pub(super) max_binding: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Prune a checkpoint
+    Prune(PruneArgs),
+    /// Perplexity of a checkpoint, and its divergence from another
+    Eval(EvalArgs),
+    /// Show adapters, limits, memory and disk, and check the shaders
+    Doctor,
+    /// Prune the built-in model and compare methods
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("target").required(true).args(["sparsity", "pattern"])))]
+pub(super) struct PruneArgs {
+    /// Folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json)
+    pub(super) model: PathBuf,
+    /// Output folder; must not exist or be empty
+    #[arg(short, long)]
+    pub(super) output: PathBuf,
+    /// Calibration text: .txt, or JSON lines with a `text` field (.jsonl), each also .gz
+    #[arg(short, long)]
+    pub(super) calibration: PathBuf,
+    /// Fraction of weights to remove, e.g. 0.5
+    #[arg(short, long, allow_negative_numbers = true)]
+    pub(super) sparsity: Option<f64>,
+    /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
+    #[arg(short, long)]
+    pub(super) pattern: Option<String>,
+    /// Where --sparsity holds: over the whole matrix, or in every row
+    #[arg(long, value_enum, default_value = "matrix")]
+    pub(super) scope: ScopeArg,
+    /// Pruning method: fista, wanda or magnitude
+    #[arg(short, long, default_value = "fista")]
+    pub(super) method: String,
+    /// Conjugate-gradient steps that refit the kept weights; 0 gives the method as published
+    #[arg(long, default_value_t = 15)]
+    pub(super) refit: usize,
+    /// Calibration samples
+    #[arg(long, default_value_t = 128)]
+    pub(super) samples: usize,
+    /// Tokens per sample [default: 2048, or what the model was made for if less]
+    #[arg(long)]
+    pub(super) length: Option<usize>,
+    /// Seed of the sampling
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Damping, as a fraction of each input's energy; raise it to 0.1 with few calibration tokens
+    #[arg(long, default_value_t = 0.01)]
+    pub(super) damping: f64,
+    /// Inputs of a decoder layer: `dense` as published, `local` or `pruned`
+    #[arg(long, value_enum, default_value = "dense")]
+    pub(super) propagate: Propagate,
+    /// Prune only the first N decoder layers and copy the rest, to try settings quickly [default: all]
+    #[arg(long, value_name = "N")]
+    pub(super) limit_layers: Option<usize>,
+    /// Print what would happen, with predicted peak memory, and stop
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ScopeArg {
+    /// Over the whole matrix
+    Matrix,
+    /// In every row (output)
+    Row,
+}
+
+impl From<ScopeArg> for Scope {
+    fn from(scope: ScopeArg) -> Self {
+        match scope {
+            ScopeArg::Matrix => Scope::Matrix,
+            ScopeArg::Row => Scope::Row,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct EvalArgs {
+    /// Folder of a Hugging Face checkpoint
+    pub(super) model: PathBuf,
+    /// Text file (or JSON lines with a `text` field, joined by blank lines)
+    #[arg(short, long)]
+    pub(super) text: PathBuf,
+    /// Tokens per window [default: 2048, or what the model was made for if less]
+    #[arg(long)]
+    pub(super) context: Option<usize>,
+    /// Only the first N windows; 0 is all
+    #[arg(long, default_value_t = 0)]
+    pub(super) windows: usize,
+    /// P1: lines joined by blank lines as the papers do with WikiText; P1-raw: the file as it is
+    #[arg(long, value_enum, default_value = "p1")]
+    pub(super) protocol: ProtocolArg,
+    /// Also report KL divergence from this checkpoint and how often both put the same token first
+    #[arg(long)]
+    pub(super) against: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ProtocolArg {
+    /// Lines joined by blank lines
+    P1,
+    /// The file as it is
+    #[value(name = "p1-raw")]
+    P1Raw,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoArgs {
+    /// Keep the model and the pruned checkpoints in this folder [default: a temporary one, removed at the end]
+    #[arg(short, long)]
+    pub(super) output: Option<PathBuf>,
+    /// Calibration samples of 256 tokens
+    #[arg(long, default_value_t = 64)]
+    pub(super) samples: usize,
+    /// Evaluation windows of 256 tokens; 0 is all
+    #[arg(long, default_value_t = 0)]
+    pub(super) windows: usize,
+}

@@ -1,0 +1,112 @@
+//! `secateur eval`.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::args::{Common, EvalArgs, ProtocolArg};
+use super::exit::CliError;
+use super::prune::length;
+use super::{open_gpu, print, print_profile, progress};
+use crate::calib::{Corpus, Tokenizer};
+use crate::checkpoint::Checkpoint;
+use crate::eval::{Protocol, Windows, divergence, perplexity};
+use crate::gpu::Gpu;
+use crate::model::{Decoder, Role, Spec};
+use crate::report::{EvalRecord, eval_table};
+use crate::run::adapter_record;
+
+pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
+    let checkpoint = Checkpoint::open(&args.model)?;
+    let spec = Spec::of(&checkpoint)?;
+    let context = length(args.context, spec.max_positions, "--context")?;
+    let protocol = match args.protocol {
+        ProtocolArg::P1 => Protocol::P1,
+        ProtocolArg::P1Raw => Protocol::P1Raw,
+    };
+    let windows = windows(&checkpoint, &args.text, protocol, context, args.windows)?;
+    let gpu = open_gpu(common)?;
+    let start = Instant::now();
+    let mut record = evaluate(common, &gpu, &checkpoint, &spec, &windows)?;
+    record.text = args.text.display().to_string();
+    record.protocol = protocol.id().to_string();
+    if let Some(folder) = &args.against {
+        compare(common, &gpu, (&checkpoint, &spec), folder, &windows, &mut record)?;
+    }
+    record.seconds = start.elapsed().as_secs_f64();
+    print(common, &record, || eval_table(&record));
+    print_profile(common, &gpu);
+    Ok(())
+}
+
+/// Token windows of a text file for a checkpoint's tokenizer.
+pub(super) fn windows(
+    checkpoint: &Checkpoint,
+    text: &Path,
+    protocol: Protocol,
+    context: usize,
+    limit: usize,
+) -> Result<Windows, CliError> {
+    let corpus = Corpus::read(text)?;
+    let tokenizer = Tokenizer::open(checkpoint.dir())?;
+    let body = protocol.text(&corpus.documents.join("\n\n"));
+    Ok(Windows::cut(
+        &tokenizer,
+        &text.display().to_string(),
+        &body,
+        context,
+        limit,
+    )?)
+}
+
+/// Perplexity of a checkpoint on windows; text and protocol are left for the caller to fill in.
+pub(super) fn evaluate(
+    common: &Common,
+    gpu: &Gpu,
+    checkpoint: &Checkpoint,
+    spec: &Spec,
+    windows: &Windows,
+) -> Result<EvalRecord, CliError> {
+    let start = Instant::now();
+    let decoder = Decoder::new(gpu, checkpoint, spec, windows.context)?;
+    let bar = progress::layers(common, spec.layers);
+    let result = perplexity(&decoder, windows, |layer| bar.set_position(layer as u64));
+    bar.finish_and_clear();
+    let result = result?;
+    Ok(EvalRecord {
+        model: checkpoint.dir().display().to_string(),
+        context: windows.context,
+        windows: windows.ids.len(),
+        stream_tokens: windows.stream,
+        scored_tokens: result.scored,
+        dtype: checkpoint.tensor(&spec.linear(0, Role::Q))?.dtype.name().to_string(),
+        nll: result.nll,
+        perplexity: result.value(),
+        standard_error: result.standard_error(),
+        accuracy: result.accuracy,
+        adapter: adapter_record(gpu),
+        seconds: start.elapsed().as_secs_f64(),
+        ..Default::default()
+    })
+}
+
+fn compare(
+    common: &Common,
+    gpu: &Gpu,
+    (checkpoint, spec): (&Checkpoint, &Spec),
+    folder: &Path,
+    windows: &Windows,
+    record: &mut EvalRecord,
+) -> Result<(), CliError> {
+    let other = Checkpoint::open(folder)?;
+    let other_spec = Spec::of(&other)?;
+    let reference = Decoder::new(gpu, &other, &other_spec, windows.context)?;
+    let model = Decoder::new(gpu, checkpoint, spec, windows.context)?;
+    let bar = progress::layers(common, spec.layers + other_spec.layers);
+    let result = divergence(&reference, &model, windows, |layer| bar.set_position(layer as u64));
+    bar.finish_and_clear();
+    let result = result?;
+    record.kl_divergence = Some(result.kl);
+    record.kl_standard_error = Some(result.kl_error);
+    record.top1_agreement = Some(result.agreement);
+    Ok(())
+}

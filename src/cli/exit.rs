@@ -1,0 +1,54 @@
+//! The one error type at the edge, and its exit code.
+
+use std::process::ExitCode;
+
+use crate::calib::CalibError;
+use crate::checkpoint::CheckpointError;
+use crate::eval::EvalError;
+use crate::gpu::GpuError;
+use crate::model::ModelError;
+use crate::prune::PruneError;
+use crate::run::RunError;
+
+/// Anything a command can fail with.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct CliError(RunError);
+
+impl CliError {
+    /// A message of the command line's own.
+    pub(super) fn setting(message: String) -> Self {
+        CliError(RunError::Setting(message))
+    }
+
+    /// 2 wrong usage, 3 unsupported model, 5 verification failed, 130 interrupted, else 1.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match &self.0 {
+            RunError::Interrupted { .. } => 130,
+            RunError::Verification { .. } => 5,
+            RunError::UnknownMethod { .. } | RunError::Setting(_) => 2,
+            RunError::Prune(PruneError::Pattern(_) | PruneError::Width { .. }) => 2,
+            RunError::Gpu(GpuError::NoSuchAdapter { .. }) => 2,
+            RunError::Model(ModelError::UnknownArchitecture { .. } | ModelError::UnsupportedSetting { .. }) => 3,
+            _ => 1,
+        })
+    }
+}
+
+impl From<RunError> for CliError {
+    fn from(error: RunError) -> Self {
+        CliError(error)
+    }
+}
+
+macro_rules! from_rooms {
+    ($($error:ty),*) => {$(
+        impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                CliError(error.into())
+            }
+        }
+    )*};
+}
+
+from_rooms!(CheckpointError, CalibError, EvalError, GpuError, ModelError, PruneError);

@@ -1,0 +1,102 @@
+//! argv, environment, exit codes, progress on the terminal. `Args` only validates, `run::Plan` only resolves, the
+//! commands only work and print.
+
+mod args;
+mod demo;
+mod doctor;
+mod eval;
+mod exit;
+mod progress;
+mod prune;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+use serde::Serialize;
+
+use args::{Args, Command, Common};
+use exit::CliError;
+
+use crate::gpu::{Gpu, GpuOptions};
+
+/// Parses the command line, runs the command, prints the result or one paragraph about the error.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    // A second Ctrl-C ends the process at once.
+    let handler = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after the current linear; press Ctrl-C again to stop at once");
+    });
+    if let Err(error) = handler {
+        eprintln!("note: Ctrl-C will not be handled gracefully: {error}");
+    }
+    let common = &args.common;
+    let result = match &args.command {
+        Command::Prune(prune) => prune::run(common, prune, &stop),
+        Command::Eval(eval) => eval::run(common, eval),
+        Command::Doctor => doctor::run(common),
+        Command::Demo(demo) => demo::run(common, demo, &stop),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// Opens the device that was asked for and says which one it is.
+fn open_gpu(common: &Common) -> Result<Gpu, CliError> {
+    let options = GpuOptions {
+        adapter: common.adapter.clone(),
+        max_binding: common.max_binding,
+        verify: common.verify_kernels,
+        profile: common.profile,
+    };
+    let gpu = Gpu::open(options)?;
+    if gpu.is_host() && common.adapter == crate::gpu::AdapterChoice::Auto {
+        say(
+            common,
+            "no hardware adapter found: running on the host; `secateur doctor` lists what there is",
+        );
+    } else {
+        say(common, &format!("running on {}", gpu.name()));
+    }
+    Ok(gpu)
+}
+
+/// A line for people, on stderr so that stdout stays parseable.
+fn say(common: &Common, line: &str) {
+    if !common.quiet {
+        eprintln!("{line}");
+    }
+}
+
+/// The result, on stdout: JSON with `--json`, else text. A closed pipe is not an error.
+fn print<T: Serialize>(common: &Common, value: &T, text: impl FnOnce() -> String) {
+    let body = if common.json {
+        serde_json::to_string_pretty(value).expect("results are plain data")
+    } else {
+        text()
+    };
+    let _ = writeln!(std::io::stdout(), "{body}");
+}
+
+/// With `--profile`: time per kernel on stderr.
+fn print_profile(common: &Common, gpu: &Gpu) {
+    if !common.profile {
+        return;
+    }
+    eprintln!("{:<28} {:>9} {:>10}", "kernel", "calls", "seconds");
+    for row in gpu.timings() {
+        eprintln!("{:<28} {:>9} {:>10.3}", row.kernel, row.calls, row.seconds);
+    }
+}

@@ -1,0 +1,80 @@
+//! Progress with ETA on a terminal; plain lines, one per decoder layer, where stderr is a file.
+
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::args::Common;
+use crate::report::LinearRecord;
+use crate::run::Progress;
+
+/// Progress of a prune run.
+pub(super) struct Bar {
+    bar: ProgressBar,
+    plain: bool,
+    start: Instant,
+}
+
+impl Bar {
+    /// Hidden with `--quiet`.
+    pub(super) fn new(common: &Common) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if common.quiet || !terminal {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(1)
+        };
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} linears, {elapsed} elapsed, {eta} left  {msg}")
+            .expect("the template is fixed");
+        bar.set_style(style);
+        Bar {
+            bar,
+            plain: !common.quiet && !terminal,
+            start: Instant::now(),
+        }
+    }
+
+    /// Removes the bar.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress for Bar {
+    fn linear(&mut self, done: usize, total: usize, record: &LinearRecord) {
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_message(format!(
+            "layer {} {} error {:.5} -> {:.5}",
+            record.layer, record.role, record.error_before, record.error_after
+        ));
+        let per_layer = 7;
+        if self.plain && done % per_layer == 0 {
+            let elapsed = self.start.elapsed().as_secs_f64();
+            let left = elapsed / done as f64 * (total - done) as f64;
+            eprintln!(
+                "layer {} done, {done}/{total} linears, {elapsed:.0} s elapsed, {left:.0} s left",
+                record.layer
+            );
+        }
+    }
+
+    fn stage(&mut self, name: &str) {
+        self.bar.set_message(name.to_string());
+        if self.plain {
+            eprintln!("{name}");
+        }
+    }
+}
+
+/// A bar over decoder layers of forward passes.
+pub(super) fn layers(common: &Common, total: usize) -> ProgressBar {
+    if common.quiet {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} layers, {elapsed} elapsed, {eta} left")
+        .expect("the template is fixed");
+    // indicatif hides itself where stderr is not a terminal.
+    ProgressBar::new(total as u64).with_style(style)
+}

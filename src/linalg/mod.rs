@@ -1,0 +1,9 @@
+//! Several ops chained into something with a textbook name. Knows matrices, not layers or patterns.
+
+mod conjugate_gradient;
+mod gram;
+mod power_iteration;
+
+pub use conjugate_gradient::masked_conjugate_gradient;
+pub use gram::{accumulate, finish, multiply};
+pub use power_iteration::{Eigenvalue, largest_eigenvalue};

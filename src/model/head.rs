@@ -1,0 +1,176 @@
+//! Final norm and head, vocabulary tile by tile: tokens x vocabulary is never in memory at once.
+
+use super::decoder::{VOCABULARY_BYTES, even};
+use super::weights::vector;
+use super::{Activations, Decoder, ModelError, Weight, linear};
+use crate::gpu::{Buffer, Recording};
+use crate::ops::nn;
+use crate::tensor::Tensor;
+
+/// Columns of a tile of logits at most; with 2048 rows that is 32 MiB.
+const TILE: usize = 4096;
+
+/// Loss of one position and whether the most likely next token was the right one.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenLoss {
+    /// Negative log-likelihood of the next token in nats.
+    pub nll: f64,
+    /// Most likely next token.
+    pub top: u32,
+}
+
+/// Divergence of two models at one position.
+#[derive(Clone, Copy, Debug)]
+pub struct DivergenceState {
+    /// KL(P‖Q) in nats.
+    pub kl: f64,
+    /// Whether both put the same token first.
+    pub same_top: bool,
+}
+
+/// Normalised hidden states of one batch and what is known of its rows so far.
+struct Row {
+    hidden: Tensor,
+    state: Tensor,
+}
+
+impl Decoder<'_> {
+    /// Loss of every position but the last of each sequence; `ids` are the sequences that gave `activations`.
+    pub fn losses(&self, activations: &Activations, ids: &[Vec<u32>]) -> Result<Vec<Vec<TokenLoss>>, ModelError> {
+        let per_batch = Activations::sequences_per_batch(activations.sequence);
+        let targets: Vec<Buffer> = ids
+            .chunks(per_batch)
+            .map(|chunk| {
+                let next: Vec<u32> = chunk
+                    .iter()
+                    .flat_map(|s| s[1..].iter().copied().chain([u32::MAX]))
+                    .collect();
+                self.gpu.upload("target ids", bytemuck::cast_slice(&next))
+            })
+            .collect::<Result<_, _>>()?;
+        let rows = self.prepare(activations, 4)?;
+        self.for_each_tile(|first, weight| {
+            for (row, target) in rows.iter().zip(&targets) {
+                let mut recording = Recording::new();
+                let logits = self.logits(&mut recording, row, weight)?;
+                nn::cross_entropy(&mut recording, &logits, &target.slice(), first, &row.state);
+                self.gpu.submit(recording)?;
+            }
+            Ok(())
+        })?;
+        let mut losses = Vec::with_capacity(ids.len());
+        for row in rows {
+            let state = row.state.fetch(self.gpu)?;
+            for sequence in state.chunks(4 * activations.sequence) {
+                let scored = &sequence[..4 * (activations.sequence - 1)];
+                losses.push(scored.chunks(4).map(token_loss).collect());
+            }
+        }
+        Ok(losses)
+    }
+
+    /// Divergence KL(self‖other) at every position of every sequence.
+    pub fn divergence(
+        &self,
+        activations: &Activations,
+        other: &Decoder<'_>,
+        others: &Activations,
+    ) -> Result<Vec<DivergenceState>, ModelError> {
+        let (p_rows, q_rows) = (self.prepare(activations, 8)?, other.prepare(others, 8)?);
+        self.for_each_tile(|first, p_weight| {
+            let q_weight = other.head_tile(first, p_weight.outputs())?;
+            for (p, q) in p_rows.iter().zip(&q_rows) {
+                let mut recording = Recording::new();
+                let p_logits = self.logits(&mut recording, p, p_weight)?;
+                let q_logits = other.logits(&mut recording, q, &q_weight)?;
+                nn::divergence(&mut recording, &p_logits, &q_logits, first, &p.state);
+                self.gpu.submit(recording)?;
+            }
+            Ok(())
+        })?;
+        let mut out = Vec::new();
+        for row in p_rows {
+            out.extend(row.state.fetch(self.gpu)?.chunks(8).map(divergence_of));
+        }
+        Ok(out)
+    }
+
+    /// Logits of one batch of activations, `[rows, vocabulary]` row-major; for tests and small vocabularies.
+    pub fn all_logits(&self, activations: &Activations, batch: usize) -> Result<Vec<f32>, ModelError> {
+        let rows = self.prepare(activations, 1)?;
+        let (count, vocabulary) = (rows[batch].hidden.rows(), self.spec.vocabulary);
+        let mut out = vec![0.0; count * vocabulary];
+        self.for_each_tile(|first, weight| {
+            let mut recording = Recording::new();
+            let logits = self.logits(&mut recording, &rows[batch], weight)?;
+            let id = recording.read(&logits.slice());
+            let values = self.gpu.submit(recording)?.floats(id)?;
+            for (r, row) in values.chunks(weight.outputs()).enumerate() {
+                out[r * vocabulary + first..][..row.len()].copy_from_slice(row);
+            }
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Applies the final norm to every batch.
+    fn prepare(&self, activations: &Activations, state: usize) -> Result<Vec<Row>, ModelError> {
+        let norm = vector(self.gpu, self.checkpoint, self.spec.final_norm(), self.spec.hidden)?;
+        (0..activations.batches.len())
+            .map(|batch| {
+                let x = activations.upload(self.gpu, batch)?;
+                let hidden = Tensor::empty(self.gpu, "final hidden", x.rows(), x.cols())?;
+                let state = Tensor::empty(self.gpu, "loss state", x.rows(), state)?;
+                let mut recording = Recording::new();
+                nn::rms_norm(&mut recording, &x, &norm, self.spec.norm_eps, &hidden);
+                self.gpu.submit(recording)?;
+                Ok(Row { hidden, state })
+            })
+            .collect()
+    }
+
+    fn for_each_tile(&self, mut work: impl FnMut(usize, &Weight) -> Result<(), ModelError>) -> Result<(), ModelError> {
+        let row = self.spec.hidden * 4;
+        let step = even((VOCABULARY_BYTES / row).clamp(1, TILE));
+        for first in (0..self.spec.vocabulary).step_by(step) {
+            work(first, &self.head_tile(first, step)?)?;
+        }
+        self.checkpoint.release(self.spec.head());
+        Ok(())
+    }
+
+    fn head_tile(&self, first: usize, step: usize) -> Result<Weight, ModelError> {
+        let spec = self.spec;
+        let view = self
+            .checkpoint
+            .tensor_of_shape(spec.head(), &[spec.vocabulary, spec.hidden])?;
+        let (rows, row) = (step.min(spec.vocabulary - first), spec.hidden * view.dtype.size());
+        let bytes = &view.bytes[first * row..(first + rows) * row];
+        Weight::upload(self.gpu, "head tile", [rows, spec.hidden], view.dtype, bytes)
+    }
+
+    fn logits(&self, recording: &mut Recording, row: &Row, weight: &Weight) -> Result<Tensor, ModelError> {
+        let logits = Tensor::empty(self.gpu, "logits", row.hidden.rows(), weight.outputs())?;
+        linear(recording, self.gpu, &row.hidden, weight, &logits, false);
+        Ok(logits)
+    }
+}
+
+/// State layout of `nn/cross_entropy`: maximum, sum of exponentials, target logit, most likely id.
+fn token_loss(state: &[f32]) -> TokenLoss {
+    let nll = f64::from(state[0]) + f64::from(state[1]).ln() - f64::from(state[2]);
+    TokenLoss {
+        nll,
+        top: state[3] as u32,
+    }
+}
+
+/// State layout of `nn/divergence`: max p, sum p, max q, sum q, cross term, top p, top q.
+fn divergence_of(state: &[f32]) -> DivergenceState {
+    let s = |i: usize| f64::from(state[i]);
+    let (log_zp, log_zq) = (s(0) + s(1).ln(), s(2) + s(3).ln());
+    DivergenceState {
+        kl: s(4) / s(1) - log_zp + log_zq,
+        same_top: state[5] == state[6],
+    }
+}

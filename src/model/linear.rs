@@ -1,0 +1,83 @@
+//! A weight on the device in the form its executor likes best, and the product with it.
+
+use super::ModelError;
+use crate::gpu::{Gpu, GpuError, Recording};
+use crate::ops::dense::{self, Gemm, Layout};
+use crate::tensor::{DType, Tensor};
+
+/// A linear's weight on the device.
+#[derive(Clone)]
+pub struct Weight {
+    tensor: Tensor,
+    layout: Layout,
+}
+
+impl Weight {
+    /// Uploads `[outputs, inputs]` stored elements. GPUs read them as stored; the host executor gets f32 once instead of
+    /// decoding per product; drivers that run on the CPU also get them transposed, which suits the kernel without
+    /// barriers.
+    pub fn upload(gpu: &Gpu, label: &str, shape: [usize; 2], dtype: DType, bytes: &[u8]) -> Result<Self, ModelError> {
+        if !gpu.is_host() && !gpu.is_software() {
+            return Ok(Weight {
+                tensor: Tensor::upload_stored(gpu, label, shape, dtype, bytes)?,
+                layout: Layout::NT,
+            });
+        }
+        if gpu.is_host() {
+            let values = dtype.decode(bytes);
+            let tensor = Tensor::upload(gpu, label, shape[0], shape[1], &values)?;
+            return Ok(Weight {
+                tensor,
+                layout: Layout::NT,
+            });
+        }
+        let stored = Tensor::upload_stored(gpu, label, shape, dtype, bytes)?;
+        let tensor = Tensor::empty(gpu, label, shape[1], shape[0])?;
+        let mut recording = Recording::new();
+        dense::transpose(&mut recording, &stored, &tensor);
+        gpu.submit(recording)?;
+        Ok(Weight {
+            tensor,
+            layout: Layout::NN,
+        })
+    }
+
+    /// Number of outputs.
+    pub fn outputs(&self) -> usize {
+        if self.layout == Layout::NT {
+            self.tensor.rows()
+        } else {
+            self.tensor.cols()
+        }
+    }
+}
+
+/// `out = x Wᵀ` (or `out += x Wᵀ`): x `[tokens, inputs]`, out `[tokens, outputs]`. Weights larger than a binding are
+/// walked in windows.
+pub fn linear(recording: &mut Recording, gpu: &Gpu, x: &Tensor, weight: &Weight, out: &Tensor, add: bool) {
+    let rows = weight.tensor.rows();
+    let step = weight.tensor.window_rows(gpu, rows);
+    for first in (0..rows).step_by(step) {
+        let window = weight.tensor.row_window(first, step.min(rows - first));
+        let call = Gemm::new(x, &window, weight.layout, out);
+        let call = match weight.layout {
+            Layout::NT => Gemm { out_col: first, ..call },
+            Layout::NN => Gemm { a_col: first, ..call },
+        };
+        let accumulate = add || (weight.layout == Layout::NN && first > 0);
+        dense::gemm(recording, gpu, &if accumulate { call.add() } else { call });
+    }
+}
+
+/// `x Wᵀ` in a new tensor.
+pub(super) fn project(
+    recording: &mut Recording,
+    gpu: &Gpu,
+    label: &str,
+    x: &Tensor,
+    weight: &Weight,
+) -> Result<Tensor, GpuError> {
+    let out = Tensor::empty(gpu, label, x.rows(), weight.outputs())?;
+    linear(recording, gpu, x, weight, &out, false);
+    Ok(out)
+}

@@ -1,0 +1,166 @@
+//! `nn/attention`: causal grouped-query attention with an online softmax.
+
+use crate::gpu::{Gpu, HostCall, Kernel, Knob, Recording, Work, f32s, f32s_mut, params};
+use crate::reference::nn::attention::{self as twin, Shape};
+use crate::tensor::{DType, Tensor};
+
+params! {
+    /// Sizes, the query blocks of this dispatch, and the factor of the scores.
+    struct Params {
+        /// Rows of q.
+        rows: u32,
+        /// Rows per sequence.
+        seq: u32,
+        /// Query heads.
+        heads: u32,
+        /// Key and value heads.
+        kv_heads: u32,
+        /// First query block of every sequence.
+        first_block: u32,
+        /// Number of query blocks of every sequence.
+        blocks: u32,
+        /// Factor of the scores.
+        scale: f32,
+        /// Padding.
+        pad0: u32,
+    }
+}
+
+/// The kernel's row.
+pub static ATTENTION: Kernel = Kernel {
+    stem: "nn/attention",
+    source: include_str!("../../../shaders/nn/attention.wgsl"),
+    knobs: &[Knob {
+        name: "HEAD_DIM",
+        values: &[8, 64, 80, 128, 256],
+    }],
+    params: Params::FIELDS,
+    reads: 3,
+    writes: 1,
+    host,
+};
+
+/// How heads and sequences lie in the rows given to [`attention()`].
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionShape {
+    /// Rows per sequence; a token attends to its own sequence up to its own position.
+    pub seq: usize,
+    /// Query heads side by side in a row of q.
+    pub heads: usize,
+    /// Key and value heads; query head h uses `h / (heads / kv_heads)`.
+    pub kv_heads: usize,
+    /// Columns of a head, at most 256.
+    pub head_dim: usize,
+    /// Factor of the scores, usually `1 / sqrt(head_dim)`.
+    pub scale: f32,
+}
+
+/// Queries, and keys, of one block: the shader's BLOCK.
+fn block(head_dim: usize) -> usize {
+    match head_dim {
+        1..=64 => 16,
+        65..=128 => 8,
+        129..=256 => 4,
+        _ => panic!("attention: heads of {head_dim} columns (1 to 256 are supported)"),
+    }
+}
+
+/// Records causal grouped-query attention, cut into ranges of query blocks short enough for a watchdog.
+///
+/// `q` and `out` `[batch * seq, heads * head_dim]`, `k` and `v` `[batch * seq, kv_heads * head_dim]`, all f32. Scores
+/// are never stored: memory is linear in the length. Panics on shapes that do not fit.
+pub fn attention(
+    recording: &mut Recording,
+    gpu: &Gpu,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    out: &Tensor,
+    shape: AttentionShape,
+) {
+    /// Flops of one dispatch at most: about 0.1 s on a slow integrated GPU. The host has no watchdog.
+    const DISPATCH_FLOPS: f64 = 2e10;
+    let limit = if gpu.is_host() { f64::INFINITY } else { DISPATCH_FLOPS };
+    attention_with(recording, limit, [q, k, v], out, shape);
+}
+
+/// Records attention with at most `limit` flops per dispatch, but at least one query block (tests and benches).
+pub fn attention_with(
+    recording: &mut Recording,
+    limit: f64,
+    [q, k, v]: [&Tensor; 3],
+    out: &Tensor,
+    shape: AttentionShape,
+) {
+    check([q, k, v], out, shape);
+    let size = block(shape.head_dim);
+    let heads = q.rows() / shape.seq * shape.heads;
+    let blocks = shape.seq.div_ceil(size);
+    let flops = |block: usize| (4 * size * shape.head_dim * heads) as f64 * ((block + 1) * size) as f64;
+    let mut first = 0;
+    while first < blocks {
+        let (mut end, mut sum) = (first + 1, flops(first));
+        while end < blocks && sum + flops(end) <= limit {
+            sum += flops(end);
+            end += 1;
+        }
+        let params = Params {
+            rows: q.rows() as u32,
+            seq: shape.seq as u32,
+            heads: shape.heads as u32,
+            kv_heads: shape.kv_heads as u32,
+            first_block: first as u32,
+            blocks: (end - first) as u32,
+            scale: shape.scale,
+            pad0: 0,
+        };
+        let knobs = [shape.head_dim as u32];
+        let bindings = [q.slice(), k.slice(), v.slice(), out.slice()];
+        let work = Work::rows((end - first) * heads, sum);
+        recording.dispatch(&ATTENTION, &knobs, &params, &bindings, work);
+        first = end;
+    }
+}
+
+fn check([q, k, v]: [&Tensor; 3], out: &Tensor, shape: AttentionShape) {
+    let AttentionShape {
+        seq,
+        heads,
+        kv_heads,
+        head_dim,
+        ..
+    } = shape;
+    let rows = q.rows();
+    assert!(
+        seq > 0 && rows.is_multiple_of(seq),
+        "attention: {rows} rows in sequences of {seq}"
+    );
+    assert!(
+        kv_heads > 0 && heads.is_multiple_of(kv_heads),
+        "attention: {heads} heads on {kv_heads}"
+    );
+    assert_eq!(q.cols(), heads * head_dim, "attention: columns of q");
+    assert_eq!(k.shape(), [rows, kv_heads * head_dim], "attention: shape of k");
+    assert_eq!(v.shape(), k.shape(), "attention: shape of v");
+    assert_eq!(out.shape(), q.shape(), "attention: shape of out");
+    let f32s = [q, k, v, out].iter().all(|t| t.dtype() == DType::F32);
+    assert!(f32s, "attention: q, k, v and out are f32");
+}
+
+fn host(call: &mut HostCall<'_>) {
+    let p: Params = call.params();
+    let head_dim = call.knobs[0] as usize;
+    let block = block(head_dim);
+    let ([q, k, v], [out]) = call.split::<3, 1>();
+    let shape = Shape {
+        seq: p.seq as usize,
+        heads: p.heads as usize,
+        kv_heads: p.kv_heads as usize,
+        head_dim,
+        scale: p.scale,
+    };
+    let first = p.first_block as usize * block;
+    let positions = first..first + p.blocks as usize * block;
+    let out = &mut f32s_mut(out)[..p.rows as usize * shape.heads * head_dim];
+    twin::attention_fast(shape, positions, [f32s(q), f32s(k), f32s(v)], out);
+}

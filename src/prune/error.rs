@@ -1,0 +1,36 @@
+//! Why a layer cannot be pruned.
+
+use crate::gpu::GpuError;
+
+/// Errors of patterns and layer problems.
+#[derive(Debug, thiserror::Error)]
+pub enum PruneError {
+    /// A pattern that cannot be meant.
+    #[error("{0}")]
+    Pattern(String),
+    /// M does not divide the width of a linear.
+    #[error("pattern {n}:{m} needs a width divisible by {m}, but `{tensor}` has {cols} inputs; choose another pattern")]
+    Width {
+        /// Tensor name.
+        tensor: String,
+        /// Kept per group.
+        n: usize,
+        /// Group length.
+        m: usize,
+        /// Width of the tensor.
+        cols: usize,
+    },
+    /// A Gram matrix is not finite.
+    #[error(
+        "activations at {place} are not finite (input {index}); the model overflows there or the checkpoint is damaged"
+    )]
+    NonFiniteActivations {
+        /// Layer and tap.
+        place: String,
+        /// First offending input.
+        index: usize,
+    },
+    /// A device problem.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}

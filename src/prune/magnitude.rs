@@ -1,0 +1,35 @@
+//! Magnitude pruning: the smallest |w| go, the rest stay as they are. The baseline that needs no data.
+
+use super::{LayerProblem, LayerSolution, Method, PruneError};
+use crate::gpu::{Gpu, Recording};
+use crate::ops::dense;
+
+/// Keeps the largest |w| of the unscaled weight.
+pub struct Magnitude;
+
+impl Method for Magnitude {
+    fn name(&self) -> &'static str {
+        "magnitude"
+    }
+
+    fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
+        let (kept, support) = (problem.scratch(gpu, "kept")?, problem.scratch(gpu, "support")?);
+        let weight = problem.scratch(gpu, "magnitude solution")?;
+        let mut recording = Recording::new();
+        problem
+            .pattern
+            .round(&mut recording, gpu, [&problem.original, &problem.free], &kept, &support)?;
+        recording.copy(&problem.weight.slice(), &weight.slice());
+        dense::multiply(&mut recording, &support, &weight);
+        gpu.submit(recording)?;
+        let error = problem.error(gpu, &weight)?;
+        Ok(LayerSolution {
+            weight,
+            support,
+            error,
+            start_error: error,
+            rounds: 0,
+            lambda: 0.0,
+        })
+    }
+}

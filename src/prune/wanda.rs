@@ -1,0 +1,37 @@
+//! Wanda (Sun et al. 2023): score |w| ‖x‖, which is the magnitude of the scaled weight; the rest stay as they are.
+//!
+//! Differs from the published code where the scope is the whole matrix: there scores compete within a row
+//! (`--scope row` does the same here).
+
+use super::{LayerProblem, LayerSolution, Method, PruneError};
+use crate::gpu::{Gpu, Recording};
+
+/// Keeps the largest |w| ‖x‖.
+pub struct Wanda;
+
+impl Method for Wanda {
+    fn name(&self) -> &'static str {
+        "wanda"
+    }
+
+    fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
+        let (weight, support) = (
+            problem.scratch(gpu, "wanda solution")?,
+            problem.scratch(gpu, "support")?,
+        );
+        let mut recording = Recording::new();
+        problem
+            .pattern
+            .round(&mut recording, gpu, [&problem.weight, &problem.free], &weight, &support)?;
+        gpu.submit(recording)?;
+        let error = problem.error(gpu, &weight)?;
+        Ok(LayerSolution {
+            weight,
+            support,
+            error,
+            start_error: error,
+            rounds: 0,
+            lambda: 0.0,
+        })
+    }
+}

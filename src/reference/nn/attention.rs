@@ -1,0 +1,147 @@
+//! Causal grouped-query attention over several sequences.
+
+use std::ops::Range;
+
+use num_traits::Float;
+use rayon::prelude::*;
+
+use super::fast_exp::{exp_in_place, largest};
+use crate::reference::dense::gemm::{Target, View, gemm_fast_single};
+
+/// Sizes and the factor of the scores.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape<T> {
+    /// Rows per sequence.
+    pub seq: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; head h uses `h / (heads / kv_heads)`.
+    pub kv_heads: usize,
+    /// Columns of a head.
+    pub head_dim: usize,
+    /// Factor of the scores.
+    pub scale: T,
+}
+
+/// `out[i] = Σ_j softmax_j(scale q[i]·k[j]) v[j]` over the positions j <= i of the sequence of row i.
+pub fn attention<T: Float>(shape: Shape<T>, q: &[T], k: &[T], v: &[T], out: &mut [T]) {
+    let (dim, width, kv_width) = (
+        shape.head_dim,
+        shape.heads * shape.head_dim,
+        shape.kv_heads * shape.head_dim,
+    );
+    for row in 0..out.len() / width {
+        let first = row / shape.seq * shape.seq;
+        for head in 0..shape.heads {
+            let kv_col = head / (shape.heads / shape.kv_heads) * dim;
+            let query = &q[row * width + head * dim..][..dim];
+            let dot = |j: usize| {
+                let key = &k[j * kv_width + kv_col..][..dim];
+                shape.scale * query.iter().zip(key).fold(T::zero(), |sum, (q, k)| sum + *q * *k)
+            };
+            let scores: Vec<T> = (first..=row).map(dot).collect();
+            let top = scores.iter().fold(T::neg_infinity(), |top, s| top.max(*s));
+            let weights: Vec<T> = scores.iter().map(|s| (*s - top).exp()).collect();
+            let total = weights.iter().fold(T::zero(), |sum, w| sum + *w);
+            for col in 0..dim {
+                let value = |j: usize| v[(first + j) * kv_width + kv_col + col];
+                let sum = weights
+                    .iter()
+                    .enumerate()
+                    .fold(T::zero(), |sum, (j, w)| sum + *w * value(j));
+                out[row * width + head * dim + col] = sum / total;
+            }
+        }
+    }
+}
+
+/// Query rows per product: enough to reuse keys, few enough that little of a block lies above the diagonal.
+const ROWS: usize = 64;
+
+/// The same in f32 for the query `positions` of every sequence: products on a GEMM crate, blocks of rows on all cores.
+pub fn attention_fast(shape: Shape<f32>, positions: Range<usize>, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
+    let width = shape.heads * shape.head_dim;
+    out.par_chunks_mut(shape.seq * width)
+        .enumerate()
+        .for_each(|(sequence, out)| {
+            let end = positions.end.min(shape.seq);
+            out[positions.start * width..end * width]
+                .par_chunks_mut(ROWS * width)
+                .enumerate()
+                .for_each_init(Vec::new, |scores, (block, out)| {
+                    for head in 0..shape.heads {
+                        let block = Block {
+                            shape,
+                            head,
+                            sequence,
+                            position: positions.start + block * ROWS,
+                        };
+                        block.attend([q, k, v], scores, out);
+                    }
+                });
+        });
+}
+
+/// Neighbouring queries of one head.
+struct Block {
+    shape: Shape<f32>,
+    head: usize,
+    sequence: usize,
+    position: usize,
+}
+
+impl Block {
+    /// Writes this head's columns of `out`, the rows of the block.
+    fn attend(&self, [q, k, v]: [&[f32]; 3], scores: &mut Vec<f32>, out: &mut [f32]) {
+        let Shape {
+            seq,
+            heads,
+            kv_heads,
+            head_dim,
+            scale,
+        } = self.shape;
+        let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+        let rows = out.len() / width;
+        let keys = self.position + rows;
+        let first = self.sequence * seq;
+        let kv_start = first * kv_width + self.head / (heads / kv_heads) * head_dim;
+        let queries = View::new(q, (first + self.position) * width + self.head * head_dim, width, 1);
+        let keys_t = View::new(k, kv_start, 1, kv_width);
+        let values = View::new(v, kv_start, kv_width, 1);
+        if scores.len() < rows * keys {
+            scores.resize(rows * keys, 0.0);
+        }
+        let target = Target {
+            start: 0,
+            stride: keys,
+            alpha: scale,
+            beta: 0.0,
+        };
+        gemm_fast_single([rows, keys, head_dim], queries, keys_t, target, scores);
+        let mut totals = [0.0; ROWS];
+        for (row, scores) in scores.chunks_mut(keys).take(rows).enumerate() {
+            let (seen, masked) = scores.split_at_mut(self.position + row + 1);
+            let top = largest(seen);
+            totals[row] = exp_in_place(seen, top);
+            masked.fill(0.0);
+        }
+        let target = Target {
+            start: self.head * head_dim,
+            stride: width,
+            alpha: 1.0,
+            beta: 0.0,
+        };
+        gemm_fast_single(
+            [rows, head_dim, keys],
+            View::row_major(scores, keys),
+            values,
+            target,
+            out,
+        );
+        for (row, total) in out.chunks_mut(width).zip(totals) {
+            for value in &mut row[self.head * head_dim..][..head_dim] {
+                *value /= total;
+            }
+        }
+    }
+}

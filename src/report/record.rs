@@ -1,0 +1,204 @@
+//! What `pruning_report.json` and `--json` hold. Field names are a public format: add, do not rename.
+
+use serde::Serialize;
+
+/// Settings of a run as resolved.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Settings {
+    /// Source checkpoint.
+    pub model: String,
+    /// Output folder.
+    pub output: String,
+    /// Family file that matched.
+    pub family: String,
+    /// Method.
+    pub method: String,
+    /// Pattern, e.g. `2:4` or `50 %`.
+    pub pattern: String,
+    /// Fraction of zeros asked for.
+    pub sparsity: f64,
+    /// Conjugate-gradient steps of the refit; 0 is off.
+    pub refit: usize,
+    /// Relative damping of the Gram.
+    pub damping: f64,
+    /// Which inputs a decoder layer sees: `dense`, `local` or `pruned`.
+    pub propagate: String,
+}
+
+/// Where the calibration tokens came from.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CalibrationRecord {
+    /// Text file.
+    pub source: String,
+    /// Rule by which samples were drawn.
+    pub rule: String,
+    /// Number of samples.
+    pub samples: usize,
+    /// Tokens per sample.
+    pub length: usize,
+    /// Seed of the draw.
+    pub seed: u64,
+    /// blake3 of the token ids.
+    pub token_hash: String,
+}
+
+/// The device that did the work.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AdapterRecord {
+    /// Name.
+    pub name: String,
+    /// `wgpu` or `host`.
+    pub executor: String,
+}
+
+/// One pruned linear.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LinearRecord {
+    /// Decoder layer.
+    pub layer: usize,
+    /// Role: q, k, v, o, gate, up, down.
+    pub role: String,
+    /// Tensor name.
+    pub tensor: String,
+    /// `[outputs, inputs]`.
+    pub shape: [usize; 2],
+    /// Relative layer error ‖VX* − WX‖² / ‖WX‖² of the warm start.
+    pub error_before: f64,
+    /// The same of the weights as written.
+    pub error_after: f64,
+    /// Zeros in the written bytes.
+    pub zeros: usize,
+    /// Zeros the input had already.
+    pub input_zeros: usize,
+    /// zeros / weights.
+    pub sparsity: f64,
+    /// Outer rounds of the method.
+    pub rounds: usize,
+    /// Penalty of the last round that gained, relative to the mean scaled weight.
+    pub lambda: f64,
+    /// Largest eigenvalue of the scaled Gram.
+    pub lipschitz: f64,
+    /// Inputs that are never active.
+    pub dead_inputs: usize,
+    /// Kept weights that would have become zero in the stored type and were set to its smallest number.
+    pub raised: usize,
+    /// Kept weights beyond the stored type's range that were set to its largest number.
+    pub saturated: usize,
+    /// Row blocks the matrix was cut into because it exceeds a binding (an unstructured ratio then holds per block).
+    pub row_blocks: usize,
+    /// Seconds of the solve.
+    pub seconds: f64,
+}
+
+/// Wall time by phase, in seconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Phases {
+    /// Tokenising and embedding.
+    pub prepare: f64,
+    /// Forward passes and Gram accumulation.
+    pub capture: f64,
+    /// Solving the layer problems.
+    pub solve: f64,
+    /// Propagating to the next layer.
+    pub propagate: f64,
+    /// Writing and verifying.
+    pub write: f64,
+}
+
+impl Phases {
+    /// All phases together.
+    pub fn total(&self) -> f64 {
+        self.prepare + self.capture + self.solve + self.propagate + self.write
+    }
+}
+
+/// Peak memory in bytes.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Memory {
+    /// Buffers on the device at once.
+    pub device_peak: u64,
+    /// Resident memory of the process, where the system tells.
+    pub host_peak: Option<u64>,
+    /// What the plan predicted for the device.
+    pub predicted_device: u64,
+    /// What the plan predicted for the host.
+    pub predicted_host: u64,
+}
+
+/// Sums over all pruned linears, counted in the files as written.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Totals {
+    /// Weights in pruned linears.
+    pub weights: usize,
+    /// Zeros among them.
+    pub zeros: usize,
+    /// zeros / weights.
+    pub sparsity: f64,
+    /// Zeros of the input among them.
+    pub input_zeros: usize,
+}
+
+/// Everything about a run; written as `pruning_report.json`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PruneReport {
+    /// Tool and version.
+    pub tool: String,
+    /// Settings as resolved.
+    pub settings: Settings,
+    /// blake3 of the input's config and headers.
+    pub input_fingerprint: String,
+    /// Calibration tokens.
+    pub calibration: CalibrationRecord,
+    /// Device.
+    pub adapter: AdapterRecord,
+    /// One entry per pruned linear.
+    pub linears: Vec<LinearRecord>,
+    /// Sums over all of them.
+    pub totals: Totals,
+    /// Wall time by phase.
+    pub phases: Phases,
+    /// Peak memory.
+    pub memory: Memory,
+}
+
+/// One evaluation.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct EvalRecord {
+    /// Checkpoint.
+    pub model: String,
+    /// Text file.
+    pub text: String,
+    /// Protocol id: `P1` (lines joined as the data set's rows) or `P1-raw` (the file as it is).
+    pub protocol: String,
+    /// Tokens per window.
+    pub context: usize,
+    /// Windows evaluated.
+    pub windows: usize,
+    /// Tokens in the text.
+    pub stream_tokens: usize,
+    /// Positions scored.
+    pub scored_tokens: usize,
+    /// Stored type of the weights; sums are f32.
+    pub dtype: String,
+    /// Mean negative log-likelihood in nats.
+    pub nll: f64,
+    /// exp(nll).
+    pub perplexity: f64,
+    /// Standard error of the perplexity, from the spread of the windows' means.
+    pub standard_error: f64,
+    /// Share of positions whose most likely token is the right one.
+    pub accuracy: f64,
+    /// Mean KL(reference‖model) in nats, with `--against`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl_divergence: Option<f64>,
+    /// Standard error of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl_standard_error: Option<f64>,
+    /// Share of positions where both models put the same token first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top1_agreement: Option<f64>,
+    /// Device.
+    pub adapter: AdapterRecord,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}

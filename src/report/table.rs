@@ -1,0 +1,122 @@
+//! Terminal tables.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use super::{EvalRecord, LinearRecord, PruneReport};
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::ASCII_MARKDOWN)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Per projection type: layer error before and after, sparsity, time; then totals and phases.
+pub fn prune_table(report: &PruneReport) -> String {
+    let mut roles: Vec<&str> = Vec::new();
+    for linear in &report.linears {
+        if !roles.contains(&linear.role.as_str()) {
+            roles.push(&linear.role);
+        }
+    }
+    let mut out = table(&[
+        "projection",
+        "layers",
+        "warm start error",
+        "final error",
+        "ratio",
+        "sparsity",
+        "seconds",
+    ]);
+    for role in roles {
+        let rows: Vec<&LinearRecord> = report.linears.iter().filter(|l| l.role == role).collect();
+        let mean = |f: &dyn Fn(&LinearRecord) -> f64| rows.iter().map(|l| f(l)).sum::<f64>() / rows.len() as f64;
+        let (before, after) = (mean(&|l| l.error_before), mean(&|l| l.error_after));
+        let zeros: usize = rows.iter().map(|l| l.zeros).sum();
+        let weights: usize = rows.iter().map(|l| l.shape[0] * l.shape[1]).sum();
+        out.add_row([
+            role.to_string(),
+            rows.len().to_string(),
+            format!("{before:.5}"),
+            format!("{after:.5}"),
+            format!("{:.3}", after / before),
+            percent(zeros as f64 / weights as f64),
+            format!("{:.1}", rows.iter().map(|l| l.seconds).sum::<f64>()),
+        ]);
+    }
+    let (totals, phases, memory) = (&report.totals, &report.phases, &report.memory);
+    let dead: usize = report.linears.iter().map(|l| l.dead_inputs).max().unwrap_or(0);
+    format!(
+        "{out}\nerrors: mean of |VX* - WX|^2 / |WX|^2 over layers\n\
+         sparsity {} of {} weights, counted in the written files ({} zeros were in the input); at most {dead} dead inputs in a linear\n\
+         {:.1} s: prepare {:.1}, capture {:.1}, solve {:.1}, propagate {:.1}, write and verify {:.1}\n\
+         peak memory: device {}, host {}",
+        percent(totals.sparsity),
+        totals.weights,
+        totals.input_zeros,
+        phases.total(),
+        phases.prepare,
+        phases.capture,
+        phases.solve,
+        phases.propagate,
+        phases.write,
+        megabytes(memory.device_peak),
+        memory.host_peak.map_or("unknown".to_string(), megabytes),
+    )
+}
+
+/// One evaluation as lines.
+pub fn eval_table(record: &EvalRecord) -> String {
+    let mut text = format!(
+        "perplexity {:.4} ± {:.4}   ({}, context {}, {} windows, {} of {} tokens scored, {} weights, f32 sums)\n\
+         nll {:.6} nats/token, top-1 accuracy {}",
+        record.perplexity,
+        record.standard_error,
+        record.protocol,
+        record.context,
+        record.windows,
+        record.scored_tokens,
+        record.stream_tokens,
+        record.dtype,
+        record.nll,
+        percent(record.accuracy),
+    );
+    if let (Some(kl), Some(error), Some(top)) = (record.kl_divergence, record.kl_standard_error, record.top1_agreement)
+    {
+        text += &format!(
+            "\nKL divergence {kl:.6} ± {error:.6} nats/token, same top token at {}",
+            percent(top)
+        );
+    }
+    text
+}
+
+/// The demo's comparison: name, pattern, perplexity, standard error and excess over dense in nats per token.
+pub fn demo_table(rows: &[(String, String, EvalRecord)]) -> String {
+    let dense = rows.first().map_or(0.0, |r| r.2.nll);
+    let mut out = table(&["method", "pattern", "perplexity", "±", "excess nats/token"]);
+    for (method, pattern, record) in rows {
+        out.add_row([
+            method.clone(),
+            pattern.clone(),
+            format!("{:.3}", record.perplexity),
+            format!("{:.3}", record.standard_error),
+            format!("{:.4}", record.nll - dense),
+        ]);
+    }
+    out.to_string()
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{:.4} %", 100.0 * fraction)
+}
+
+/// Bytes as MiB.
+fn megabytes(bytes: u64) -> String {
+    format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
+}

@@ -1,0 +1,96 @@
+//! Pruned weights as stored elements: exact zeros where pruned, never a zero or an infinity where kept.
+
+use half::{bf16, f16};
+
+use crate::tensor::DType;
+
+/// Encoded weights and how often rounding had to be overruled.
+pub(super) struct Encoded {
+    pub(super) bytes: Vec<u8>,
+    pub(super) zeros: usize,
+    pub(super) raised: usize,
+    pub(super) saturated: usize,
+}
+
+/// Encodes `values`; `support` is 0 where pruned. A kept value that would round to zero becomes the type's smallest
+/// number of its sign, one beyond the range its largest: the sparsity stays exact and the file finite.
+pub(super) fn encode(values: &[f32], support: &[f32], dtype: DType) -> Encoded {
+    let (mut zeros, mut raised, mut saturated) = (0, 0, 0);
+    let (smallest, largest) = limits(dtype);
+    let fixed: Vec<f32> = values
+        .iter()
+        .zip(support)
+        .map(|(value, support)| {
+            if *support == 0.0 {
+                zeros += 1;
+                return 0.0;
+            }
+            let rounded = round(*value, dtype);
+            if rounded == 0.0 {
+                raised += 1;
+                return smallest.copysign(*value);
+            }
+            if rounded.is_infinite() {
+                saturated += 1;
+                return largest.copysign(*value);
+            }
+            *value
+        })
+        .collect();
+    Encoded {
+        bytes: dtype.encode(&fixed),
+        zeros,
+        raised,
+        saturated,
+    }
+}
+
+/// Smallest positive and largest finite number of a type.
+fn limits(dtype: DType) -> (f32, f32) {
+    match dtype {
+        DType::F32 => (f32::from_bits(1), f32::MAX),
+        DType::F16 => (f16::from_bits(1).to_f32(), f16::MAX.to_f32()),
+        DType::BF16 => (bf16::from_bits(1).to_f32(), bf16::MAX.to_f32()),
+    }
+}
+
+fn round(value: f32, dtype: DType) -> f32 {
+    match dtype {
+        DType::F32 => value,
+        DType::F16 => f16::from_f32(value).to_f32(),
+        DType::BF16 => bf16::from_f32(value).to_f32(),
+    }
+}
+
+/// Number of elements whose bits are zero of either sign.
+pub(super) fn count_zeros(dtype: DType, bytes: &[u8]) -> usize {
+    match dtype {
+        DType::F32 => bytes
+            .chunks_exact(4)
+            .filter(|b| b[..3] == [0; 3] && b[3] & 0x7f == 0)
+            .count(),
+        DType::F16 | DType::BF16 => bytes.chunks_exact(2).filter(|b| b[0] == 0 && b[1] & 0x7f == 0).count(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_weights_never_become_zero_or_infinite() {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let values = [1.0, -1e-45, 0.0, 3.4e38, -2.0, 5.0];
+            let support = [1.0, 1.0, 1.0, 1.0, 0.0, 1.0];
+            let encoded = encode(&values, &support, dtype);
+            let back = dtype.decode(&encoded.bytes);
+            assert_eq!(encoded.zeros, 1);
+            assert_eq!(count_zeros(dtype, &encoded.bytes), 1, "{dtype:?}");
+            assert!(back.iter().all(|v| v.is_finite()), "{dtype:?} {back:?}");
+            assert!(
+                back[1] < 0.0 && back[2] > 0.0 && back[0] == 1.0 && back[5] == 5.0,
+                "{dtype:?} {back:?}"
+            );
+        }
+    }
+}
