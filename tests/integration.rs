@@ -2,5 +2,6 @@
 
 mod calib;
 mod checkpoint;
+mod cli;
 mod common;
 mod kernels;
