@@ -5,3 +5,4 @@ mod checkpoint;
 mod cli;
 mod common;
 mod kernels;
+mod laws;
