@@ -5,8 +5,8 @@ use std::fs;
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 
-use super::fixture::{Model, linear, shard_name};
 use super::Case;
+use super::fixture::{Model, linear, shard_name};
 
 const WEIGHTS: &str = "model.safetensors";
 
@@ -47,14 +47,24 @@ fn a_file_that_is_not_there() {
 
 #[test]
 fn a_shard_that_is_not_there() {
-    let case = Case::of(&Model { shards: 3, ..Model::small() });
+    let case = Case::of(&Model {
+        shards: 3,
+        ..Model::small()
+    });
     fs::remove_file(case.model().join(shard_name(1, 3))).unwrap();
-    refused(&case, 1, &[&shard_name(1, 3), "missing", "model.safetensors.index.json"]);
+    refused(
+        &case,
+        1,
+        &[&shard_name(1, 3), "missing", "model.safetensors.index.json"],
+    );
 }
 
 #[test]
 fn files_that_are_not_json() {
-    for (name, culprits) in [("config.json", "not a JSON object"), ("tokenizer.json", "not a usable tokenizer")] {
+    for (name, culprits) in [
+        ("config.json", "not a JSON object"),
+        ("tokenizer.json", "not a usable tokenizer"),
+    ] {
         let case = Case::new();
         fs::write(case.model().join(name), "{\n \"a\": ").unwrap();
         refused(&case, 1, &[name, culprits]);
@@ -96,13 +106,41 @@ fn sizes_that_do_not_fit_the_weights() {
     refused(&configured("hidden_size", json!(16)), 1, &embedding);
     refused(&configured("hidden_size", json!(1usize << 60)), 1, &embedding);
     refused(&configured("vocab_size", json!(65)), 1, &embedding);
-    refused(&configured("num_hidden_layers", json!(3)), 1, &["model.layers.2.input_layernorm.weight"]);
-    refused(&configured("intermediate_size", json!(40)), 1, &["mlp.gate_proj.weight", "[48, 32]", "[40, 32]"]);
-    refused(&configured("num_key_value_heads", json!(3)), 1, &["config.json", "3 key/value heads"]);
-    refused(&configured("num_attention_heads", json!(0)), 1, &["config.json", "0 heads"]);
-    refused(&configured("num_hidden_layers", json!(0)), 1, &["config.json", "num_hidden_layers"]);
-    refused(&configured("hidden_size", json!(null)), 1, &["config.json", "hidden_size", "absent"]);
-    refused(&configured("hidden_size", json!("32")), 1, &["config.json", "hidden_size", "\"32\""]);
+    refused(
+        &configured("num_hidden_layers", json!(3)),
+        1,
+        &["model.layers.2.input_layernorm.weight"],
+    );
+    refused(
+        &configured("intermediate_size", json!(40)),
+        1,
+        &["mlp.gate_proj.weight", "[48, 32]", "[40, 32]"],
+    );
+    refused(
+        &configured("num_key_value_heads", json!(3)),
+        1,
+        &["config.json", "3 key/value heads"],
+    );
+    refused(
+        &configured("num_attention_heads", json!(0)),
+        1,
+        &["config.json", "0 heads"],
+    );
+    refused(
+        &configured("num_hidden_layers", json!(0)),
+        1,
+        &["config.json", "num_hidden_layers"],
+    );
+    refused(
+        &configured("hidden_size", json!(null)),
+        1,
+        &["config.json", "hidden_size", "absent"],
+    );
+    refused(
+        &configured("hidden_size", json!("32")),
+        1,
+        &["config.json", "hidden_size", "\"32\""],
+    );
 }
 
 #[test]
@@ -110,7 +148,11 @@ fn a_tensor_with_swapped_sizes() {
     let mut model = Model::small();
     let name = linear(1, "mlp.down_proj");
     model.tensor(&name).shape.reverse();
-    refused(&Case::of(&model), 1, &["model.safetensors", &name, "[48, 32]", "[32, 48]"]);
+    refused(
+        &Case::of(&model),
+        1,
+        &["model.safetensors", &name, "[48, 32]", "[32, 48]"],
+    );
 }
 
 #[test]
@@ -135,9 +177,21 @@ fn a_tensor_that_is_not_there() {
 fn architectures_and_settings_we_do_not_know() {
     let bloom = configured("architectures", json!(["BloomForCausalLM"]));
     refused(&bloom, 3, &["config.json", "BloomForCausalLM", "LlamaForCausalLM"]);
-    refused(&configured("attention_bias", json!(true)), 3, &["config.json", "attention_bias"]);
+    refused(
+        &configured("attention_bias", json!(true)),
+        3,
+        &["config.json", "attention_bias"],
+    );
     refused(&configured("mlp_bias", json!(true)), 3, &["config.json", "mlp_bias"]);
-    refused(&configured("hidden_act", json!("gelu")), 3, &["config.json", "hidden_act", "gelu"]);
+    refused(
+        &configured("hidden_act", json!("gelu")),
+        3,
+        &["config.json", "hidden_act", "gelu"],
+    );
     let scaling = json!({ "rope_type": "yarn", "factor": 2.0 });
-    refused(&configured("rope_scaling", scaling), 3, &["config.json", "rope_scaling", "yarn"]);
+    refused(
+        &configured("rope_scaling", scaling),
+        3,
+        &["config.json", "rope_scaling", "yarn"],
+    );
 }

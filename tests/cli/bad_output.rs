@@ -11,19 +11,25 @@ fn not_empty() {
     let case = Case::new();
     fs::create_dir(case.output()).unwrap();
     fs::write(case.output().join("thesis.tex"), "all of it").unwrap();
-    case.prune(&["--pattern", "2:4"]).fails(1, &[case.output().to_str().unwrap(), "not empty", "thesis.tex"]);
+    case.prune(&["--pattern", "2:4"])
+        .fails(1, &[case.output().to_str().unwrap(), "not empty", "thesis.tex"]);
     assert_eq!(listing(&case.output()), ["thesis.tex"]);
-    assert_eq!(fs::read_to_string(case.output().join("thesis.tex")).unwrap(), "all of it");
+    assert_eq!(
+        fs::read_to_string(case.output().join("thesis.tex")).unwrap(),
+        "all of it"
+    );
 }
 
 #[test]
 fn a_file() {
     let case = Case::new();
     fs::write(case.output(), "mine").unwrap();
-    case.prune(&["--pattern", "2:4"]).fails(1, &[case.output().to_str().unwrap(), "this is a file"]);
+    case.prune(&["--pattern", "2:4"])
+        .fails(1, &[case.output().to_str().unwrap(), "this is a file"]);
     assert_eq!(fs::read_to_string(case.output()).unwrap(), "mine");
     let below = case.output().join("below");
-    case.prune_to(&below, &FLAGS, &["--pattern", "2:4"]).fails(1, &[below.to_str().unwrap()]);
+    case.prune_to(&below, &FLAGS, &["--pattern", "2:4"])
+        .fails(1, &[below.to_str().unwrap()]);
 }
 
 #[test]
@@ -32,7 +38,8 @@ fn the_model_itself() {
     let before = listing(&case.model());
     for same in [case.model(), case.model().join("."), case.path("elsewhere/../model")] {
         fs::create_dir_all(case.path("elsewhere")).unwrap();
-        case.prune_to(&same, &FLAGS, &["--pattern", "2:4"]).fails(1, &["model", "checkpoint being read"]);
+        case.prune_to(&same, &FLAGS, &["--pattern", "2:4"])
+            .fails(1, &["model", "checkpoint being read"]);
     }
     assert_eq!(listing(&case.model()), before);
 }
@@ -54,7 +61,8 @@ fn a_read_only_parent() {
     let case = Case::new();
     for parent in ["/proc", "/sys", "/proc/nobody/in/here"] {
         let output = std::path::Path::new(parent).join("secateur-out");
-        case.prune_to(&output, &FLAGS, &["--pattern", "2:4"]).fails(1, &[output.to_str().unwrap()]);
+        case.prune_to(&output, &FLAGS, &["--pattern", "2:4"])
+            .fails(1, &[output.to_str().unwrap()]);
         assert!(!output.exists());
     }
 }
@@ -65,8 +73,14 @@ fn a_read_only_parent() {
 fn limited(case: &Case, blocks: usize) -> super::Run {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_secateur"), "prune"]).arg(case.model());
-    command.arg("--output").arg(case.path("new/output")).arg("--calibration").arg(case.text());
+    command
+        .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_secateur"), "prune"])
+        .arg(case.model());
+    command
+        .arg("--output")
+        .arg(case.path("new/output"))
+        .arg("--calibration")
+        .arg(case.text());
     super::run(command.args(FLAGS).args(["--pattern", "2:4"]))
 }
 
@@ -95,7 +109,9 @@ fn a_full_disk() {
     let inside = |script: &str| {
         let mut command = std::process::Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
-        command.args([&disk, &case.model(), &case.text()]).arg(env!("CARGO_BIN_EXE_secateur"));
+        command
+            .args([&disk, &case.model(), &case.text()])
+            .arg(env!("CARGO_BIN_EXE_secateur"));
         command
     };
     let mount = "mount -t tmpfs -o size=40k secateur-test \"$1\"";

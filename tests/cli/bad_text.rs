@@ -15,8 +15,23 @@ fn calibrated(case: &Case, name: &str, content: &str, samples: &str) -> Run {
 
 fn calibrated_with(case: &Case, path: &Path, samples: &str) -> Run {
     let mut command = secateur();
-    command.arg("prune").arg(case.model()).arg("--output").arg(case.output()).arg("--calibration").arg(path);
-    command.args(["--pattern", "2:4", "--length", "32", "--samples", samples, "--adapter", "cpu"]);
+    command
+        .arg("prune")
+        .arg(case.model())
+        .arg("--output")
+        .arg(case.output())
+        .arg("--calibration")
+        .arg(path);
+    command.args([
+        "--pattern",
+        "2:4",
+        "--length",
+        "32",
+        "--samples",
+        samples,
+        "--adapter",
+        "cpu",
+    ]);
     let run = run(&mut command);
     assert!(!case.output().exists(), "{:?} was left behind", listing(&case.output()));
     run
@@ -34,7 +49,11 @@ fn no_file() {
 #[test]
 fn no_text() {
     let case = Case::new();
-    for (name, content) in [("empty.txt", ""), ("empty.jsonl", ""), ("empty-lines.jsonl", "\n\n{\"text\": \"\"}\n")] {
+    for (name, content) in [
+        ("empty.txt", ""),
+        ("empty.jsonl", ""),
+        ("empty-lines.jsonl", "\n\n{\"text\": \"\"}\n"),
+    ] {
         calibrated(&case, name, content, "1").fails(1, &[name, "no text"]);
     }
     fs::write(case.text(), "").unwrap();
@@ -47,7 +66,11 @@ fn less_text_than_asked_for() {
     let culprits = ["short.txt", "100 tokens", "3 samples of 32", "4 were asked for"];
     calibrated(&case, "short.txt", &text(100), "4").fails(1, &culprits);
     let document = format!("{{\"text\": \"{}\"}}\n", text(20).replace('\n', " "));
-    let culprits = ["short.jsonl", "longest of its 3 documents has 20 tokens", "samples of 32"];
+    let culprits = [
+        "short.jsonl",
+        "longest of its 3 documents has 20 tokens",
+        "samples of 32",
+    ];
     calibrated(&case, "short.jsonl", &document.repeat(3), "1").fails(1, &culprits);
 }
 
@@ -102,12 +125,14 @@ fn tokens_beyond_the_vocabulary() {
     }
     let case = Case::of(&model);
     case.refused(1, &["token id", "vocabulary of 32", "tokenizer.json"]);
-    case.eval(&["--context", "32"]).fails(1, &["token id", "vocabulary of 32", "tokenizer.json"]);
+    case.eval(&["--context", "32"])
+        .fails(1, &["token id", "vocabulary of 32", "tokenizer.json"]);
 }
 
 #[test]
 fn less_text_than_one_window() {
     let case = Case::new();
     fs::write(case.text(), text(31)).unwrap();
-    case.eval(&["--context", "32"]).fails(1, &["text.txt", "31 tokens", "one window of 32"]);
+    case.eval(&["--context", "32"])
+        .fails(1, &["text.txt", "31 tokens", "one window of 32"]);
 }

@@ -17,7 +17,12 @@ fn with(tensor: &str, element: usize, value: f32) -> Case {
 fn refused(tensor: &str, element: usize) {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let case = with(tensor, element, value);
-        let culprits = ["model.safetensors", tensor, &format!("element {element}"), &value.to_string()];
+        let culprits = [
+            "model.safetensors",
+            tensor,
+            &format!("element {element}"),
+            &value.to_string(),
+        ];
         case.refused(1, &culprits);
         case.eval(&["--context", "32"]).fails(1, &culprits);
     }

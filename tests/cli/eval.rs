@@ -8,7 +8,9 @@ use super::Case;
 use super::fixture::{LAYERS, Model, VOCABULARY, linear};
 
 fn number(record: &Value, key: &str) -> f64 {
-    record[key].as_f64().unwrap_or_else(|| panic!("{key} is {} in {record}", record[key]))
+    record[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{key} is {} in {record}", record[key]))
 }
 
 #[test]
@@ -29,7 +31,10 @@ fn the_fields_of_its_json() {
         assert_eq!(record[key], value, "{key}");
     }
     let (nll, perplexity) = (number(&record, "nll"), number(&record, "perplexity"));
-    assert!((nll.exp() - perplexity).abs() <= 1e-12 * perplexity && nll > 0.0, "{record}");
+    assert!(
+        (nll.exp() - perplexity).abs() <= 1e-12 * perplexity && nll > 0.0,
+        "{record}"
+    );
     assert!(number(&record, "standard_error") > 0.0 && (0.0..=1.0).contains(&number(&record, "accuracy")));
     assert_eq!(record["adapter"]["executor"], "host");
     for key in ["kl_divergence", "kl_standard_error", "top1_agreement"] {
@@ -41,10 +46,15 @@ fn the_fields_of_its_json() {
 #[test]
 fn a_model_that_knows_nothing() {
     let mut model = Model::small();
-    model.tensor("lm_head.weight").set(&[0.0; VOCABULARY * super::fixture::HIDDEN]);
+    model
+        .tensor("lm_head.weight")
+        .set(&[0.0; VOCABULARY * super::fixture::HIDDEN]);
     let record = Case::of(&model).eval(&["--context", "32", "--json"]).json();
     let expected = (VOCABULARY as f64).ln();
-    assert!((number(&record, "nll") - expected).abs() <= 8.0 * f64::from(f32::EPSILON) * expected, "{record}");
+    assert!(
+        (number(&record, "nll") - expected).abs() <= 8.0 * f64::from(f32::EPSILON) * expected,
+        "{record}"
+    );
 }
 
 #[test]
@@ -64,7 +74,9 @@ fn windows_and_protocols() {
 fn against_itself() {
     let case = Case::new();
     let model = case.model();
-    let record = case.eval(&["--context", "32", "--json", "--against", model.to_str().unwrap()]).json();
+    let record = case
+        .eval(&["--context", "32", "--json", "--against", model.to_str().unwrap()])
+        .json();
     let rounding = 64.0 * f64::from(f32::EPSILON);
     assert!(number(&record, "kl_divergence").abs() <= rounding, "{record}");
     assert!(number(&record, "kl_standard_error") <= rounding, "{record}");
@@ -75,11 +87,15 @@ fn against_itself() {
 fn against_the_dense_model() {
     let case = Case::new();
     case.prune(&["--sparsity", "0.5"]).succeeds();
-    let pruned = Case { temp: tempfile::TempDir::new().unwrap() };
+    let pruned = Case {
+        temp: tempfile::TempDir::new().unwrap(),
+    };
     fs::rename(case.output(), pruned.model()).unwrap();
     fs::copy(case.text(), pruned.text()).unwrap();
     let dense = case.model();
-    let record = pruned.eval(&["--context", "32", "--json", "--against", dense.to_str().unwrap()]).json();
+    let record = pruned
+        .eval(&["--context", "32", "--json", "--against", dense.to_str().unwrap()])
+        .json();
     let (kl, agreement) = (number(&record, "kl_divergence"), number(&record, "top1_agreement"));
     assert!(kl > 1e-3 && (0.05..0.999).contains(&agreement), "{record}");
     assert!(number(&record, "kl_standard_error") < kl, "{record}");
@@ -102,7 +118,9 @@ fn against_what_cannot_be_compared() {
     against(&case.path("other")).fails(1, &["vocabulary of 65", "of 64"]);
 
     let mut damaged = Model::small();
-    damaged.tensor(&linear(LAYERS - 1, "mlp.up_proj")).set(&[f32::NAN; 48 * 32]);
+    damaged
+        .tensor(&linear(LAYERS - 1, "mlp.up_proj"))
+        .set(&[f32::NAN; 48 * 32]);
     damaged.write(&case.path("damaged"));
     against(&case.path("damaged")).fails(1, &["damaged/model.safetensors", "mlp.up_proj", "NaN"]);
 }

@@ -42,13 +42,29 @@ pub(super) struct Stored {
 
 impl Stored {
     pub(super) fn from_view(name: &str, view: &TensorView<'_>) -> Self {
-        Stored { name: name.into(), dtype: view.dtype(), shape: view.shape().to_vec(), bytes: view.data().to_vec() }
+        Stored {
+            name: name.into(),
+            dtype: view.dtype(),
+            shape: view.shape().to_vec(),
+            bytes: view.data().to_vec(),
+        }
+    }
+
+    fn view(&self) -> TensorView<'_> {
+        TensorView::new(self.dtype, self.shape.clone(), &self.bytes).unwrap()
     }
 
     /// Uniform in ±`scale` but never nearer to zero than a tenth of it.
     fn random(name: &str, shape: &[usize], scale: f32, random: &mut Random) -> Self {
-        let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.away_from_zero() * scale).collect();
-        let mut stored = Stored { name: name.into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes: Vec::new() };
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|_| random.away_from_zero() * scale)
+            .collect();
+        let mut stored = Stored {
+            name: name.into(),
+            dtype: Dtype::F32,
+            shape: shape.to_vec(),
+            bytes: Vec::new(),
+        };
         stored.set(&values);
         stored
     }
@@ -56,9 +72,21 @@ impl Stored {
     pub(super) fn values(&self) -> Vec<f32> {
         let pair = |b: &[u8]| [b[0], b[1]];
         match self.dtype {
-            Dtype::F32 => self.bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
-            Dtype::F16 => self.bytes.chunks(2).map(|b| f16::from_le_bytes(pair(b)).to_f32()).collect(),
-            Dtype::BF16 => self.bytes.chunks(2).map(|b| bf16::from_le_bytes(pair(b)).to_f32()).collect(),
+            Dtype::F32 => self
+                .bytes
+                .chunks(4)
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect(),
+            Dtype::F16 => self
+                .bytes
+                .chunks(2)
+                .map(|b| f16::from_le_bytes(pair(b)).to_f32())
+                .collect(),
+            Dtype::BF16 => self
+                .bytes
+                .chunks(2)
+                .map(|b| bf16::from_le_bytes(pair(b)).to_f32())
+                .collect(),
             other => panic!("{other} is not read here"),
         }
     }
@@ -113,7 +141,11 @@ impl Model {
                 tensors.push(Stored::random(&name, &[HIDDEN], 1.0, &mut random));
             }
         }
-        let mut model = Model { config: config(layers), tensors, shards: 1 };
+        let mut model = Model {
+            config: config(layers),
+            tensors,
+            shards: 1,
+        };
         model.store_as(Dtype::BF16);
         model
     }
@@ -129,15 +161,22 @@ impl Model {
     /// Writes config, tokenizer, weights and, for several shards, their index into a new folder.
     pub(super) fn write(&self, folder: &Path) {
         fs::create_dir_all(folder).unwrap();
-        fs::write(folder.join("config.json"), serde_json::to_string_pretty(&self.config).unwrap()).unwrap();
+        fs::write(
+            folder.join("config.json"),
+            serde_json::to_string_pretty(&self.config).unwrap(),
+        )
+        .unwrap();
         fs::write(folder.join("tokenizer.json"), tokenizer()).unwrap();
         let metadata = HashMap::from([("format".to_string(), "pt".to_string()), ("note".into(), "kept".into())]);
         let per_shard = self.tensors.len().div_ceil(self.shards);
         let mut map = serde_json::Map::new();
         for (i, tensors) in self.tensors.chunks(per_shard).enumerate() {
-            let name = if self.shards == 1 { "model.safetensors".into() } else { shard_name(i, self.shards) };
-            let view = |t: &Stored| (t.name.clone(), TensorView::new(t.dtype, t.shape.clone(), &t.bytes).unwrap());
-            let views: Vec<_> = tensors.iter().map(view).collect();
+            let name = if self.shards == 1 {
+                "model.safetensors".into()
+            } else {
+                shard_name(i, self.shards)
+            };
+            let views: Vec<_> = tensors.iter().map(|t| (t.name.clone(), t.view())).collect();
             serialize_to_file(views, Some(metadata.clone()), &folder.join(&name)).unwrap();
             map.extend(tensors.iter().map(|t| (t.name.clone(), Value::from(name.clone()))));
         }
@@ -173,8 +212,9 @@ fn config(layers: usize) -> Value {
 
 /// Words `w1`, `w2`, ... are the tokens 1, 2, ...; anything else is 0.
 fn tokenizer() -> String {
-    let vocabulary: serde_json::Map<_, _> =
-        (0..VOCABULARY).map(|i| (if i == 0 { "?".into() } else { format!("w{i}") }, i.into())).collect();
+    let vocabulary: serde_json::Map<_, _> = (0..VOCABULARY)
+        .map(|i| (if i == 0 { "?".into() } else { format!("w{i}") }, i.into()))
+        .collect();
     json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": { "type": "WhitespaceSplit" }, "post_processor": null, "decoder": null,
@@ -187,7 +227,11 @@ fn tokenizer() -> String {
 pub(super) fn text(words: usize) -> String {
     let (mut random, mut word, mut text) = (Random(7), 1, String::new());
     for i in 1..=words {
-        let jump = if random.next() % 4 == 0 { random.next() as usize } else { random.next() as usize % 3 };
+        let jump = if random.next() % 4 == 0 {
+            random.next() as usize
+        } else {
+            random.next() as usize % 3
+        };
         word = 1 + (word * 5 + jump) % (VOCABULARY - 1);
         text += &format!("w{word}{}", if i % 10 == 0 { '\n' } else { ' ' });
     }
@@ -199,7 +243,10 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (self.0 >> 32) as u32
     }
 

@@ -3,8 +3,15 @@
 use super::{run, secateur};
 
 /// Flags without a default: those that must be given, and those that are off unless given.
-const WITHOUT_DEFAULT: [&str; 7] =
-    ["--output", "--calibration", "--sparsity", "--pattern", "--text", "--against", "--max-binding"];
+const WITHOUT_DEFAULT: [&str; 7] = [
+    "--output",
+    "--calibration",
+    "--sparsity",
+    "--pattern",
+    "--text",
+    "--against",
+    "--max-binding",
+];
 
 fn help(command: &[&str]) -> String {
     run(secateur().args(command).arg("--help")).succeeds()
@@ -42,8 +49,19 @@ fn every_flag_names_its_default() {
 #[test]
 fn the_program_names_its_commands_and_exit_codes() {
     let text = help(&[]);
-    for word in ["prune", "eval", "doctor", "demo", "Exit codes: 0 done", "130 interrupted"] {
+    for word in [
+        "prune",
+        "eval",
+        "doctor",
+        "demo",
+        "Exit codes: 0 done",
+        "130 interrupted",
+    ] {
         assert!(text.contains(word), "{word:?} is not in {text}");
     }
-    assert!(run(secateur().arg("--version")).succeeds().contains(env!("CARGO_PKG_VERSION")));
+    assert!(
+        run(secateur().arg("--version"))
+            .succeeds()
+            .contains(env!("CARGO_PKG_VERSION"))
+    );
 }

@@ -17,23 +17,56 @@ fn long() -> Case {
 
 /// Starts `command`, waits until stderr has a line with `mark`, sends SIGINT and waits for the end.
 fn interrupted(command: &mut Command, mark: &str) -> Run {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut stderr = String::new();
     while !stderr.contains(mark) {
-        assert!(lines.read_line(&mut stderr).unwrap() > 0, "ended before {mark:?}: {stderr}");
+        assert!(
+            lines.read_line(&mut stderr).unwrap() > 0,
+            "ended before {mark:?}: {stderr}"
+        );
     }
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success(), "the run was over before it could be interrupted: {stderr}");
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(
+        sent.success(),
+        "the run was over before it could be interrupted: {stderr}"
+    );
     lines.read_to_string(&mut stderr).unwrap();
     let done = child.wait_with_output().unwrap();
-    Run { code: done.status.code(), stdout: String::from_utf8(done.stdout).unwrap(), stderr }
+    Run {
+        code: done.status.code(),
+        stdout: String::from_utf8(done.stdout).unwrap(),
+        stderr,
+    }
 }
 
 fn prune(case: &Case, output: &Path) -> Command {
     let mut command = secateur();
-    command.arg("prune").arg(case.model()).arg("--output").arg(output).arg("--calibration").arg(case.text());
-    command.args(["--samples", "400", "--length", "128", "--pattern", "2:4", "--adapter", "cpu"]);
+    command
+        .arg("prune")
+        .arg(case.model())
+        .arg("--output")
+        .arg(output)
+        .arg("--calibration")
+        .arg(case.text());
+    command.args([
+        "--samples",
+        "400",
+        "--length",
+        "128",
+        "--pattern",
+        "2:4",
+        "--adapter",
+        "cpu",
+    ]);
     command
 }
 
@@ -45,7 +78,11 @@ fn leaves_nothing() {
         let run = interrupted(&mut prune(&case, &output), mark);
         run.fails(130, &["interrupted", output.to_str().unwrap()]);
         assert!(!run.stderr.contains("layer 23 done"), "{}", run.stderr);
-        assert!(!case.path("new").exists(), "{:?} was left behind", listing(&case.path("new")));
+        assert!(
+            !case.path("new").exists(),
+            "{:?} was left behind",
+            listing(&case.path("new"))
+        );
     }
 }
 
@@ -62,7 +99,12 @@ fn leaves_a_folder_that_was_there_empty() {
 fn ends_an_evaluation() {
     let case = long();
     let mut command = secateur();
-    command.arg("eval").arg(case.model()).arg("--text").arg(case.text()).args(["--context", "128", "--adapter", "cpu"]);
+    command
+        .arg("eval")
+        .arg(case.model())
+        .arg("--text")
+        .arg(case.text())
+        .args(["--context", "128", "--adapter", "cpu"]);
     let run = interrupted(&mut command, "running on");
     assert_eq!((run.code, run.stdout.as_str()), (Some(130), ""), "{}", run.stderr);
 }

@@ -49,8 +49,20 @@ fn types_do_not_change_the_choice() {
         let mut model = Model::small();
         model.store_as(dtype);
         let case = Case::of(&model);
-        case.prune(&["--pattern", "2:4", "--method", "wanda", "--refit", "0", "--propagate", "dense"]).succeeds();
-        let first = weights(&case.output()).into_iter().find(|t| t.name.contains("layers.0.self_attn.q_proj"));
+        case.prune(&[
+            "--pattern",
+            "2:4",
+            "--method",
+            "wanda",
+            "--refit",
+            "0",
+            "--propagate",
+            "dense",
+        ])
+        .succeeds();
+        let first = weights(&case.output())
+            .into_iter()
+            .find(|t| t.name.contains("layers.0.self_attn.q_proj"));
         first.unwrap().values().iter().map(|v| *v == 0.0).collect::<Vec<_>>()
     };
     assert_eq!(zeros(Dtype::BF16), zeros(Dtype::F32));
@@ -58,7 +70,10 @@ fn types_do_not_change_the_choice() {
 
 #[test]
 fn in_shards() {
-    let model = Model { shards: 3, ..Model::small() };
+    let model = Model {
+        shards: 3,
+        ..Model::small()
+    };
     let case = Case::of(&model);
     pruned(&case);
     let mut files = listing(&case.model());
@@ -66,16 +81,26 @@ fn in_shards() {
     files.sort();
     assert_eq!(listing(&case.output()), files);
     for name in ["model.safetensors.index.json", "config.json", "tokenizer.json"] {
-        assert!(fs::read(case.model().join(name)).unwrap() == fs::read(case.output().join(name)).unwrap(), "{name}");
+        assert!(
+            fs::read(case.model().join(name)).unwrap() == fs::read(case.output().join(name)).unwrap(),
+            "{name}"
+        );
     }
     for i in 0..3 {
-        let length = |folder| fs::metadata(std::path::Path::join(folder, shard_name(i, 3))).unwrap().len();
+        let length = |folder| {
+            fs::metadata(std::path::Path::join(folder, shard_name(i, 3)))
+                .unwrap()
+                .len()
+        };
         assert_eq!(length(&case.model()), length(&case.output()));
     }
     // One file or three: the same weights.
     let single = Case::of(&Model::small());
     pruned(&single);
-    assert!(weights(&single.output()) == weights(&case.output()), "shards changed the result");
+    assert!(
+        weights(&single.output()) == weights(&case.output()),
+        "shards changed the result"
+    );
 }
 
 #[test]
@@ -88,7 +113,12 @@ fn with_tensors_we_do_not_know() {
         ("empty", Dtype::F16, vec![0, 8], 0),
     ] {
         let bytes = (0..bytes).map(|i| 200 + i as u8).collect();
-        model.tensors.push(Stored { name: name.into(), dtype, shape, bytes });
+        model.tensors.push(Stored {
+            name: name.into(),
+            dtype,
+            shape,
+            bytes,
+        });
     }
     pruned(&Case::of(&model));
 }
@@ -111,7 +141,9 @@ fn with_a_tied_head() {
 fn pruned_before() {
     let case = Case::new();
     pruned(&case);
-    let again = Case { temp: tempfile::TempDir::new().unwrap() };
+    let again = Case {
+        temp: tempfile::TempDir::new().unwrap(),
+    };
     fs::rename(case.output(), again.model()).unwrap();
     fs::copy(case.text(), again.text()).unwrap();
     let report = pruned(&again);

@@ -30,7 +30,12 @@ use fixture::{Model, text};
 /// The program with a clean environment.
 fn secateur() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
-    for variable in ["SECATEUR_ADAPTER", "SECATEUR_VERIFY_KERNELS", "SECATEUR_MAX_BINDING", "RUST_BACKTRACE"] {
+    for variable in [
+        "SECATEUR_ADAPTER",
+        "SECATEUR_VERIFY_KERNELS",
+        "SECATEUR_MAX_BINDING",
+        "RUST_BACKTRACE",
+    ] {
         command.env_remove(variable);
     }
     command
@@ -48,7 +53,9 @@ impl Case {
     }
 
     fn of(model: &Model) -> Self {
-        let case = Case { temp: TempDir::new().unwrap() };
+        let case = Case {
+            temp: TempDir::new().unwrap(),
+        };
         model.write(&case.model());
         fs::write(case.text(), text(2000)).unwrap();
         case
@@ -72,20 +79,35 @@ impl Case {
 
     /// `secateur prune` of the checkpoint with few short samples; `more` follows and may contain any flag but these.
     fn prune(&self, more: &[&str]) -> Run {
-        self.prune_to(&self.output(), &["--samples", "8", "--length", "32", "--adapter", "cpu"], more)
+        self.prune_to(
+            &self.output(),
+            &["--samples", "8", "--length", "32", "--adapter", "cpu"],
+            more,
+        )
     }
 
     /// `secateur prune` to any folder, with nothing set but paths.
     fn prune_to(&self, output: &Path, flags: &[&str], more: &[&str]) -> Run {
         let mut command = secateur();
-        command.arg("prune").arg(self.model()).arg("--output").arg(output).arg("--calibration").arg(self.text());
+        command
+            .arg("prune")
+            .arg(self.model())
+            .arg("--output")
+            .arg(output)
+            .arg("--calibration")
+            .arg(self.text());
         run(command.args(flags).args(more))
     }
 
     /// `secateur eval` of the checkpoint on short windows.
     fn eval(&self, more: &[&str]) -> Run {
         let mut command = secateur();
-        command.arg("eval").arg(self.model()).arg("--text").arg(self.text()).args(["--adapter", "cpu"]);
+        command
+            .arg("eval")
+            .arg(self.model())
+            .arg("--text")
+            .arg(self.text())
+            .args(["--adapter", "cpu"]);
         run(command.args(more))
     }
 
@@ -106,7 +128,11 @@ struct Run {
 fn run(command: &mut Command) -> Run {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    Run {
+        code: status.code(),
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
 }
 
 impl Run {
@@ -167,12 +193,17 @@ fn listing(folder: &Path) -> Vec<String> {
 
 /// All weights of a checkpoint as (name, type, shape, bytes), sorted by name.
 fn weights(folder: &Path) -> Vec<fixture::Stored> {
-    let shards = listing(folder).into_iter().filter(|name| name.ends_with(".safetensors"));
+    let shards = listing(folder)
+        .into_iter()
+        .filter(|name| name.ends_with(".safetensors"));
     let mut all: Vec<_> = shards
         .flat_map(|name| {
             let bytes = fs::read(folder.join(name)).unwrap();
             let tensors = SafeTensors::deserialize(&bytes).unwrap();
-            tensors.iter().map(|(name, view)| fixture::Stored::from_view(name, &view)).collect::<Vec<_>>()
+            tensors
+                .iter()
+                .map(|(name, view)| fixture::Stored::from_view(name, &view))
+                .collect::<Vec<_>>()
         })
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));

@@ -12,7 +12,10 @@ use super::{Case, listing, run, secateur, weights};
 fn kept(before: &Stored, after: &Stored, size: usize) -> Vec<[usize; 2]> {
     let count = |values: &[f32]| values.iter().filter(|v| **v != 0.0).count();
     let (old, new) = (before.values(), after.values());
-    old.chunks(size).zip(new.chunks(size)).map(|(old, new)| [count(old), count(new)]).collect()
+    old.chunks(size)
+        .zip(new.chunks(size))
+        .map(|(old, new)| [count(old), count(new)])
+        .collect()
 }
 
 /// Everything that holds whatever was asked for; returns the linears as pairs before and after.
@@ -33,8 +36,14 @@ fn unchanged_but_linears(model: &Path, output: &Path) -> Vec<(Stored, Stored)> {
     files.push("pruning_report.json".to_string());
     files.sort();
     assert_eq!(listing(output), files);
-    for name in files.iter().filter(|n| n.ends_with(".json") && *n != "pruning_report.json") {
-        assert!(fs::read(model.join(name)).unwrap() == fs::read(output.join(name)).unwrap(), "{name} differs");
+    for name in files
+        .iter()
+        .filter(|n| n.ends_with(".json") && *n != "pruning_report.json")
+    {
+        assert!(
+            fs::read(model.join(name)).unwrap() == fs::read(output.join(name)).unwrap(),
+            "{name} differs"
+        );
     }
     linears
 }
@@ -49,7 +58,14 @@ fn header(file: &Path) -> Value {
 /// The report says what the files hold.
 fn report_agrees(output: &Path, printed: &Value, linears: &[(Stored, Stored)]) {
     let report: Value = serde_json::from_slice(&fs::read(output.join("pruning_report.json")).unwrap()).unwrap();
-    for part in ["settings", "calibration", "totals", "linears", "input_fingerprint", "adapter"] {
+    for part in [
+        "settings",
+        "calibration",
+        "totals",
+        "linears",
+        "input_fingerprint",
+        "adapter",
+    ] {
         assert_eq!(report[part], printed[part], "printed and written {part}");
     }
     assert_eq!(report["adapter"]["executor"], "host");
@@ -57,7 +73,12 @@ fn report_agrees(output: &Path, printed: &Value, linears: &[(Stored, Stored)]) {
     for (old, new) in linears {
         let [before, after] = kept(old, new, usize::MAX)[0];
         let size = old.values().len();
-        let listed = report["linears"].as_array().unwrap().iter().find(|l| l["tensor"] == *old.name).unwrap();
+        let listed = report["linears"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|l| l["tensor"] == *old.name)
+            .unwrap();
         assert_eq!(listed["zeros"], size - after);
         assert_eq!(listed["input_zeros"], size - before);
         assert_eq!(listed["shape"], serde_json::json!(old.shape));
@@ -66,7 +87,10 @@ fn report_agrees(output: &Path, printed: &Value, linears: &[(Stored, Stored)]) {
         (zeros, elements, input_zeros) = (zeros + size - after, elements + size, input_zeros + size - before);
     }
     let totals = &report["totals"];
-    assert_eq!((&totals["zeros"], &totals["weights"]), (&zeros.into(), &elements.into()));
+    assert_eq!(
+        (&totals["zeros"], &totals["weights"]),
+        (&zeros.into(), &elements.into())
+    );
     assert_eq!(totals["input_zeros"], input_zeros);
     assert_eq!(totals["sparsity"].as_f64(), Some(zeros as f64 / elements as f64));
     assert_eq!(report["linears"].as_array().unwrap().len(), linears.len());
@@ -100,11 +124,21 @@ fn a_share_of_the_matrix_and_of_each_row() {
         let flag = sparsity.to_string();
         for (old, new) in pruned(&Model::small(), &["--sparsity", &flag]) {
             let [before, after] = kept(&old, &new, usize::MAX)[0];
-            assert_eq!(before - after, (sparsity * before as f64).round() as usize, "{}", old.name);
+            assert_eq!(
+                before - after,
+                (sparsity * before as f64).round() as usize,
+                "{}",
+                old.name
+            );
         }
         for (old, new) in pruned(&Model::small(), &["--sparsity", &flag, "--scope", "row"]) {
             for [before, after] in kept(&old, &new, old.shape[1]) {
-                assert_eq!(before - after, (sparsity * before as f64).round() as usize, "{}", old.name);
+                assert_eq!(
+                    before - after,
+                    (sparsity * before as f64).round() as usize,
+                    "{}",
+                    old.name
+                );
             }
         }
     }
@@ -119,7 +153,11 @@ fn every_method_and_setting() {
         &["--propagate", "pruned", "--damping", "0.1", "--seed", "5"],
     ] {
         for (old, new) in pruned(&Model::small(), &[&["--pattern", "2:4"], flags].concat()) {
-            assert!(kept(&old, &new, 4).iter().all(|[_, after]| *after == 2), "{} with {flags:?}", old.name);
+            assert!(
+                kept(&old, &new, 4).iter().all(|[_, after]| *after == 2),
+                "{} with {flags:?}",
+                old.name
+            );
         }
     }
 }
@@ -161,7 +199,12 @@ fn zeros_of_the_input_stay() {
 fn inputs_that_are_never_active() {
     let mut model = Model::small();
     let norm = model.tensor("model.layers.0.input_layernorm.weight");
-    let values: Vec<f32> = norm.values().into_iter().enumerate().map(|(i, v)| if i < 3 { 0.0 } else { v }).collect();
+    let values: Vec<f32> = norm
+        .values()
+        .into_iter()
+        .enumerate()
+        .map(|(i, v)| if i < 3 { 0.0 } else { v })
+        .collect();
     norm.set(&values);
     for (old, new) in pruned(&model, &["--pattern", "2:4"]) {
         assert!(kept(&old, &new, 4).iter().all(|[_, after]| *after == 2), "{}", old.name);
@@ -175,12 +218,32 @@ fn the_same_seed_gives_the_same_bytes() {
     fs::write(case.text(), text(20_000)).unwrap();
     let weights_of = |name: &str, seed: &str| {
         let mut command = secateur();
-        command.arg("prune").arg(case.model()).arg("--output").arg(case.path(name)).arg("-c").arg(case.text());
-        command.args(["--pattern", "2:4", "--samples", "16", "--length", "32", "--adapter", "cpu", "--seed", seed]);
+        command
+            .arg("prune")
+            .arg(case.model())
+            .arg("--output")
+            .arg(case.path(name))
+            .arg("-c")
+            .arg(case.text());
+        command.args([
+            "--pattern",
+            "2:4",
+            "--samples",
+            "16",
+            "--length",
+            "32",
+            "--adapter",
+            "cpu",
+            "--seed",
+            seed,
+        ]);
         run(&mut command).succeeds();
         let report: Value =
             serde_json::from_slice(&fs::read(case.path(name).join("pruning_report.json")).unwrap()).unwrap();
-        (fs::read(case.path(name).join("model.safetensors")).unwrap(), report["calibration"]["token_hash"].clone())
+        (
+            fs::read(case.path(name).join("model.safetensors")).unwrap(),
+            report["calibration"]["token_hash"].clone(),
+        )
     };
     let first = weights_of("a", "3");
     assert!(first == weights_of("b", "3"), "two runs differ");
@@ -201,7 +264,14 @@ fn a_dry_run_says_what_would_happen_and_writes_nothing() {
         assert!(plan[key].as_u64() > Some(0), "{plan}");
     }
     let text = case.prune(&["--pattern", "2:4", "--dry-run"]).succeeds();
-    for word in ["2:4", "fista", "llama", "8 x 32 calibration tokens", "text.txt", "output"] {
+    for word in [
+        "2:4",
+        "fista",
+        "llama",
+        "8 x 32 calibration tokens",
+        "text.txt",
+        "output",
+    ] {
         assert!(text.contains(word), "{word:?} is not in {text}");
     }
     assert!(!case.output().exists());
@@ -213,14 +283,21 @@ fn a_dry_run_says_what_would_happen_and_writes_nothing() {
 fn tables_on_stdout_notes_on_stderr() {
     let case = Case::new();
     let loud = case.prune(&["--pattern", "2:4", "--profile"]);
-    assert!(loud.stderr.contains("layer 1 done") && loud.stderr.contains("gemm"), "{}", loud.stderr);
+    assert!(
+        loud.stderr.contains("layer 1 done") && loud.stderr.contains("gemm"),
+        "{}",
+        loud.stderr
+    );
     let table = loud.succeeds();
-    assert!(table.contains("50.0000 %") && table.contains("down") && table.contains("peak memory"), "{table}");
-    let quiet = case.prune_to(&case.path("quiet"), &["--samples", "8", "--length", "32", "--adapter", "cpu"], &[
-        "--pattern",
-        "2:4",
-        "--quiet",
-    ]);
+    assert!(
+        table.contains("50.0000 %") && table.contains("down") && table.contains("peak memory"),
+        "{table}"
+    );
+    let quiet = case.prune_to(
+        &case.path("quiet"),
+        &["--samples", "8", "--length", "32", "--adapter", "cpu"],
+        &["--pattern", "2:4", "--quiet"],
+    );
     assert_eq!(quiet.stderr, "");
     assert!(quiet.succeeds().contains("50.0000 %"));
 }
