@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use super::{Case, listing};
-
-const FLAGS: [&str; 6] = ["--samples", "8", "--length", "32", "--adapter", "cpu"];
+use super::{Case, FLAGS, listing};
 
 #[test]
 fn not_empty() {

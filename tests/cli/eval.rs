@@ -26,7 +26,7 @@ fn the_fields_of_its_json() {
         ("windows", 62.into()),
         ("stream_tokens", 2000.into()),
         ("scored_tokens", (62 * 31).into()),
-        ("dtype", "bf16".into()),
+        ("dtype", "bfloat16".into()),
     ] {
         assert_eq!(record[key], value, "{key}");
     }

@@ -27,6 +27,9 @@ use tempfile::TempDir;
 
 use fixture::{Model, text};
 
+/// Few short samples, on the host.
+const FLAGS: [&str; 6] = ["--samples", "8", "--length", "32", "--adapter", "cpu"];
+
 /// The program with a clean environment.
 fn secateur() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
@@ -79,11 +82,7 @@ impl Case {
 
     /// `secateur prune` of the checkpoint with few short samples; `more` follows and may contain any flag but these.
     fn prune(&self, more: &[&str]) -> Run {
-        self.prune_to(
-            &self.output(),
-            &["--samples", "8", "--length", "32", "--adapter", "cpu"],
-            more,
-        )
+        self.prune_to(&self.output(), &FLAGS, more)
     }
 
     /// `secateur prune` to any folder, with nothing set but paths.
