@@ -102,7 +102,11 @@ fn windows_out_of_range() {
 
 #[test]
 fn no_layers() {
-    refused(&Case::new(), &["--pattern", "2:4", "--limit-layers", "0"], &["--limit-layers 0"]);
+    refused(
+        &Case::new(),
+        &["--pattern", "2:4", "--limit-layers", "0"],
+        &["--limit-layers 0"],
+    );
 }
 
 #[test]

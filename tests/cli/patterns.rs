@@ -220,8 +220,16 @@ fn the_same_seed_gives_the_same_bytes() {
     let outcome = |name: &str, threads: &str, seed: &str| {
         let output = case.path(name);
         let mut command = secateur();
-        command.arg("prune").arg(case.model()).arg("-o").arg(&output).arg("-c").arg(case.text());
-        command.args("--pattern 2:4 --samples 16 --length 128 --adapter cpu --seed".split(' ')).arg(seed);
+        command
+            .arg("prune")
+            .arg(case.model())
+            .arg("-o")
+            .arg(&output)
+            .arg("-c")
+            .arg(case.text());
+        command
+            .args("--pattern 2:4 --samples 16 --length 128 --adapter cpu --seed".split(' '))
+            .arg(seed);
         run(command.env("RAYON_NUM_THREADS", threads)).succeeds();
         let report: Value = serde_json::from_slice(&fs::read(output.join("pruning_report.json")).unwrap()).unwrap();
         let weights = fs::read(output.join("model.safetensors")).unwrap();
@@ -238,7 +246,9 @@ fn the_same_seed_gives_the_same_bytes() {
 #[test]
 fn only_the_first_layers() {
     let case = Case::new();
-    let report = case.prune(&["--pattern", "2:4", "--limit-layers", "1", "--json"]).json();
+    let report = case
+        .prune(&["--pattern", "2:4", "--limit-layers", "1", "--json"])
+        .json();
     assert_eq!(report["linears"].as_array().map(Vec::len), Some(7));
     for (old, new) in unchanged_but_linears(&case.model(), &case.output()) {
         if old.name.contains("layers.1.") {
@@ -298,7 +308,13 @@ fn tables_on_stdout_notes_on_stderr() {
 fn nobody_listens() {
     let case = Case::new();
     let mut command = secateur();
-    command.arg("prune").arg(case.model()).arg("-o").arg(case.output()).arg("-c").arg(case.text());
+    command
+        .arg("prune")
+        .arg(case.model())
+        .arg("-o")
+        .arg(case.output())
+        .arg("-c")
+        .arg(case.text());
     command.args(FLAGS).args(["--pattern", "2:4"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop((child.stdout.take(), child.stderr.take()));
