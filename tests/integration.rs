@@ -6,3 +6,4 @@ mod cli;
 mod common;
 mod kernels;
 mod laws;
+mod product;
