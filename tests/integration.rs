@@ -2,6 +2,7 @@
 
 mod calib;
 mod checkpoint;
+mod cli;
 mod common;
 mod kernels;
 mod laws;

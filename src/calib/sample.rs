@@ -71,7 +71,7 @@ fn from_documents(
         counts: vec![None; corpus.documents.len()],
         open: corpus.documents.len(),
     };
-    let mut rows = Vec::with_capacity(spec.samples);
+    let mut rows = Vec::new();
     for _ in 0..spec.samples {
         let ids = pool.draw_longer_than(spec.length, random)?;
         let start = random.below(ids.len() - spec.length);

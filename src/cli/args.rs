@@ -91,7 +91,7 @@ pub(super) struct PruneArgs {
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
     /// Damping, as a fraction of each input's energy; raise it to 0.1 with few calibration tokens
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
     pub(super) damping: f64,
     /// Inputs of a decoder layer: `dense` as published, `local` or `pruned`
     #[arg(long, value_enum, default_value = "dense")]

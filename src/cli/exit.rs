@@ -29,6 +29,7 @@ impl CliError {
             RunError::UnknownMethod { .. } | RunError::Setting(_) => 2,
             RunError::Prune(PruneError::Pattern(_) | PruneError::Width { .. }) => 2,
             RunError::Gpu(GpuError::NoSuchAdapter { .. }) => 2,
+            RunError::Calib(CalibError::BadSpec { .. }) | RunError::Eval(EvalError::Context(_)) => 2,
             RunError::Model(ModelError::UnknownArchitecture { .. } | ModelError::UnsupportedSetting { .. }) => 3,
             _ => 1,
         })

@@ -27,15 +27,16 @@ pub fn main() -> ExitCode {
     let args = Args::parse();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
-    // A second Ctrl-C ends the process at once.
+    let writes = matches!(args.command, Command::Prune(_) | Command::Demo(_));
+    // Only what writes has anything to put in order; a second Ctrl-C ends that at once, too.
     let handler = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
+        if !writes || flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after the current linear; press Ctrl-C again to stop at once");
+        note("\nstopping after the current linear; press Ctrl-C again to stop at once");
     });
     if let Err(error) = handler {
-        eprintln!("note: Ctrl-C will not be handled gracefully: {error}");
+        note(&format!("note: Ctrl-C will not be handled gracefully: {error}"));
     }
     let common = &args.common;
     let result = match &args.command {
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            note(&format!("error: {error}"));
             error.exit_code()
         }
     }
@@ -76,8 +77,13 @@ fn open_gpu(common: &Common) -> Result<Gpu, CliError> {
 /// A line for people, on stderr so that stdout stays parseable.
 fn say(common: &Common, line: &str) {
     if !common.quiet {
-        eprintln!("{line}");
+        note(line);
     }
+}
+
+/// A line on stderr. That nobody reads it (`2>&1 | head`) is no reason to give up hours of work, as `eprintln!` would.
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The result, on stdout: JSON with `--json`, else text. A closed pipe is not an error.
@@ -95,8 +101,8 @@ fn print_profile(common: &Common, gpu: &Gpu) {
     if !common.profile {
         return;
     }
-    eprintln!("{:<28} {:>9} {:>10}", "kernel", "calls", "seconds");
+    note(&format!("{:<28} {:>9} {:>10}", "kernel", "calls", "seconds"));
     for row in gpu.timings() {
-        eprintln!("{:<28} {:>9} {:>10.3}", row.kernel, row.calls, row.seconds);
+        note(&format!("{:<28} {:>9} {:>10.3}", row.kernel, row.calls, row.seconds));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::Common;
+use super::note;
 use crate::report::LinearRecord;
 use crate::run::Progress;
 
@@ -53,17 +54,17 @@ impl Progress for Bar {
         if self.plain && done % per_layer == 0 {
             let elapsed = self.start.elapsed().as_secs_f64();
             let left = elapsed / done as f64 * (total - done) as f64;
-            eprintln!(
+            note(&format!(
                 "layer {} done, {done}/{total} linears, {elapsed:.0} s elapsed, {left:.0} s left",
                 record.layer
-            );
+            ));
         }
     }
 
     fn stage(&mut self, name: &str) {
         self.bar.set_message(name.to_string());
         if self.plain {
-            eprintln!("{name}");
+            note(name);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Final norm and head, vocabulary tile by tile: tokens x vocabulary is never in memory at once.
 
 use super::decoder::{VOCABULARY_BYTES, even};
-use super::weights::vector;
+use super::weights::{finite_from, vector};
 use super::{Activations, Decoder, ModelError, Weight, linear};
 use crate::gpu::{Buffer, Recording};
 use crate::ops::nn;
@@ -146,6 +146,7 @@ impl Decoder<'_> {
             .tensor_of_shape(spec.head(), &[spec.vocabulary, spec.hidden])?;
         let (rows, row) = (step.min(spec.vocabulary - first), spec.hidden * view.dtype.size());
         let bytes = &view.bytes[first * row..(first + rows) * row];
+        finite_from(&view, first * spec.hidden, bytes)?;
         Weight::upload(self.gpu, "head tile", [rows, spec.hidden], view.dtype, bytes)
     }
 

@@ -4,7 +4,7 @@ use super::ModelError;
 use crate::checkpoint::HfConfig;
 
 /// Inverse frequencies of the rotated pairs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rope {
     inverse: Vec<f32>,
 }

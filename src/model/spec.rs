@@ -149,7 +149,7 @@ impl Spec {
             let message = format!("{heads} query heads, {kv_heads} key/value heads of head_dim {head_dim} do not fit");
             return Err(ModelError::BadSize { file, message });
         }
-        let spec = Spec {
+        let mut spec = Spec {
             family: family.family,
             layers: config.usize("num_hidden_layers")?,
             hidden,
@@ -160,13 +160,25 @@ impl Spec {
             vocabulary: config.usize("vocab_size")?,
             max_positions: config.usize_or("max_position_embeddings", 2048)?,
             norm_eps: config.f64_or("rms_norm_eps", 1e-6)? as f32,
-            rope: Rope::from_config(config, &file, head_dim)?,
+            rope: Rope::default(),
             tied: config.bool_or("tie_word_embeddings", false)? || !checkpoint.contains(&family.tensors.head),
             groups: family.groups,
             names: family.tensors,
             linears: family.linears,
         };
+        for (key, size) in [
+            ("num_hidden_layers", spec.layers),
+            ("intermediate_size", spec.ffn),
+            ("vocab_size", spec.vocabulary),
+        ] {
+            if size == 0 {
+                let message = format!("`{key}` is 0: there is nothing to run");
+                return Err(ModelError::BadSize { file, message });
+            }
+        }
         spec.check_tensors(checkpoint)?;
+        // Only now: a table for the sizes of a damaged config could exceed all memory.
+        spec.rope = Rope::from_config(config, &file, head_dim)?;
         Ok(spec)
     }
 

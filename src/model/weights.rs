@@ -59,15 +59,20 @@ pub(super) fn vector(gpu: &Gpu, checkpoint: &Checkpoint, name: &str, width: usiz
 
 /// Fails if a value is NaN or infinite; checked on the bits, in pieces.
 pub(super) fn finite(view: &TensorView<'_>) -> Result<(), ModelError> {
+    finite_from(view, 0, view.bytes)
+}
+
+/// As [`finite`] for `bytes`, a part of the tensor that begins at element `first`.
+pub(super) fn finite_from(view: &TensorView<'_>, first: usize, bytes: &[u8]) -> Result<(), ModelError> {
     const PIECE: usize = 1 << 16;
     let size = view.dtype.size();
-    for (piece, bytes) in view.bytes.chunks(PIECE * size).enumerate() {
+    for (piece, bytes) in bytes.chunks(PIECE * size).enumerate() {
         let values = view.dtype.decode(bytes);
         if let Some(i) = values.iter().position(|v| !v.is_finite()) {
             return Err(ModelError::NonFiniteWeight {
                 file: view.file.display().to_string(),
                 tensor: view.name.to_string(),
-                element: piece * PIECE + i,
+                element: first + piece * PIECE + i,
                 value: values[i],
             });
         }

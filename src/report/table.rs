@@ -44,7 +44,11 @@ pub fn prune_table(report: &PruneReport) -> String {
             rows.len().to_string(),
             format!("{before:.5}"),
             format!("{after:.5}"),
-            format!("{:.3}", after / before),
+            if before > 0.0 {
+                format!("{:.3}", after / before)
+            } else {
+                "-".to_string()
+            },
             percent(zeros as f64 / weights as f64),
             format!("{:.1}", rows.iter().map(|l| l.seconds).sum::<f64>()),
         ]);

@@ -98,6 +98,10 @@ impl Plan {
             );
             return Err(RunError::Setting(message));
         }
+        if options.limit_layers == Some(0) {
+            let message = "--limit-layers 0 would prune nothing; use at least 1".to_string();
+            return Err(RunError::Setting(message));
+        }
         let spec = Spec::of(checkpoint)?;
         for role in Role::ALL {
             options
@@ -109,7 +113,9 @@ impl Plan {
             known: METHODS.join(", "),
         })?;
         let device_bytes = device_bytes(&spec, checkpoint, &options, gpu);
-        let activations = (options.samples.samples * options.samples.length * spec.hidden * 4) as u64;
+        // Saturating: the number of samples is only held against the text later.
+        let tokens = options.samples.samples.saturating_mul(options.samples.length);
+        let activations = tokens.saturating_mul(spec.hidden * 4) as u64;
         let layers = options.limit_layers.unwrap_or(spec.layers).min(spec.layers);
         Ok(Plan {
             family: spec.family.clone(),
@@ -167,5 +173,5 @@ fn host_bytes(spec: &Spec, checkpoint: &Checkpoint, activations: u64, device: u6
         .max()
         .unwrap_or(0) as u64;
     let solution = 4 * linear * 4;
-    activations + checkpoint.largest_tensor_bytes().max(solution) + device + PROGRAM
+    activations.saturating_add(checkpoint.largest_tensor_bytes().max(solution) + device + PROGRAM)
 }

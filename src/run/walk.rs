@@ -218,7 +218,9 @@ impl Walk<'_> {
             energy += problem.energy;
             bytes.extend(solved.encoded.bytes);
         }
-        (record.error_before, record.error_after) = (before / energy, after / energy);
+        // A weight of zeros has no energy to lose.
+        let relative = |error: f64| if energy > 0.0 { error / energy } else { 0.0 };
+        (record.error_before, record.error_after) = (relative(before), relative(after));
         record.sparsity = record.zeros as f64 / weight.len() as f64;
         record.seconds = start.elapsed().as_secs_f64();
         Ok((record, bytes))

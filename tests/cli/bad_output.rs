@@ -1,0 +1,126 @@
+//! Output folders that cannot be written, must not be, or fill up on the way.
+
+use std::fs;
+
+use super::{Case, FLAGS, listing};
+
+#[test]
+fn not_empty() {
+    let case = Case::new();
+    fs::create_dir(case.output()).unwrap();
+    fs::write(case.output().join("thesis.tex"), "all of it").unwrap();
+    case.prune(&["--pattern", "2:4"])
+        .fails(1, &[case.output().to_str().unwrap(), "not empty", "thesis.tex"]);
+    assert_eq!(listing(&case.output()), ["thesis.tex"]);
+    assert_eq!(
+        fs::read_to_string(case.output().join("thesis.tex")).unwrap(),
+        "all of it"
+    );
+}
+
+#[test]
+fn a_file() {
+    let case = Case::new();
+    fs::write(case.output(), "mine").unwrap();
+    case.prune(&["--pattern", "2:4"])
+        .fails(1, &[case.output().to_str().unwrap(), "this is a file"]);
+    assert_eq!(fs::read_to_string(case.output()).unwrap(), "mine");
+    let below = case.output().join("below");
+    case.prune_to(&below, &FLAGS, &["--pattern", "2:4"])
+        .fails(1, &[below.to_str().unwrap()]);
+}
+
+#[test]
+fn the_model_itself() {
+    let case = Case::new();
+    let before = listing(&case.model());
+    for same in [case.model(), case.model().join("."), case.path("elsewhere/../model")] {
+        fs::create_dir_all(case.path("elsewhere")).unwrap();
+        case.prune_to(&same, &FLAGS, &["--pattern", "2:4"])
+            .fails(1, &["model", "checkpoint being read"]);
+    }
+    assert_eq!(listing(&case.model()), before);
+}
+
+/// An empty folder that was there before stays, and stays empty.
+#[test]
+fn an_empty_folder_survives_a_failure() {
+    let case = Case::new();
+    fs::create_dir(case.output()).unwrap();
+    fs::write(case.text(), "w1 w2").unwrap();
+    case.prune(&["--pattern", "2:4"]).fails(1, &["text.txt"]);
+    assert!(case.output().is_dir() && listing(&case.output()).is_empty());
+}
+
+/// Not even root creates folders there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_parent() {
+    let case = Case::new();
+    for parent in ["/proc", "/sys", "/proc/nobody/in/here"] {
+        let output = std::path::Path::new(parent).join("secateur-out");
+        case.prune_to(&output, &FLAGS, &["--pattern", "2:4"])
+            .fails(1, &[output.to_str().unwrap()]);
+        assert!(!output.exists());
+    }
+}
+
+/// `program` run by a shell that first forbids files longer than `blocks` (of 512 or 1024 bytes, as the shell has it)
+/// and ignores the signal that comes with it, so that writing fails as on a file system that is full.
+#[cfg(unix)]
+fn limited(case: &Case, blocks: usize) -> super::Run {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_secateur"), "prune"])
+        .arg(case.model());
+    command
+        .arg("--output")
+        .arg(case.path("new/output"))
+        .arg("--calibration")
+        .arg(case.text());
+    super::run(command.args(FLAGS).args(["--pattern", "2:4"]))
+}
+
+#[cfg(unix)]
+#[test]
+fn files_that_cannot_grow() {
+    let case = Case::new();
+    // The weights do not fit: refused before the work.
+    limited(&case, 8).fails(1, &["model.safetensors.tmp", "cannot write"]);
+    assert!(!case.path("new").exists());
+    // The weights fit and a side file does not: fails when all work is done.
+    let card = case.model().join("card.md");
+    fs::write(&card, vec![b'-'; 4 << 20]).unwrap();
+    limited(&case, 2048).fails(1, &["new/output/card.md", "cannot write"]);
+    assert!(!case.path("new").exists());
+}
+
+/// A real file system that fills up, where the kernel lets users mount one; the library's own test of a full disk
+/// (`checkpoint/writing.rs`) needs no mount.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk() {
+    let case = Case::new();
+    let disk = case.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let inside = |script: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        command
+            .args([&disk, &case.model(), &case.text()])
+            .arg(env!("CARGO_BIN_EXE_secateur"));
+        command
+    };
+    let mount = "mount -t tmpfs -o size=40k secateur-test \"$1\"";
+    if !inside(mount).output().is_ok_and(|done| done.status.success()) {
+        eprintln!("not tested: this kernel does not let users mount a tmpfs");
+        return;
+    }
+    let script = format!(
+        "{mount} && \"$4\" prune \"$2\" --calibration \"$3\" --output \"$1/out\" {} --pattern 2:4; \
+         code=$?; ls -A \"$1\" >&2; exit $code",
+        FLAGS.join(" ")
+    );
+    super::run(&mut inside(&script)).fails(1, &["model.safetensors.tmp", "disk full", "bytes"]);
+}

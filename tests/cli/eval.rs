@@ -1,0 +1,126 @@
+//! `secateur eval`: its numbers, and the comparison with another checkpoint.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::Case;
+use super::fixture::{LAYERS, Model, VOCABULARY, linear};
+
+fn number(record: &Value, key: &str) -> f64 {
+    record[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{key} is {} in {record}", record[key]))
+}
+
+#[test]
+fn the_fields_of_its_json() {
+    let case = Case::new();
+    let record = case.eval(&["--context", "32", "--protocol", "p1-raw", "--json"]).json();
+    // 2000 words are 62 windows of 32 tokens; the last 16 tokens are left out.
+    for (key, value) in [
+        ("model", case.model().display().to_string().into()),
+        ("text", case.text().display().to_string().into()),
+        ("protocol", Value::from("P1-raw")),
+        ("context", 32.into()),
+        ("windows", 62.into()),
+        ("stream_tokens", 2000.into()),
+        ("scored_tokens", (62 * 31).into()),
+        ("dtype", "bfloat16".into()),
+    ] {
+        assert_eq!(record[key], value, "{key}");
+    }
+    let (nll, perplexity) = (number(&record, "nll"), number(&record, "perplexity"));
+    assert!(
+        (nll.exp() - perplexity).abs() <= 1e-12 * perplexity && nll > 0.0,
+        "{record}"
+    );
+    assert!(number(&record, "standard_error") > 0.0 && (0.0..=1.0).contains(&number(&record, "accuracy")));
+    assert_eq!(record["adapter"]["executor"], "host");
+    for key in ["kl_divergence", "kl_standard_error", "top1_agreement"] {
+        assert!(record.get(key).is_none(), "{key} without --against");
+    }
+}
+
+/// The head of zeros puts every token at the same probability, whatever comes before.
+#[test]
+fn a_model_that_knows_nothing() {
+    let mut model = Model::small();
+    model
+        .tensor("lm_head.weight")
+        .set(&[0.0; VOCABULARY * super::fixture::HIDDEN]);
+    let record = Case::of(&model).eval(&["--context", "32", "--json"]).json();
+    let expected = (VOCABULARY as f64).ln();
+    assert!(
+        (number(&record, "nll") - expected).abs() <= 8.0 * f64::from(f32::EPSILON) * expected,
+        "{record}"
+    );
+}
+
+#[test]
+fn windows_and_protocols() {
+    let case = Case::new();
+    let record = case.eval(&["--context", "32", "--windows", "3", "--json"]).json();
+    assert_eq!((&record["windows"], &record["protocol"]), (&3.into(), &"P1".into()));
+    assert_eq!(record["scored_tokens"], 3 * 31);
+    // One window tells nothing of the spread, and must not print what JSON cannot hold.
+    let record = case.eval(&["--context", "128", "--windows", "1", "--json"]).json();
+    assert_eq!(number(&record, "standard_error"), 0.0);
+    let table = case.eval(&["--context", "32", "--windows", "3"]).succeeds();
+    assert!(table.contains("perplexity ") && table.contains("3 windows"), "{table}");
+}
+
+#[test]
+fn against_itself() {
+    let case = Case::new();
+    let model = case.model();
+    let record = case
+        .eval(&["--context", "32", "--json", "--against", model.to_str().unwrap()])
+        .json();
+    let rounding = 64.0 * f64::from(f32::EPSILON);
+    assert!(number(&record, "kl_divergence").abs() <= rounding, "{record}");
+    assert!(number(&record, "kl_standard_error") <= rounding, "{record}");
+    assert_eq!(number(&record, "top1_agreement"), 1.0);
+}
+
+#[test]
+fn against_the_dense_model() {
+    let case = Case::new();
+    case.prune(&["--sparsity", "0.5"]).succeeds();
+    let pruned = Case {
+        temp: tempfile::TempDir::new().unwrap(),
+    };
+    fs::rename(case.output(), pruned.model()).unwrap();
+    fs::copy(case.text(), pruned.text()).unwrap();
+    let dense = case.model();
+    let record = pruned
+        .eval(&["--context", "32", "--json", "--against", dense.to_str().unwrap()])
+        .json();
+    let (kl, agreement) = (number(&record, "kl_divergence"), number(&record, "top1_agreement"));
+    assert!(kl > 1e-3 && (0.05..0.999).contains(&agreement), "{record}");
+    assert!(number(&record, "kl_standard_error") < kl, "{record}");
+}
+
+#[test]
+fn against_what_cannot_be_compared() {
+    let case = Case::new();
+    let against = |folder: &std::path::Path| case.eval(&["--context", "32", "--against", folder.to_str().unwrap()]);
+    against(&case.path("nowhere")).fails(1, &["nowhere", "no such directory"]);
+
+    let mut other = Model::small();
+    other.config["vocab_size"] = (VOCABULARY + 1).into();
+    for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+        let tensor = other.tensor(name);
+        tensor.shape[0] += 1;
+        tensor.bytes.extend([0; 64]);
+    }
+    other.write(&case.path("other"));
+    against(&case.path("other")).fails(1, &["vocabulary of 65", "of 64"]);
+
+    let mut damaged = Model::small();
+    damaged
+        .tensor(&linear(LAYERS - 1, "mlp.up_proj"))
+        .set(&[f32::NAN; 48 * 32]);
+    damaged.write(&case.path("damaged"));
+    against(&case.path("damaged")).fails(1, &["damaged/model.safetensors", "mlp.up_proj", "NaN"]);
+}

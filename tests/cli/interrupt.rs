@@ -1,0 +1,110 @@
+//! Ctrl-C: the run stops soon, says so, exits with 130 and leaves nothing.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::fixture::{Model, text};
+use super::{Case, Run, listing, secateur};
+
+/// A checkpoint of many layers and a long text: some ten seconds of work.
+fn long() -> Case {
+    let case = Case::of(&Model::of_layers(24));
+    fs::write(case.text(), text(60_000)).unwrap();
+    case
+}
+
+/// Starts `command`, waits until stderr has a line with `mark`, sends SIGINT and waits for the end.
+fn interrupted(command: &mut Command, mark: &str) -> Run {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut stderr = String::new();
+    while !stderr.contains(mark) {
+        assert!(
+            lines.read_line(&mut stderr).unwrap() > 0,
+            "ended before {mark:?}: {stderr}"
+        );
+    }
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(
+        sent.success(),
+        "the run was over before it could be interrupted: {stderr}"
+    );
+    lines.read_to_string(&mut stderr).unwrap();
+    let done = child.wait_with_output().unwrap();
+    Run {
+        code: done.status.code(),
+        stdout: String::from_utf8(done.stdout).unwrap(),
+        stderr,
+    }
+}
+
+fn prune(case: &Case, output: &Path) -> Command {
+    let mut command = secateur();
+    command
+        .arg("prune")
+        .arg(case.model())
+        .arg("--output")
+        .arg(output)
+        .arg("--calibration")
+        .arg(case.text());
+    command.args([
+        "--samples",
+        "400",
+        "--length",
+        "128",
+        "--pattern",
+        "2:4",
+        "--adapter",
+        "cpu",
+    ]);
+    command
+}
+
+#[test]
+fn leaves_nothing() {
+    let case = long();
+    let output = case.path("new/output");
+    for mark in ["tokenise and embed", "layer 0 done"] {
+        let run = interrupted(&mut prune(&case, &output), mark);
+        run.fails(130, &["interrupted", output.to_str().unwrap()]);
+        assert!(!run.stderr.contains("layer 23 done"), "{}", run.stderr);
+        assert!(
+            !case.path("new").exists(),
+            "{:?} was left behind",
+            listing(&case.path("new"))
+        );
+    }
+}
+
+#[test]
+fn leaves_a_folder_that_was_there_empty() {
+    let case = long();
+    fs::create_dir(case.output()).unwrap();
+    interrupted(&mut prune(&case, &case.output()), "layer 0 done").fails(130, &["interrupted", "output"]);
+    assert!(case.output().is_dir() && listing(&case.output()).is_empty());
+}
+
+/// An evaluation has nothing to put in order: it ends at once.
+#[test]
+fn ends_an_evaluation() {
+    let case = long();
+    let mut command = secateur();
+    command
+        .arg("eval")
+        .arg(case.model())
+        .arg("--text")
+        .arg(case.text())
+        .args(["--context", "128", "--adapter", "cpu"]);
+    let run = interrupted(&mut command, "running on");
+    assert_eq!((run.code, run.stdout.as_str()), (Some(130), ""), "{}", run.stderr);
+}

@@ -1,0 +1,323 @@
+//! What `secateur prune` writes: exactly the zeros asked for, counted in the bytes, and nothing else changed.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::fixture::{Model, Stored, linear, text};
+use super::{Case, FLAGS, listing, run, secateur, weights};
+
+/// Non-zeros of the input and of the output, by groups of `size` consecutive weights.
+fn kept(before: &Stored, after: &Stored, size: usize) -> Vec<[usize; 2]> {
+    let count = |values: &[f32]| values.iter().filter(|v| **v != 0.0).count();
+    let (old, new) = (before.values(), after.values());
+    old.chunks(size)
+        .zip(new.chunks(size))
+        .map(|(old, new)| [count(old), count(new)])
+        .collect()
+}
+
+/// Everything that holds whatever was asked for; returns the linears as pairs before and after.
+fn unchanged_but_linears(model: &Path, output: &Path) -> Vec<(Stored, Stored)> {
+    let (before, after) = (weights(model), weights(output));
+    assert_eq!(before.len(), after.len());
+    let (linears, others): (Vec<_>, Vec<_>) = before.into_iter().zip(after).partition(|(old, _)| old.is_linear());
+    for (old, new) in &others {
+        assert_eq!(old, new);
+    }
+    for (old, new) in &linears {
+        assert_eq!((&old.name, old.dtype, &old.shape), (&new.name, new.dtype, &new.shape));
+        for (old, new) in old.values().into_iter().zip(new.values()) {
+            assert!(new.is_finite() && (old != 0.0 || new == 0.0), "{old} became {new}");
+        }
+    }
+    let mut files = listing(model);
+    files.push("pruning_report.json".to_string());
+    files.sort();
+    assert_eq!(listing(output), files);
+    for name in files
+        .iter()
+        .filter(|n| n.ends_with(".json") && *n != "pruning_report.json")
+    {
+        assert!(
+            fs::read(model.join(name)).unwrap() == fs::read(output.join(name)).unwrap(),
+            "{name} differs"
+        );
+    }
+    linears
+}
+
+/// Layout and metadata of a safetensors file.
+fn header(file: &Path) -> Value {
+    let bytes = fs::read(file).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    serde_json::from_slice(&bytes[8..8 + length]).unwrap()
+}
+
+/// The report says what the files hold.
+fn report_agrees(output: &Path, printed: &Value, linears: &[(Stored, Stored)]) {
+    let report: Value = serde_json::from_slice(&fs::read(output.join("pruning_report.json")).unwrap()).unwrap();
+    for part in [
+        "settings",
+        "calibration",
+        "totals",
+        "linears",
+        "input_fingerprint",
+        "adapter",
+    ] {
+        assert_eq!(report[part], printed[part], "printed and written {part}");
+    }
+    assert_eq!(report["adapter"]["executor"], "host");
+    let (mut zeros, mut elements, mut input_zeros) = (0, 0, 0);
+    for (old, new) in linears {
+        let [before, after] = kept(old, new, usize::MAX)[0];
+        let size = old.values().len();
+        let listed = report["linears"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|l| l["tensor"] == *old.name)
+            .unwrap();
+        assert_eq!(listed["zeros"], size - after);
+        assert_eq!(listed["input_zeros"], size - before);
+        assert_eq!(listed["shape"], serde_json::json!(old.shape));
+        let [start, end] = ["error_before", "error_after"].map(|key| listed[key].as_f64().unwrap());
+        assert!((0.0..1.0).contains(&end) && start >= 0.0, "{listed}");
+        (zeros, elements, input_zeros) = (zeros + size - after, elements + size, input_zeros + size - before);
+    }
+    let totals = &report["totals"];
+    assert_eq!(
+        (&totals["zeros"], &totals["weights"]),
+        (&zeros.into(), &elements.into())
+    );
+    assert_eq!(totals["input_zeros"], input_zeros);
+    assert_eq!(totals["sparsity"].as_f64(), Some(zeros as f64 / elements as f64));
+    assert_eq!(report["linears"].as_array().unwrap().len(), linears.len());
+}
+
+/// Prunes, checks all of the above, and returns the linears before and after.
+fn pruned(model: &Model, flags: &[&str]) -> Vec<(Stored, Stored)> {
+    let case = Case::of(model);
+    let printed = case.prune(&[flags, &["--json"]].concat()).json();
+    let linears = unchanged_but_linears(&case.model(), &case.output());
+    let name = "model.safetensors";
+    assert_eq!(header(&case.model().join(name)), header(&case.output().join(name)));
+    report_agrees(&case.output(), &printed, &linears);
+    linears
+}
+
+#[test]
+fn two_of_four_and_four_of_eight() {
+    for (pattern, n, m) in [("2:4", 2, 4), ("4:8", 4, 8), ("1:16", 1, 16)] {
+        for (old, new) in pruned(&Model::small(), &["--pattern", pattern]) {
+            for [_, after] in kept(&old, &new, m) {
+                assert_eq!(after, n, "{} at {pattern}", old.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_share_of_the_matrix_and_of_each_row() {
+    for sparsity in [0.5, 0.7] {
+        let flag = sparsity.to_string();
+        for (old, new) in pruned(&Model::small(), &["--sparsity", &flag]) {
+            let [before, after] = kept(&old, &new, usize::MAX)[0];
+            assert_eq!(
+                before - after,
+                (sparsity * before as f64).round() as usize,
+                "{}",
+                old.name
+            );
+        }
+        for (old, new) in pruned(&Model::small(), &["--sparsity", &flag, "--scope", "row"]) {
+            for [before, after] in kept(&old, &new, old.shape[1]) {
+                assert_eq!(
+                    before - after,
+                    (sparsity * before as f64).round() as usize,
+                    "{}",
+                    old.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_method_and_setting() {
+    for flags in [
+        &["--method", "magnitude"][..],
+        &["--method", "wanda", "--refit", "0"],
+        &["--method", "fista", "--refit", "0", "--propagate", "local"],
+        &["--propagate", "pruned", "--damping", "0.1", "--seed", "5"],
+    ] {
+        for (old, new) in pruned(&Model::small(), &[&["--pattern", "2:4"], flags].concat()) {
+            assert!(
+                kept(&old, &new, 4).iter().all(|[_, after]| *after == 2),
+                "{} with {flags:?}",
+                old.name
+            );
+        }
+    }
+}
+
+/// A matrix of zeros, a row, a column, most of a group, and a sprinkling of zeros of either sign: all stay, and the
+/// pattern counts them as its own.
+#[test]
+fn zeros_of_the_input_stay() {
+    let mut model = Model::small();
+    model.tensor(&linear(0, "self_attn.k_proj")).set(&[0.0; 16 * 32]);
+    let mut plant = |name: &str, zero: &dyn Fn(usize) -> bool| {
+        let tensor = model.tensor(&linear(1, name));
+        let zeroed = |(i, v)| if zero(i) { f32::copysign(0.0, v) } else { v };
+        let values: Vec<f32> = tensor.values().into_iter().enumerate().map(zeroed).collect();
+        tensor.set(&values);
+    };
+    plant("mlp.up_proj", &|i| i / 32 == 5 || i % 32 == 9);
+    plant("mlp.down_proj", &|i| i % 4 < 3 && i < 400);
+    plant("mlp.gate_proj", &|i| i % 7 == 3);
+
+    for (old, new) in pruned(&model, &["--pattern", "2:4"]) {
+        for [before, after] in kept(&old, &new, 4) {
+            assert_eq!(after, before.min(2), "{}", old.name);
+        }
+    }
+    for (old, new) in pruned(&model, &["--sparsity", "0.5"]) {
+        let [before, after] = kept(&old, &new, usize::MAX)[0];
+        assert_eq!(after, before.min(old.values().len() / 2), "{}", old.name);
+    }
+    for (old, new) in pruned(&model, &["--sparsity", "0.25", "--scope", "row"]) {
+        for [before, after] in kept(&old, &new, old.shape[1]) {
+            assert_eq!(after, before.min(old.shape[1] * 3 / 4), "{}", old.name);
+        }
+    }
+}
+
+/// Inputs that are never active leave the method nothing to go by, and must not stop it.
+#[test]
+fn inputs_that_are_never_active() {
+    let mut model = Model::small();
+    let norm = model.tensor("model.layers.0.input_layernorm.weight");
+    let values: Vec<f32> = norm
+        .values()
+        .into_iter()
+        .enumerate()
+        .map(|(i, v)| if i < 3 { 0.0 } else { v })
+        .collect();
+    norm.set(&values);
+    for (old, new) in pruned(&model, &["--pattern", "2:4"]) {
+        assert!(kept(&old, &new, 4).iter().all(|[_, after]| *after == 2), "{}", old.name);
+    }
+}
+
+/// The number of threads does not matter, and another seed gives other weights. The report differs in its times.
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let case = Case::new();
+    fs::write(case.text(), text(20_000)).unwrap();
+    let outcome = |name: &str, threads: &str, seed: &str| {
+        let output = case.path(name);
+        let mut command = secateur();
+        command
+            .arg("prune")
+            .arg(case.model())
+            .arg("-o")
+            .arg(&output)
+            .arg("-c")
+            .arg(case.text());
+        command
+            .args("--pattern 2:4 --samples 16 --length 128 --adapter cpu --seed".split(' '))
+            .arg(seed);
+        run(command.env("RAYON_NUM_THREADS", threads)).succeeds();
+        let report: Value = serde_json::from_slice(&fs::read(output.join("pruning_report.json")).unwrap()).unwrap();
+        let weights = fs::read(output.join("model.safetensors")).unwrap();
+        (weights, report["calibration"]["token_hash"].clone())
+    };
+    let first = outcome("a", "1", "3");
+    assert!(first == outcome("b", "1", "3"), "two runs differ");
+    assert!(first == outcome("c", "3", "3"), "threads make a difference");
+    let other = outcome("d", "1", "4");
+    assert!(first.0 != other.0 && first.1 != other.1, "the seed has no effect");
+}
+
+/// Layers beyond the limit are copied.
+#[test]
+fn only_the_first_layers() {
+    let case = Case::new();
+    let report = case
+        .prune(&["--pattern", "2:4", "--limit-layers", "1", "--json"])
+        .json();
+    assert_eq!(report["linears"].as_array().map(Vec::len), Some(7));
+    for (old, new) in unchanged_but_linears(&case.model(), &case.output()) {
+        if old.name.contains("layers.1.") {
+            assert_eq!(old, new);
+        } else {
+            assert!(kept(&old, &new, 4).iter().all(|[_, after]| *after == 2), "{}", old.name);
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_would_happen_and_writes_nothing() {
+    let case = Case::new();
+    let plan = case.prune(&["--pattern", "2:4", "--dry-run", "--json"]).json();
+    let linears: usize = 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32);
+    assert_eq!(plan["weights"], linears);
+    assert_eq!((&plan["family"], &plan["layers"]), (&"llama".into(), &2.into()));
+    let stored: usize = weights(&case.model()).iter().map(|t| t.bytes.len()).sum();
+    assert_eq!(plan["output_bytes"], stored);
+    for key in ["device_bytes", "host_bytes"] {
+        assert!(plan[key].as_u64() > Some(0), "{plan}");
+    }
+    let text = case.prune(&["--pattern", "2:4", "--dry-run"]).succeeds();
+    for word in [
+        "2:4",
+        "fista",
+        "llama",
+        "8 x 32 calibration tokens",
+        "text.txt",
+        "output",
+    ] {
+        assert!(text.contains(word), "{word:?} is not in {text}");
+    }
+    assert!(!case.output().exists());
+    assert_eq!(listing(case.temp.path()).len(), 4);
+}
+
+/// Notes go to stderr and results to stdout; `--quiet` silences the notes.
+#[test]
+fn tables_on_stdout_notes_on_stderr() {
+    let case = Case::new();
+    let loud = case.prune(&["--pattern", "2:4", "--profile"]);
+    for word in ["running on host", "layer 1 done", "gemm"] {
+        assert!(loud.stderr.contains(word), "{word:?} is not in {}", loud.stderr);
+    }
+    let table = loud.succeeds();
+    for word in ["50.0000 %", "down", "peak memory"] {
+        assert!(table.contains(word), "{word:?} is not in {table}");
+    }
+    let quiet = case.prune_to(&case.path("quiet"), &FLAGS, &["--pattern", "2:4", "--quiet"]);
+    assert_eq!(quiet.stderr, "");
+    assert!(quiet.succeeds().contains("50.0000 %"));
+}
+
+/// `secateur prune ... 2>&1 | head -1` must not cost the result.
+#[test]
+fn nobody_listens() {
+    let case = Case::new();
+    let mut command = secateur();
+    command
+        .arg("prune")
+        .arg(case.model())
+        .arg("-o")
+        .arg(case.output())
+        .arg("-c")
+        .arg(case.text());
+    command.args(FLAGS).args(["--pattern", "2:4"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    unchanged_but_linears(&case.model(), &case.output());
+}
