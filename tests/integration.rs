@@ -3,4 +3,5 @@
 mod calib;
 mod checkpoint;
 mod common;
+mod golden;
 mod kernels;
