@@ -5,3 +5,4 @@ mod checkpoint;
 mod common;
 mod golden;
 mod kernels;
+mod laws;

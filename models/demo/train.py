@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the demo model from scratch on one text file, on a CPU, and sample its texts.
 
-    export MALLOC_MMAP_MAX_=0        # optional: keeps glibc from re-mapping big buffers
+    export MALLOC_MMAP_MAX_=0 OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0   # optional: faster, above all on a busy machine
     python train.py tokenizer --text books.txt.xz
     python train.py train     --text books.txt.xz --minutes 45   # or --steps N
     python train.py sample
@@ -10,8 +10,8 @@
 The model files go to --out (this script's directory by default), caches and
 measurements to --work.  Needs torch, transformers, tokenizers, safetensors, numpy.
 
-Schedule: short warm-up, constant learning rate, linear decay to zero over the last
-30 %.  With --minutes N the schedule is a function of elapsed wall-clock time, so that
+Schedule: short warm-up, constant learning rate, linear decay to zero over the last part
+(--decay).  With --minutes N the schedule is a function of elapsed wall-clock time, so that
 the run ends on time on a shared machine, but the result depends on the machine's speed.
 With --steps N it is a function of the step, and the run is repeatable for a given
 torch build.
@@ -20,8 +20,10 @@ import argparse
 import json
 import lzma
 import math
+import multiprocessing
 import re
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,7 @@ if not torch.cuda.is_available():
     torch.cuda.is_current_stream_capturing = lambda: False
 
 import transformers.models.llama.modeling_llama as llama_code
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 
@@ -163,7 +165,7 @@ def save_model(model, masters, folder):
 def cmd_train(a):
     assert (a.minutes is None) != (a.steps is None), "give --minutes or --steps"
     torch.manual_seed(a.seed)
-    rng = np.random.default_rng(a.seed)
+    rng = np.random.default_rng(a.seed + a.done)
     data = np.load(a.work / "train.npy")
     held = windows(np.load(a.work / "held.npy"))[::4]
     cfg = LlamaConfig(**CONFIG, rope_parameters=dict(rope_type="default", rope_theta=ROPE_THETA),
@@ -174,6 +176,8 @@ def cmd_train(a):
         for n, p in model.named_parameters():
             if n.endswith(("o_proj.weight", "down_proj.weight")):
                 p.mul_(1 / math.sqrt(2 * cfg.num_hidden_layers))
+    if a.init:
+        model.load_state_dict(load_file(str(a.init / "model.safetensors")), strict=False)
     # bf16 forward and backward, float32 master weights and optimiser state.
     masters = {n: p.detach().clone().float().requires_grad_() for n, p in model.named_parameters()}
     model = model.to(torch.bfloat16)
@@ -181,7 +185,7 @@ def cmd_train(a):
     opt = torch.optim.AdamW([
         dict(params=[p for p in masters.values() if p.ndim > 1], weight_decay=0.1),
         dict(params=[p for p in masters.values() if p.ndim == 1], weight_decay=0.0)],
-        lr=a.lr, betas=(0.9, 0.95), eps=1e-8, fused=True)
+        lr=a.lr, betas=(0.9, a.beta2), eps=1e-8, fused=True)
 
     def loss_of(x):
         x = torch.as_tensor(x.astype(np.int64))
@@ -198,7 +202,7 @@ def cmd_train(a):
         progress = step / a.steps if a.steps else elapsed / a.minutes
         if progress >= 1:
             break
-        lr = a.lr * min(1, (step + 1) / a.warmup, (1 - progress) / a.decay)
+        lr = a.lr * min(1, (step + 1) / a.warmup, (1 - progress) / max(a.decay, 1e-9))
         for group in opt.param_groups:
             group["lr"] = lr
         offsets = rng.integers(0, len(data) - WINDOW, a.batch)
@@ -233,7 +237,7 @@ def cmd_train(a):
     minutes = (time.monotonic() - start) / 60
     save_model(model, masters, a.out)
     dump(a.work / "train.json", dict(
-        steps=step, minutes=minutes, tokens=step * a.batch * WINDOW, batch=a.batch, lr=a.lr, warmup=a.warmup,
+        steps=step + a.done, done=a.done, minutes=minutes, tokens=a.done_tokens + step * a.batch * WINDOW, beta2=a.beta2, batch=a.batch, lr=a.lr, warmup=a.warmup,
         decay=a.decay, seed=a.seed, limit=a.minutes, threads=a.threads, held_out_bf16=evaluate(), log=log))
 
 
@@ -255,68 +259,125 @@ def score(model, ids):
     return torch.cat(nll).double().numpy(), torch.cat(ent).double().numpy()
 
 
+_worker = {}
+
+
+def start_worker(folder, unigram):
+    torch.set_num_threads(1)
+    _worker.update(tok=Tokenizer.from_file(str(folder / "tokenizer.json")), unigram=unigram,
+                   model=LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval())
+
+
+def encode(text):
+    return _worker["tok"].encode(text, add_special_tokens=False).ids
+
+
+def decode(ids):
+    return _worker["tok"].decode(ids, skip_special_tokens=False)
+
+
 @torch.no_grad()
-def propose(model, unigram, batch, gen):
-    x = torch.multinomial(unigram, batch, replacement=True, generator=gen)[:, None]
-    cache, last, nll = None, x, torch.zeros(batch)
-    for _ in range(WINDOW - 1):
+def propose(seed, batch=128, every=24, slack=16):
+    """Sample `batch` windows; return those that round-trip.  A window whose text already fails to,
+    well before its last tokens, would be rejected at the end: it is dropped on the way."""
+    model, gen = _worker["model"], torch.Generator().manual_seed(seed)
+    x = torch.multinomial(_worker["unigram"], batch, replacement=True, generator=gen)[:, None]
+    cache, last = None, x
+    for n in range(1, WINDOW):
         out = model(last, past_key_values=cache, use_cache=True)
         cache = out.past_key_values
-        lp = out.logits[:, -1].float().log_softmax(-1)
-        last = torch.multinomial(lp.exp(), 1, generator=gen)
-        nll -= lp.gather(1, last)[:, 0]
+        last = torch.multinomial(out.logits[:, -1].float().softmax(-1), 1, generator=gen)
         x = torch.cat([x, last], 1)
-    return x.tolist(), (nll / (WINDOW - 1)).tolist()
+        if n % every == 0 and n > slack:
+            keep = [i for i, w in enumerate(x.tolist()) if encode(decode(w))[:n - slack] == w[:n - slack]]
+            if not keep:
+                return []
+            if len(keep) < len(x):
+                keep = torch.tensor(keep)
+                x, last = x[keep], last[keep]
+                cache.batch_select_indices(keep)
+    return [w for w in x.tolist() if encode(decode(w)) == w]
+
+
+def score_worker(ids):
+    return score(_worker["model"], ids)
 
 
 def cmd_sample(a):
-    tok = Tokenizer.from_file(str(a.out / "tokenizer.json"))
-    model = LlamaForCausalLM.from_pretrained(a.out, dtype=torch.float32).eval()
     counts = np.bincount(np.load(a.work / "train.npy"), minlength=VOCAB)
     unigram = torch.tensor(counts / counts.sum())
-    gen = torch.Generator().manual_seed(a.seed + 1)
-    encode = lambda s: tok.encode(s, add_special_tokens=False).ids
-    res = dict(params=sum(p.numel() for p in model.parameters()), proposed=0, accepted=0, batch_accepted=[])
-    all_nll = []
+    start_worker(a.out, unigram)
+    pool = ProcessPoolExecutor(a.threads, multiprocessing.get_context("spawn"), start_worker, (a.out, unigram))
+    seed = a.seed * 1000
+    res = dict(params=sum(p.numel() for p in _worker["model"].parameters()), proposed=0, stable=0, unused=0)
+    queue = []
     for name in ("calibration", "evaluation"):
         ids, text = [], ""
-        while len(ids) < a.windows * WINDOW:
-            wins, nll = propose(model, unigram, 64, gen)
-            for w, l in zip(wins, nll):
-                if len(ids) == a.windows * WINDOW:
-                    break
-                res["proposed"] += 1
-                all_nll.append(l)
-                longer = text + tok.decode(w, skip_special_tokens=False)
-                if encode(longer) == ids + w:
-                    ids, text = ids + w, longer
-                    res["accepted"] += 1
-            print(name, len(ids) // WINDOW, "of", a.windows, "accepted of", res["proposed"], flush=True)
+        while True:
+            found = True
+            while found and len(ids) < a.windows * WINDOW:
+                found = False
+                for w in queue:  # oldest first: a window that does not fit here may fit later
+                    if encode(text + decode(w)) == ids + w:
+                        ids, text, found = ids + w, text + decode(w), True
+                        queue.remove(w)
+                        break
+            if len(ids) == a.windows * WINDOW:
+                break
+            for wins in pool.map(propose, range(seed, seed + a.threads)):
+                queue += wins
+                res["proposed"] += 128
+                res["stable"] += len(wins)
+            seed += a.threads
+            print(name, len(ids) // WINDOW, "windows;", res["stable"], "stable of", res["proposed"], flush=True)
         path = a.out / f"{name}.txt"
         with open(path, "w", encoding="utf-8", newline="") as f:
             f.write(text)
         with open(path, encoding="utf-8", newline="") as f:
             assert encode(f.read()) == ids and len(ids) == a.windows * WINDOW
-        nll, ent = score(model, windows(np.array(ids)))
+        nll, ent = score(_worker["model"], windows(np.array(ids)))
         d = nll - ent
         res[name] = dict(tokens=len(ids), bytes=path.stat().st_size, nll=nll.mean(), entropy=ent.mean(),
                          ppl=math.exp(nll.mean()), exp_entropy=math.exp(ent.mean()),
                          difference=d.mean(), standard_error=d.std(ddof=1) / math.sqrt(len(d)))
         print(name, res[name], flush=True)
-    res["acceptance"] = res["accepted"] / res["proposed"]
-    res["proposal_nll"] = float(np.mean(all_nll))
-    res["excerpt"] = tok.decode(windows(np.array(ids))[a.excerpt].tolist())
-    held, data = windows(np.load(a.work / "held.npy")), json.loads((a.work / "data.json").read_text())["held"]
-    nll, _ = score(model, held)
+    res["unused"] = len(queue)
+    res["acceptance"] = res["stable"] / res["proposed"]
+    held, data = windows(np.load(a.work / "held.npy"))[::a.held_every], json.loads((a.work / "data.json").read_text())["held"]
+    nll = np.concatenate([n for n, _ in pool.map(score_worker, np.array_split(held, a.threads))])
     p = (counts + 1) / (counts + 1).sum()
     res["held"] = dict(nll=nll.mean(), bits_per_byte=nll.mean() * data["tokens"] / data["bytes"] / math.log(2),
-                       unigram=-np.log(p[held[:, 1:]]).mean(), windows=len(held))
+                       unigram=-np.log(p[held[:, 1:]]).mean(), windows=len(held), every=a.held_every)
     res["bytes"] = (a.out / "model.safetensors").stat().st_size
     dump(a.work / "sample.json", res)
-    print(json.dumps(res, indent=1, ensure_ascii=False))
+    print(json.dumps(res, indent=1))
+    pool.shutdown()
 
 
 # ---------------------------------------------------------------- model card
+
+def recipe(a, t):
+    """The runs behind the weights: those noted in phases.json (interrupted ones), then the last."""
+    noted = a.work / "phases.json"
+    runs = json.loads(noted.read_text()) if noted.exists() else []
+    runs.append({**t, "steps": t["steps"] - sum(r["steps"] for r in runs), "micro": min(16, t["batch"]),
+                 "tokens": t["tokens"] - sum(r["tokens"] for r in runs)})
+    cmd = ["python train.py tokenizer --text books.txt.xz"]
+    rows = ["| run | steps | windows per step | peak learning rate | warm-up steps | decay to 0 over the last | beta2 |",
+            "| --- | --- | --- | --- | --- | --- | --- |"]
+    steps = tokens = 0
+    for i, r in enumerate(runs, 1):
+        line = (f"python train.py train --steps {r['steps']} --batch {r['batch']} --micro {r['micro']} --lr {r['lr']} "
+                f"--warmup {r['warmup']} --decay {r['decay']} --beta2 {r['beta2']}")
+        line += f" --init demo-work/{i - 1} --done {steps} --done-tokens {tokens}" if i > 1 else ""
+        cmd.append(line + (f" --out demo-work/{i}" if i < len(runs) else ""))
+        rows.append(f"| {i} | {r['steps']} | {r['batch']} | {r['lr']} | {r['warmup']} | {100 * r['decay']:.0f} % | {r['beta2']} |")
+        steps, tokens = steps + r["steps"], tokens + r["tokens"]
+    cmd += ["python train.py sample", "python train.py card --titles books.titles.txt"]
+    return dict(steps=steps, minutes=sum(r["minutes"] for r in runs), cmd="\n".join(cmd), table="\n".join(rows),
+                runs="" if len(runs) == 1 else f"In {len(runs)} runs, the later ones from the weights of the "
+                "one before, with a fresh optimiser state; the earlier ones were cut short:")
+
 
 def cmd_card(a):
     s, t, d = (json.loads((a.work / f"{n}.json").read_text()) for n in ("sample", "train", "data"))
@@ -326,12 +387,17 @@ def cmd_card(a):
             author, title = line.split("/", 1)
             authors.setdefault(author.strip(), []).append(title.strip())
     books = "\n".join(f"- {x}: {'; '.join(y)}" for x, y in authors.items())
+    tok = Tokenizer.from_file(str(a.out / "tokenizer.json"))
+    with open(a.out / "evaluation.txt", encoding="utf-8", newline="") as f:
+        excerpt = tok.decode(windows(np.array(tok.encode(f.read()).ids))[a.excerpt].tolist())
     c, e, h = s["calibration"], s["evaluation"], s["held"]
-    (a.out / "README.md").write_text(CARD.format(**locals(), n=sum(map(len, authors.values())),
-        mt=t["tokens"] / 1e6, epochs=t["tokens"] / d["train"]["tokens"], mtrain=d["train"]["tokens"] / 1e6,
-        hppl=math.exp(h["nll"]), bias=e["nll"] - s["proposal_nll"], acc=100 * s["acceptance"],
-        bpt=d["held"]["bytes"] / d["held"]["tokens"], mib=s["bytes"] / 1e6,
-        excerpt="\n".join(("> " + x).rstrip() for x in s["excerpt"].strip().splitlines())), encoding="utf-8")
+    epochs, nats = t["tokens"] / d["train"]["tokens"], -math.log(s["acceptance"])
+    card = CARD.format(
+        s=s, t=t, d=d, c=c, e=e, h=h, books=books, n=sum(map(len, authors.values())), v=VOCAB,
+        mt=t["tokens"] / 1e6, epochs=epochs, mtrain=d["train"]["tokens"] / 1e6, hppl=math.exp(h["nll"]),
+        bpt=d["held"]["bytes"] / d["held"]["tokens"], acc=100 * s["acceptance"], klw=nats, klt=nats / (WINDOW - 1),
+        excerpt="\n".join(("> " + x).rstrip() for x in excerpt.strip().splitlines() if x.strip()), **recipe(a, t))
+    (a.out / "README.md").write_text(card, encoding="utf-8")
 
 
 CARD = """# Demo model
@@ -373,14 +439,17 @@ token of a window is drawn from the training text's unigram distribution and is 
 other 255 are sampled given the window's earlier tokens only.
 
 On such text the dense model's perplexity is the exponential of its own entropy, no smaller
-expected cross-entropy is possible, and what a pruned model adds to the cross-entropy estimates the
+expected cross-entropy is possible (but for the bias below), and what a pruned model adds to the cross-entropy estimates the
 KL divergence from the dense model, in nats per token.
 
 Encoding the whole file gives back exactly the sampled tokens, so that cutting it into
-consecutive windows of 256 tokens recovers the windows. Windows that would break this were rejected and drawn again:
-{s[accepted]} of {s[proposed]} were accepted ({acc:.1f} %). This biases the sample a little: mean
-negative log-likelihood {e[nll]:.4f} on `evaluation.txt`, {s[proposal_nll]:.4f} over all windows proposed.
-A file must be read without newline translation.
+consecutive windows of 256 tokens recovers the windows. Windows that do not round-trip (an invented
+word that the tokenizer would spell with other tokens, a split character) were rejected and drawn again:
+{s[stable]} of {s[proposed]} passed ({acc:.1f} %), and of these a window was placed where it also fits the end of the one
+before it. This makes the sample a little different from the model, with fewer invented words: its KL divergence
+from the model is ln(1 / acceptance) = {klw:.2f} nats per window, {klt:.4f} per token (the fitting aside), and no other model's expected
+cross-entropy on it can be lower than the dense model's by more than that. The "difference" row above, zero in
+expectation without rejection, shows the effect on the perplexity. Read the files without newline translation.
 
 One window of `evaluation.txt`:
 
@@ -388,19 +457,20 @@ One window of `evaluation.txt`:
 
 ## Training
 
-AdamW (betas 0.9 and 0.95, weight decay 0.1 on matrices, gradient clip 1.0), batch {t[batch]} windows of 256
-tokens, peak learning rate {t[lr]}, {t[warmup]} warm-up steps, constant, then linear decay to zero over the last
-{dec:.0f} %; bf16 forward and backward, float32 master weights. {t[steps]} steps, {mt:.1f} million tokens
-({epochs:.2f} passes over {mtrain:.1f} million training tokens), {t[minutes]:.0f} minutes on {t[threads]} shared CPU cores.
+{steps} steps of AdamW (beta1 0.9, weight decay 0.1 on matrices, gradient clip 1.0) on windows of 256 tokens,
+{mt:.1f} million tokens ({epochs:.2f} passes over {mtrain:.1f} million training tokens), {minutes:.0f} minutes at the lowest
+priority on {t[threads]} busy CPU cores; bf16 forward and backward, float32 master weights. {runs}
 
-Commands, given one text file of the books below, each opened by a line `# Title: ...`:
+{table}
+
+Commands that repeat this by steps, given one text file of the books below, each opened by a line `# Title: ...`
+(the published run followed the clock, so they repeat the recipe, not every bit of the weights):
 
 ```
 {cmd}
 ```
 
-The published run used `--minutes {t[limit]:g}`, where the schedule follows the clock: `--steps {t[steps]}`
-repeats the recipe, not every bit of the weights.
+On an idle machine, one longer run (`python train.py train --minutes 45`, no `--init`) should give a better model.
 
 ## Data
 
@@ -431,6 +501,10 @@ def main():
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--minutes", type=float, help="wall-clock schedule")
     ap.add_argument("--steps", type=int, help="schedule by steps")
+    ap.add_argument("--init", type=Path, help="continue from this snapshot's weights (fresh optimiser state)")
+    ap.add_argument("--done", type=int, default=0, help="steps already in --init")
+    ap.add_argument("--done-tokens", type=int, default=0, help="tokens already in --init")
+    ap.add_argument("--beta2", type=float, default=0.95)
     ap.add_argument("--batch", type=int, default=32, help="windows per step")
     ap.add_argument("--micro", type=int, default=16, help="windows per backward pass")
     ap.add_argument("--lr", type=float, default=3e-3)
@@ -438,6 +512,7 @@ def main():
     ap.add_argument("--decay", type=float, default=0.3)
     ap.add_argument("--snapshot-minutes", type=float, default=5)
     ap.add_argument("--windows", type=int, default=64, help="windows per sampled text")
+    ap.add_argument("--held-every", type=int, default=1, help="score every n-th held-out window only")
     ap.add_argument("--excerpt", type=int, default=0, help="window of evaluation.txt shown in the card")
     a = ap.parse_args()
     torch.set_num_threads(a.threads)

@@ -96,6 +96,9 @@ pub(super) struct PruneArgs {
     /// Inputs of a decoder layer: `dense` as published, `local` or `pruned`
     #[arg(long, value_enum, default_value = "dense")]
     pub(super) propagate: Propagate,
+    /// Prune only the first N decoder layers and copy the rest, to try settings quickly [default: all]
+    #[arg(long, value_name = "N")]
+    pub(super) limit_layers: Option<usize>,
     /// Print what would happen, with predicted peak memory, and stop
     #[arg(long)]
     pub(super) dry_run: bool,

@@ -22,7 +22,10 @@ const FILES: &[(&str, &[u8])] = &[
     ("config.json", include_bytes!("/tmp/config.json")),
     ("model.safetensors", include_bytes!("/tmp/model.safetensors")),
     ("tokenizer.json", include_bytes!("../../models/demo/tokenizer.json")),
-    ("tokenizer_config.json", include_bytes!("../../models/demo/tokenizer_config.json")),
+    (
+        "tokenizer_config.json",
+        include_bytes!("../../models/demo/tokenizer_config.json"),
+    ),
     ("calibration.txt", include_bytes!("/tmp/config.json")),
     ("evaluation.txt", include_bytes!("/tmp/config.json")),
 ];
@@ -41,7 +44,13 @@ pub(super) fn run(common: &Common, args: &DemoArgs, stop: &AtomicBool) -> Result
     let model = folder.join("model");
     unpack(&model)?;
     let gpu = open_gpu(common)?;
-    let demo = Demo { common, args, gpu: &gpu, folder, stop };
+    let demo = Demo {
+        common,
+        args,
+        gpu: &gpu,
+        folder,
+        stop,
+    };
     let rows = demo.compare(&model)?;
     let json: Vec<_> = rows
         .iter()
@@ -68,9 +77,15 @@ impl Demo<'_> {
         let mut rows = vec![("dense".to_string(), String::new(), self.evaluate(model, &windows)?)];
         for pattern in [Pattern::unstructured(0.5, Scope::Matrix)?, Pattern::NM { n: 2, m: 4 }] {
             for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 0), ("fista", 15)] {
-                let name = if refit > 0 { format!("{method} + refit") } else { method.to_string() };
+                let name = if refit > 0 {
+                    format!("{method} + refit")
+                } else {
+                    method.to_string()
+                };
                 say(self.common, &format!("{name} at {pattern}"));
-                let output = self.folder.join(format!("{}-{pattern}", name.replace(' ', "")).replace([' ', ':', '%'], "-"));
+                let output = self
+                    .folder
+                    .join(format!("{}-{pattern}", name.replace(' ', "")).replace([' ', ':', '%'], "-"));
                 self.prune(&checkpoint, method, refit, pattern, &output)?;
                 rows.push((name, pattern.to_string(), self.evaluate(&output, &windows)?));
             }
@@ -90,12 +105,17 @@ impl Demo<'_> {
             model: checkpoint.dir().to_path_buf(),
             output: output.to_path_buf(),
             calibration: checkpoint.dir().join("calibration.txt"),
-            samples: SampleSpec { samples: self.args.samples, length: CONTEXT, seed: 0 },
+            samples: SampleSpec {
+                samples: self.args.samples,
+                length: CONTEXT,
+                seed: 0,
+            },
             pattern,
             method: method.to_string(),
             refit,
             damping: 0.01,
             propagate: Propagate::Dense,
+            limit_layers: None,
         };
         let plan = Plan::resolve(options, checkpoint, self.gpu)?;
         let mut bar = Bar::new(self.common);

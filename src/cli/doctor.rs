@@ -49,7 +49,10 @@ fn check_shaders() -> (usize, Vec<String>) {
         let fault = compose(kernel, &knobs).map_err(|e| e.to_string()).and_then(|source| {
             let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
             let mut validator = Validator::new(ValidationFlags::all(), Capabilities::default());
-            validator.validate(&module).map(|_| ()).map_err(|e| e.emit_to_string(&source))
+            validator
+                .validate(&module)
+                .map(|_| ())
+                .map_err(|e| e.emit_to_string(&source))
         });
         if let Err(message) = fault {
             faults.push(format!("{}: {message}", kernel.stem));
@@ -62,7 +65,10 @@ fn check_shaders() -> (usize, Vec<String>) {
 fn free_disk() -> Option<u64> {
     let here = std::env::current_dir().ok()?;
     let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
-    let best = disks.iter().filter(|d| here.starts_with(d.mount_point())).max_by_key(|d| d.mount_point().as_os_str().len())?;
+    let best = disks
+        .iter()
+        .filter(|d| here.starts_with(d.mount_point()))
+        .max_by_key(|d| d.mount_point().as_os_str().len())?;
     Some(best.available_space())
 }
 
@@ -98,8 +104,14 @@ fn describe(diagnosis: &Diagnosis) -> String {
     if diagnosis.adapters.is_empty() {
         text += "no graphics adapter: install your GPU's Vulkan driver, or keep to the host executor (--adapter cpu)\n";
     }
-    text += &format!("adapter cpu: the host executor\ndefault: {}\n", diagnosis.default_adapter);
-    text += &format!("{} kernels compose and validate", diagnosis.shader_variants - diagnosis.shader_faults.len());
+    text += &format!(
+        "adapter cpu: the host executor\ndefault: {}\n",
+        diagnosis.default_adapter
+    );
+    text += &format!(
+        "{} kernels compose and validate",
+        diagnosis.shader_variants - diagnosis.shader_faults.len()
+    );
     for fault in &diagnosis.shader_faults {
         text += &format!("\nFAULT {fault}");
     }

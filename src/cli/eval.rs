@@ -49,7 +49,13 @@ pub(super) fn windows(
     let corpus = Corpus::read(text)?;
     let tokenizer = Tokenizer::open(checkpoint.dir())?;
     let body = protocol.text(&corpus.documents.join("\n\n"));
-    Ok(Windows::cut(&tokenizer, &text.display().to_string(), &body, context, limit)?)
+    Ok(Windows::cut(
+        &tokenizer,
+        &text.display().to_string(),
+        &body,
+        context,
+        limit,
+    )?)
 }
 
 /// Perplexity of a checkpoint on windows; text and protocol are left for the caller to fill in.

@@ -63,7 +63,10 @@ fn open_gpu(common: &Common) -> Result<Gpu, CliError> {
     };
     let gpu = Gpu::open(options)?;
     if gpu.is_host() && common.adapter == crate::gpu::AdapterChoice::Auto {
-        say(common, "no hardware adapter found: running on the host; `secateur doctor` lists what there is");
+        say(
+            common,
+            "no hardware adapter found: running on the host; `secateur doctor` lists what there is",
+        );
     } else {
         say(common, &format!("running on {}", gpu.name()));
     }

@@ -20,11 +20,19 @@ impl Bar {
     /// Hidden with `--quiet`.
     pub(super) fn new(common: &Common) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let bar = if common.quiet || !terminal { ProgressBar::hidden() } else { ProgressBar::new(1) };
+        let bar = if common.quiet || !terminal {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(1)
+        };
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} linears, {elapsed} elapsed, {eta} left  {msg}")
             .expect("the template is fixed");
         bar.set_style(style);
-        Bar { bar, plain: !common.quiet && !terminal, start: Instant::now() }
+        Bar {
+            bar,
+            plain: !common.quiet && !terminal,
+            start: Instant::now(),
+        }
     }
 
     /// Removes the bar.
@@ -45,7 +53,10 @@ impl Progress for Bar {
         if self.plain && done % per_layer == 0 {
             let elapsed = self.start.elapsed().as_secs_f64();
             let left = elapsed / done as f64 * (total - done) as f64;
-            eprintln!("layer {} done, {done}/{total} linears, {elapsed:.0} s elapsed, {left:.0} s left", record.layer);
+            eprintln!(
+                "layer {} done, {done}/{total} linears, {elapsed:.0} s elapsed, {left:.0} s left",
+                record.layer
+            );
         }
     }
 

@@ -39,6 +39,7 @@ pub(super) fn run(common: &Common, args: &PruneArgs, stop: &AtomicBool) -> Resul
         refit: args.refit,
         damping: args.damping,
         propagate: args.propagate,
+        limit_layers: args.limit_layers,
     };
     let gpu = open_gpu(common)?;
     let plan = Plan::resolve(options, &checkpoint, &gpu)?;
@@ -62,7 +63,9 @@ pub(super) fn length(asked: Option<usize>, longest: usize, flag: &str) -> Result
     match asked {
         None => Ok(DEFAULT_LENGTH.min(longest)),
         Some(length) if length > longest => {
-            let message = format!("{flag} {length} is beyond the model's {longest} positions (max_position_embeddings); use less");
+            let message = format!(
+                "{flag} {length} is beyond the model's {longest} positions (max_position_embeddings); use less"
+            );
             Err(CliError::setting(message))
         }
         Some(length) => Ok(length),
@@ -73,7 +76,7 @@ fn describe(plan: &Plan) -> String {
     let options = &plan.options;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     format!(
-        "{} ({} family, {} decoder layers): {} of {} weights by {}, refit {} steps, {} propagation\n\
+        "{} ({} family, pruning {} decoder layers): {} of {} weights by {}, refit {} steps, {} propagation\n\
          {} x {} calibration tokens of {}, seed {}\n\
          on {}: predicted peak {:.0} MiB of device buffers, {:.0} MiB of host memory; output {:.0} MiB in {}",
         options.model.display(),

@@ -33,12 +33,18 @@ pub fn divergence(
     let done = reference.spec.layers;
     let q = model.run(&windows.ids, |layer| progress(done + layer))?;
     let states = reference.divergence(&p, model, &q)?;
-    let means: Vec<f64> =
-        states.chunks(windows.context).map(|w| w.iter().map(|s| s.kl).sum::<f64>() / w.len() as f64).collect();
+    let means: Vec<f64> = states
+        .chunks(windows.context)
+        .map(|w| w.iter().map(|s| s.kl).sum::<f64>() / w.len() as f64)
+        .collect();
     if let Some(window) = means.iter().position(|m| !m.is_finite()) {
         return Err(EvalError::NonFinite { window });
     }
     let (kl, kl_error) = mean_and_error(&means);
     let same = states.iter().filter(|s| s.same_top).count();
-    Ok(Divergence { kl, kl_error, agreement: same as f64 / states.len() as f64 })
+    Ok(Divergence {
+        kl,
+        kl_error,
+        agreement: same as f64 / states.len() as f64,
+    })
 }

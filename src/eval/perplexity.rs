@@ -29,7 +29,13 @@ impl Protocol {
             Protocol::P1Raw => file.to_string(),
             Protocol::P1 => {
                 let body = file.strip_suffix('\n').unwrap_or(file);
-                let rows = body.split('\n').map(|l| if l.trim().is_empty() { String::new() } else { format!("{l}\n") });
+                let rows = body.split('\n').map(|l| {
+                    if l.trim().is_empty() {
+                        String::new()
+                    } else {
+                        format!("{l}\n")
+                    }
+                });
                 rows.collect::<Vec<_>>().join("\n\n")
             }
         }
@@ -40,7 +46,9 @@ impl Protocol {
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// Fewer tokens than one window.
-    #[error("`{text}` has {tokens} tokens, less than one window of {context}; use a shorter --context or a longer text")]
+    #[error(
+        "`{text}` has {tokens} tokens, less than one window of {context}; use a shorter --context or a longer text"
+    )]
     TooShort {
         /// Text file.
         text: String,
@@ -92,24 +100,26 @@ pub struct Windows {
 impl Windows {
     /// Tokenises once (with the tokenizer's special tokens) and cuts disjoint windows; the tail is dropped. `limit` keeps
     /// the first windows only; 0 keeps all.
-    pub fn cut(
-        tokenizer: &Tokenizer,
-        name: &str,
-        text: &str,
-        context: usize,
-        limit: usize,
-    ) -> Result<Self, EvalError> {
+    pub fn cut(tokenizer: &Tokenizer, name: &str, text: &str, context: usize, limit: usize) -> Result<Self, EvalError> {
         if context < 2 {
             return Err(EvalError::Context(context));
         }
         let stream = tokenizer.encode(text, true)?;
         let count = stream.len() / context;
         if count == 0 {
-            return Err(EvalError::TooShort { text: name.to_string(), tokens: stream.len(), context });
+            return Err(EvalError::TooShort {
+                text: name.to_string(),
+                tokens: stream.len(),
+                context,
+            });
         }
         let count = if limit == 0 { count } else { count.min(limit) };
         let ids = stream.chunks(context).take(count).map(<[u32]>::to_vec).collect();
-        Ok(Windows { ids, stream: stream.len(), context })
+        Ok(Windows {
+            ids,
+            stream: stream.len(),
+            context,
+        })
     }
 }
 
@@ -158,7 +168,12 @@ pub fn perplexity(
     }
     let scored = windows.ids.len() * (windows.context - 1);
     let (nll, nll_error) = mean_and_error(&means);
-    Ok(Perplexity { nll, nll_error, accuracy: right as f64 / scored as f64, scored })
+    Ok(Perplexity {
+        nll,
+        nll_error,
+        accuracy: right as f64 / scored as f64,
+        scored,
+    })
 }
 
 /// Mean and its standard error; the error of a single value is unknown (NaN becomes 0 for printing).

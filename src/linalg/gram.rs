@@ -9,7 +9,17 @@ use crate::tensor::{PanelMatrix, Tensor};
 pub fn accumulate(recording: &mut Recording, gpu: &Gpu, x: &Tensor, y: &Tensor, total: &PanelMatrix, symmetric: bool) {
     let upper = symmetric && total.whole().is_some();
     for (first, panel) in total.panels() {
-        dense::gram_chunk(recording, gpu, &GramPart { a: x, a_col: first, b: y, total: panel, upper });
+        dense::gram_chunk(
+            recording,
+            gpu,
+            &GramPart {
+                a: x,
+                a_col: first,
+                b: y,
+                total: panel,
+                upper,
+            },
+        );
     }
 }
 
@@ -24,6 +34,15 @@ pub fn finish(recording: &mut Recording, total: &PanelMatrix) {
 pub fn multiply(recording: &mut Recording, gpu: &Gpu, alpha: f32, v: &Tensor, matrix: &PanelMatrix, out: &Tensor) {
     for (first, panel) in matrix.panels() {
         let beta = if first == 0 { 0.0 } else { 1.0 };
-        dense::gemm(recording, gpu, &Gemm { a_col: first, alpha, beta, ..Gemm::new(v, panel, Layout::NN, out) });
+        dense::gemm(
+            recording,
+            gpu,
+            &Gemm {
+                a_col: first,
+                alpha,
+                beta,
+                ..Gemm::new(v, panel, Layout::NN, out)
+            },
+        );
     }
 }

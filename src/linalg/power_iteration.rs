@@ -24,7 +24,9 @@ impl Eigenvalue {
 pub fn largest_eigenvalue(gpu: &Gpu, matrix: &PanelMatrix, steps: usize) -> Result<Eigenvalue, GpuError> {
     let n = matrix.n();
     // Golden-ratio sequence: no symmetry that could be orthogonal to the leading vector.
-    let start: Vec<f32> = (0..n).map(|i| 0.5 + ((i as f64 + 1.0) * 0.618_033_988_749_895).fract() as f32).collect();
+    let start: Vec<f32> = (0..n)
+        .map(|i| 0.5 + ((i as f64 + 1.0) * 0.618_033_988_749_895).fract() as f32)
+        .collect();
     let norm = start.iter().map(|v| v * v).sum::<f32>().sqrt();
     let start: Vec<f32> = start.iter().map(|v| v / norm).collect();
     let x = Tensor::upload(gpu, "eigenvector", 1, n, &start)?;
@@ -39,5 +41,8 @@ pub fn largest_eigenvalue(gpu: &Gpu, matrix: &PanelMatrix, steps: usize) -> Resu
     }
     let id = recording.read(&state.slice());
     let state = gpu.submit(recording)?.floats(id)?;
-    Ok(Eigenvalue { rayleigh: f64::from(state[0]), residual: f64::from(state[2]) })
+    Ok(Eigenvalue {
+        rayleigh: f64::from(state[0]),
+        residual: f64::from(state[2]),
+    })
 }

@@ -47,17 +47,18 @@ impl Block<'_> {
         if tap == Tap::MlpHidden {
             return Ok(gate);
         }
-        linear(recording, gpu, &gate, &self.weights.linears[&Role::Down], &residual, true);
+        linear(
+            recording,
+            gpu,
+            &gate,
+            &self.weights.linears[&Role::Down],
+            &residual,
+            true,
+        );
         Ok(residual)
     }
 
-    fn normed(
-        &self,
-        recording: &mut Recording,
-        gpu: &Gpu,
-        x: &Tensor,
-        weight: &Tensor,
-    ) -> Result<Tensor, ModelError> {
+    fn normed(&self, recording: &mut Recording, gpu: &Gpu, x: &Tensor, weight: &Tensor) -> Result<Tensor, ModelError> {
         let out = Tensor::empty(gpu, "normed", x.rows(), x.cols())?;
         nn::rms_norm(recording, x, weight, self.spec.norm_eps, &out);
         Ok(out)
@@ -75,7 +76,12 @@ impl Block<'_> {
         let k = project(recording, gpu, "k", x, &self.weights.linears[&Role::K])?;
         let v = project(recording, gpu, "v", x, &self.weights.linears[&Role::V])?;
         for (tensor, heads) in [(&q, spec.heads), (&k, spec.kv_heads)] {
-            let shape = RopeShape { seq: sequence, heads, head_dim: spec.head_dim, rotary_dim: spec.head_dim };
+            let shape = RopeShape {
+                seq: sequence,
+                heads,
+                head_dim: spec.head_dim,
+                rotary_dim: spec.head_dim,
+            };
             nn::rope(recording, tensor, self.rope, shape);
         }
         let out = Tensor::empty(gpu, "attention", q.rows(), q.cols())?;

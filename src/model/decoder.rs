@@ -32,7 +32,13 @@ impl Activations {
     /// One batch on the device, `[rows, hidden]`.
     pub fn upload(&self, gpu: &Gpu, batch: usize) -> Result<Tensor, ModelError> {
         let values = &self.batches[batch];
-        Ok(Tensor::upload(gpu, "residual stream", values.len() / self.hidden, self.hidden, values)?)
+        Ok(Tensor::upload(
+            gpu,
+            "residual stream",
+            values.len() / self.hidden,
+            self.hidden,
+            values,
+        )?)
     }
 
     /// Sequences per batch for sequences of `sequence` tokens.
@@ -54,14 +60,14 @@ pub struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     /// Prepares to run sequences of at most `sequence` tokens.
-    pub fn new(
-        gpu: &'a Gpu,
-        checkpoint: &'a Checkpoint,
-        spec: &'a Spec,
-        sequence: usize,
-    ) -> Result<Self, ModelError> {
+    pub fn new(gpu: &'a Gpu, checkpoint: &'a Checkpoint, spec: &'a Spec, sequence: usize) -> Result<Self, ModelError> {
         let rope = Tensor::upload(gpu, "rotary table", sequence, spec.head_dim, &spec.rope.table(sequence))?;
-        Ok(Decoder { gpu, checkpoint, spec, rope })
+        Ok(Decoder {
+            gpu,
+            checkpoint,
+            spec,
+            rope,
+        })
     }
 
     /// Weights of one decoder layer.
@@ -71,7 +77,11 @@ impl<'a> Decoder<'a> {
 
     /// A layer's forward pass with the given weights.
     pub fn block<'b>(&'b self, weights: &'b LayerWeights) -> Block<'b> {
-        Block { spec: self.spec, weights, rope: &self.rope }
+        Block {
+            spec: self.spec,
+            weights,
+            rope: &self.rope,
+        }
     }
 
     /// Gives a layer's pages of the mapping back to the system.
@@ -87,13 +97,20 @@ impl<'a> Decoder<'a> {
         let (spec, gpu) = (self.spec, self.gpu);
         let sequence = ids.first().map_or(1, Vec::len);
         if let Some(id) = ids.iter().flatten().find(|id| **id as usize >= spec.vocabulary) {
-            return Err(ModelError::TokenOutOfRange { id: *id, vocabulary: spec.vocabulary });
+            return Err(ModelError::TokenOutOfRange {
+                id: *id,
+                vocabulary: spec.vocabulary,
+            });
         }
-        let view = self.checkpoint.tensor_of_shape(spec.embedding(), &[spec.vocabulary, spec.hidden])?;
+        let view = self
+            .checkpoint
+            .tensor_of_shape(spec.embedding(), &[spec.vocabulary, spec.hidden])?;
         let row = spec.hidden * view.dtype.size();
         let window = even((VOCABULARY_BYTES / row).max(1));
-        let batches: Vec<Vec<u32>> =
-            ids.chunks(Activations::sequences_per_batch(sequence)).map(|c| c.concat()).collect();
+        let batches: Vec<Vec<u32>> = ids
+            .chunks(Activations::sequences_per_batch(sequence))
+            .map(|c| c.concat())
+            .collect();
         let mut out: Vec<Vec<f32>> = batches.iter().map(|b| vec![0.0; b.len() * spec.hidden]).collect();
         for first in (0..spec.vocabulary).step_by(window) {
             let rows = window.min(spec.vocabulary - first);
@@ -120,7 +137,11 @@ impl<'a> Decoder<'a> {
             }
         }
         self.checkpoint.release(spec.embedding());
-        Ok(Activations { batches: out, sequence, hidden: spec.hidden })
+        Ok(Activations {
+            batches: out,
+            sequence,
+            hidden: spec.hidden,
+        })
     }
 
     /// Replaces every batch by the layer's output.

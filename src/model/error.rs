@@ -37,7 +37,9 @@ pub enum ModelError {
         message: String,
     },
     /// A weight is NaN or infinite.
-    #[error("{file}: tensor `{tensor}` holds a non-finite value ({value} at element {element}); the checkpoint is damaged, fetch it again")]
+    #[error(
+        "{file}: tensor `{tensor}` holds a non-finite value ({value} at element {element}); the checkpoint is damaged, fetch it again"
+    )]
     NonFiniteWeight {
         /// Shard.
         file: String,
@@ -49,7 +51,9 @@ pub enum ModelError {
         value: f32,
     },
     /// A token id lies beyond the embedding.
-    #[error("token id {id} is beyond the model's vocabulary of {vocabulary}: tokenizer.json does not belong to this model")]
+    #[error(
+        "token id {id} is beyond the model's vocabulary of {vocabulary}: tokenizer.json does not belong to this model"
+    )]
     TokenOutOfRange {
         /// The id.
         id: u32,

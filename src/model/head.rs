@@ -41,8 +41,10 @@ impl Decoder<'_> {
         let targets: Vec<Buffer> = ids
             .chunks(per_batch)
             .map(|chunk| {
-                let next: Vec<u32> =
-                    chunk.iter().flat_map(|s| s[1..].iter().copied().chain([u32::MAX])).collect();
+                let next: Vec<u32> = chunk
+                    .iter()
+                    .flat_map(|s| s[1..].iter().copied().chain([u32::MAX]))
+                    .collect();
                 self.gpu.upload("target ids", bytemuck::cast_slice(&next))
             })
             .collect::<Result<_, _>>()?;
@@ -127,10 +129,7 @@ impl Decoder<'_> {
             .collect()
     }
 
-    fn for_each_tile(
-        &self,
-        mut work: impl FnMut(usize, &Weight) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError> {
+    fn for_each_tile(&self, mut work: impl FnMut(usize, &Weight) -> Result<(), ModelError>) -> Result<(), ModelError> {
         let row = self.spec.hidden * 4;
         let step = even((VOCABULARY_BYTES / row).clamp(1, TILE));
         for first in (0..self.spec.vocabulary).step_by(step) {
@@ -142,7 +141,9 @@ impl Decoder<'_> {
 
     fn head_tile(&self, first: usize, step: usize) -> Result<Weight, ModelError> {
         let spec = self.spec;
-        let view = self.checkpoint.tensor_of_shape(spec.head(), &[spec.vocabulary, spec.hidden])?;
+        let view = self
+            .checkpoint
+            .tensor_of_shape(spec.head(), &[spec.vocabulary, spec.hidden])?;
         let (rows, row) = (step.min(spec.vocabulary - first), spec.hidden * view.dtype.size());
         let bytes = &view.bytes[first * row..(first + rows) * row];
         Weight::upload(self.gpu, "head tile", [rows, spec.hidden], view.dtype, bytes)
@@ -158,12 +159,18 @@ impl Decoder<'_> {
 /// State layout of `nn/cross_entropy`: maximum, sum of exponentials, target logit, most likely id.
 fn token_loss(state: &[f32]) -> TokenLoss {
     let nll = f64::from(state[0]) + f64::from(state[1]).ln() - f64::from(state[2]);
-    TokenLoss { nll, top: state[3] as u32 }
+    TokenLoss {
+        nll,
+        top: state[3] as u32,
+    }
 }
 
 /// State layout of `nn/divergence`: max p, sum p, max q, sum q, cross term, top p, top q.
 fn divergence_of(state: &[f32]) -> DivergenceState {
     let s = |i: usize| f64::from(state[i]);
     let (log_zp, log_zq) = (s(0) + s(1).ln(), s(2) + s(3).ln());
-    DivergenceState { kl: s(4) / s(1) - log_zp + log_zq, same_top: state[5] == state[6] }
+    DivergenceState {
+        kl: s(4) / s(1) - log_zp + log_zq,
+        same_top: state[5] == state[6],
+    }
 }

@@ -18,24 +18,37 @@ impl Weight {
     /// barriers.
     pub fn upload(gpu: &Gpu, label: &str, shape: [usize; 2], dtype: DType, bytes: &[u8]) -> Result<Self, ModelError> {
         if !gpu.is_host() && !gpu.is_software() {
-            return Ok(Weight { tensor: Tensor::upload_stored(gpu, label, shape, dtype, bytes)?, layout: Layout::NT });
+            return Ok(Weight {
+                tensor: Tensor::upload_stored(gpu, label, shape, dtype, bytes)?,
+                layout: Layout::NT,
+            });
         }
         if gpu.is_host() {
             let values = dtype.decode(bytes);
             let tensor = Tensor::upload(gpu, label, shape[0], shape[1], &values)?;
-            return Ok(Weight { tensor, layout: Layout::NT });
+            return Ok(Weight {
+                tensor,
+                layout: Layout::NT,
+            });
         }
         let stored = Tensor::upload_stored(gpu, label, shape, dtype, bytes)?;
         let tensor = Tensor::empty(gpu, label, shape[1], shape[0])?;
         let mut recording = Recording::new();
         dense::transpose(&mut recording, &stored, &tensor);
         gpu.submit(recording)?;
-        Ok(Weight { tensor, layout: Layout::NN })
+        Ok(Weight {
+            tensor,
+            layout: Layout::NN,
+        })
     }
 
     /// Number of outputs.
     pub fn outputs(&self) -> usize {
-        if self.layout == Layout::NT { self.tensor.rows() } else { self.tensor.cols() }
+        if self.layout == Layout::NT {
+            self.tensor.rows()
+        } else {
+            self.tensor.cols()
+        }
     }
 }
 

@@ -13,11 +13,14 @@ impl Rope {
     /// Reads `rope_theta` and `rope_scaling` (or `rope_parameters`, as newer configs have it). Known scalings: none,
     /// `linear`, `llama3`.
     pub(super) fn from_config(config: &HfConfig, file: &str, head_dim: usize) -> Result<Self, ModelError> {
-        let block = ["rope_scaling", "rope_parameters"].iter().find_map(|k| config.value(k).filter(|v| v.is_object()));
+        let block = ["rope_scaling", "rope_parameters"]
+            .iter()
+            .find_map(|k| config.value(k).filter(|v| v.is_object()));
         let number = |key: &str| block.and_then(|b| b.get(key)).and_then(serde_json::Value::as_f64);
         let theta = number("rope_theta").unwrap_or(config.f64_or("rope_theta", 10_000.0)?);
-        let plain: Vec<f64> =
-            (0..head_dim / 2).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
+        let plain: Vec<f64> = (0..head_dim / 2)
+            .map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64))
+            .collect();
         let kind = block
             .and_then(|b| b.get("rope_type").or_else(|| b.get("type")))
             .and_then(serde_json::Value::as_str)
@@ -38,7 +41,10 @@ impl Rope {
             "llama3" => {
                 let (factor, low, high) = (need("factor")?, need("low_freq_factor")?, need("high_freq_factor")?);
                 let original = need("original_max_position_embeddings")?;
-                plain.into_iter().map(|f| llama3(f, factor, low, high, original)).collect()
+                plain
+                    .into_iter()
+                    .map(|f| llama3(f, factor, low, high, original))
+                    .collect()
             }
             other => {
                 return Err(ModelError::UnsupportedSetting {
@@ -49,7 +55,9 @@ impl Rope {
                 });
             }
         };
-        Ok(Rope { inverse: scaled.into_iter().map(|f| f as f32).collect() })
+        Ok(Rope {
+            inverse: scaled.into_iter().map(|f| f as f32).collect(),
+        })
     }
 
     /// `[positions, head_dim]`: the cosines of the pairs, then the sines. Angles are rounded to f32 as the reference

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::rope::Rope;
 use super::ModelError;
+use super::rope::Rope;
 use crate::checkpoint::Checkpoint;
 
 const FAMILIES: &[&str] = &[include_str!("../../models/llama.toml")];
@@ -129,12 +129,19 @@ impl Spec {
                 return Err(unsupported(key, "true".to_string(), "only false"));
             }
         }
-        if let Some(act) = config.value("hidden_act").and_then(|v| v.as_str()).filter(|a| *a != "silu") {
+        if let Some(act) = config
+            .value("hidden_act")
+            .and_then(|v| v.as_str())
+            .filter(|a| *a != "silu")
+        {
             return Err(unsupported("hidden_act", act.to_string(), "only \"silu\""));
         }
         let (hidden, heads) = (config.usize("hidden_size")?, config.usize("num_attention_heads")?);
         if heads == 0 || hidden == 0 {
-            return Err(ModelError::BadSize { file, message: format!("{heads} heads of hidden size {hidden}") });
+            return Err(ModelError::BadSize {
+                file,
+                message: format!("{heads} heads of hidden size {hidden}"),
+            });
         }
         let head_dim = config.usize_or("head_dim", hidden / heads)?;
         let kv_heads = config.usize_or("num_key_value_heads", heads)?;
@@ -232,7 +239,11 @@ impl Spec {
 
     /// Tensor name of the head: the embedding if tied.
     pub fn head(&self) -> &str {
-        if self.tied { &self.names.embedding } else { &self.names.head }
+        if self.tied {
+            &self.names.embedding
+        } else {
+            &self.names.head
+        }
     }
 }
 
@@ -241,9 +252,15 @@ fn at(template: &str, layer: usize) -> String {
 }
 
 fn find_family(model_type: &str, architectures: &[&str], file: &str) -> Result<Family, ModelError> {
-    let families: Vec<Family> =
-        FAMILIES.iter().map(|text| toml::from_str(text).expect("family files are tested")).collect();
-    let supported = families.iter().flat_map(|f| f.architectures.clone()).collect::<Vec<_>>().join(", ");
+    let families: Vec<Family> = FAMILIES
+        .iter()
+        .map(|text| toml::from_str(text).expect("family files are tested"))
+        .collect();
+    let supported = families
+        .iter()
+        .flat_map(|f| f.architectures.clone())
+        .collect::<Vec<_>>()
+        .join(", ");
     let found = families.into_iter().find(|f| {
         f.architectures.iter().any(|a| architectures.contains(&a.as_str()))
             || (architectures.is_empty() && f.model_types.iter().any(|t| t == model_type))

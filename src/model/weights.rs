@@ -23,7 +23,10 @@ impl LayerWeights {
             let name = spec.linear(layer, role);
             let view = checkpoint.tensor_of_shape(&name, &spec.shape(role))?;
             finite(&view)?;
-            linears.insert(role, Weight::upload(gpu, &name, spec.shape(role), view.dtype, view.bytes)?);
+            linears.insert(
+                role,
+                Weight::upload(gpu, &name, spec.shape(role), view.dtype, view.bytes)?,
+            );
         }
         Ok(LayerWeights {
             attention_norm: vector(gpu, checkpoint, &spec.attention_norm(layer), spec.hidden)?,
@@ -41,18 +44,14 @@ impl LayerWeights {
         dtype: DType,
         bytes: &[u8],
     ) -> Result<(), ModelError> {
-        self.linears.insert(role, Weight::upload(gpu, "pruned weight", shape, dtype, bytes)?);
+        self.linears
+            .insert(role, Weight::upload(gpu, "pruned weight", shape, dtype, bytes)?);
         Ok(())
     }
 }
 
 /// A norm's weight as an f32 row.
-pub(super) fn vector(
-    gpu: &Gpu,
-    checkpoint: &Checkpoint,
-    name: &str,
-    width: usize,
-) -> Result<Tensor, ModelError> {
+pub(super) fn vector(gpu: &Gpu, checkpoint: &Checkpoint, name: &str, width: usize) -> Result<Tensor, ModelError> {
     let view = checkpoint.tensor_of_shape(name, &[width])?;
     finite(&view)?;
     Ok(Tensor::upload(gpu, name, 1, width, &view.dtype.decode(view.bytes))?)

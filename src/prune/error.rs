@@ -21,7 +21,9 @@ pub enum PruneError {
         cols: usize,
     },
     /// A Gram matrix is not finite.
-    #[error("activations at {place} are not finite (input {index}); the model overflows there or the checkpoint is damaged")]
+    #[error(
+        "activations at {place} are not finite (input {index}); the model overflows there or the checkpoint is damaged"
+    )]
     NonFiniteActivations {
         /// Layer and tap.
         place: String,

@@ -33,7 +33,13 @@ pub struct FistaSettings {
 
 impl Default for FistaSettings {
     fn default() -> Self {
-        FistaSettings { steps: 20, rounding_share: 0.3, patience: 3, rounds: 24, lambda: [1e-6, 1.0] }
+        FistaSettings {
+            steps: 20,
+            rounding_share: 0.3,
+            patience: 3,
+            rounds: 24,
+            lambda: [1e-6, 1.0],
+        }
     }
 }
 
@@ -81,7 +87,11 @@ impl Method for Fista {
             } else {
                 stalls += 1;
             }
-            if round.full && round.share > settings.rounding_share { low = lambda } else { high = lambda }
+            if round.full && round.share > settings.rounding_share {
+                low = lambda
+            } else {
+                high = lambda
+            }
         }
         Ok(best)
     }
@@ -91,7 +101,10 @@ impl Work {
     fn new(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Self, GpuError> {
         Ok(Work {
             iterate: problem.scratch(gpu, "iterate")?,
-            momentum: [problem.scratch(gpu, "momentum")?, problem.scratch(gpu, "next momentum")?],
+            momentum: [
+                problem.scratch(gpu, "momentum")?,
+                problem.scratch(gpu, "next momentum")?,
+            ],
             rounded: problem.scratch(gpu, "rounded")?,
             support: problem.scratch(gpu, "rounded support")?,
         })
@@ -109,9 +122,19 @@ impl Fista {
         work: &Work,
     ) -> Result<Round, PruneError> {
         let mut recording = Recording::new();
-        iterate(&mut recording, gpu, problem, [start, &work.iterate], &work.momentum, lambda, self.settings.steps);
+        iterate(
+            &mut recording,
+            gpu,
+            problem,
+            [start, &work.iterate],
+            &work.momentum,
+            lambda,
+            self.settings.steps,
+        );
         let free = &problem.free;
-        problem.pattern.round(&mut recording, gpu, [&work.iterate, free], &work.rounded, &work.support)?;
+        problem
+            .pattern
+            .round(&mut recording, gpu, [&work.iterate, free], &work.rounded, &work.support)?;
         let total = problem.record_error(&mut recording, gpu, &work.rounded)?;
         let [found, wanted] = count(&mut recording, gpu, &work.rounded, &work.support)?;
         // From here on the iterate is the rounding difference.
@@ -120,7 +143,11 @@ impl Fista {
         let done = gpu.submit(recording)?;
         let error = total.value(&done)?;
         let share = (rounding.value(&done)? / error.max(f64::MIN_POSITIVE)).sqrt();
-        Ok(Round { error, share, full: sum(&done, found)? == sum(&done, wanted)? })
+        Ok(Round {
+            error,
+            share,
+            full: sum(&done, found)? == sum(&done, wanted)?,
+        })
     }
 }
 
@@ -169,7 +196,10 @@ fn one_step(
     let panels: Vec<(usize, &Tensor)> = problem.inputs.gram.panels().collect();
     let (last, earlier) = panels.split_last().expect("a Gram has at least one panel");
     for (first, panel) in earlier {
-        let call = Gemm { a_col: *first, ..Gemm::new(y, panel, Layout::NN, y_next) };
+        let call = Gemm {
+            a_col: *first,
+            ..Gemm::new(y, panel, Layout::NN, y_next)
+        };
         dense::gemm(recording, gpu, &if *first > 0 { call.add() } else { call });
     }
     let step = FistaStep {
@@ -205,7 +235,15 @@ pub fn lasso(gpu: &Gpu, problem: &LayerProblem<'_>, lambda: f64, steps: usize) -
     let work = Work::new(gpu, problem)?;
     let mut recording = Recording::new();
     let pair = [&problem.weight, &work.iterate];
-    iterate(&mut recording, gpu, problem, pair, &work.momentum, lambda * problem.unit, steps);
+    iterate(
+        &mut recording,
+        gpu,
+        problem,
+        pair,
+        &work.momentum,
+        lambda * problem.unit,
+        steps,
+    );
     gpu.submit(recording)?;
     Ok(work.iterate)
 }

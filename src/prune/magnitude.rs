@@ -16,11 +16,20 @@ impl Method for Magnitude {
         let (kept, support) = (problem.scratch(gpu, "kept")?, problem.scratch(gpu, "support")?);
         let weight = problem.scratch(gpu, "magnitude solution")?;
         let mut recording = Recording::new();
-        problem.pattern.round(&mut recording, gpu, [&problem.original, &problem.free], &kept, &support)?;
+        problem
+            .pattern
+            .round(&mut recording, gpu, [&problem.original, &problem.free], &kept, &support)?;
         recording.copy(&problem.weight.slice(), &weight.slice());
         dense::multiply(&mut recording, &support, &weight);
         gpu.submit(recording)?;
         let error = problem.error(gpu, &weight)?;
-        Ok(LayerSolution { weight, support, error, start_error: error, rounds: 0, lambda: 0.0 })
+        Ok(LayerSolution {
+            weight,
+            support,
+            error,
+            start_error: error,
+            rounds: 0,
+            lambda: 0.0,
+        })
     }
 }

@@ -46,7 +46,9 @@ impl Pattern {
     /// An unstructured pattern; the sparsity must lie strictly between 0 and 1.
     pub fn unstructured(sparsity: f64, scope: Scope) -> Result<Self, PruneError> {
         if !(sparsity > 0.0 && sparsity < 1.0) {
-            let message = format!("sparsity {sparsity} is the fraction of weights to remove: it must be above 0 and below 1, e.g. 0.5");
+            let message = format!(
+                "sparsity {sparsity} is the fraction of weights to remove: it must be above 0 and below 1, e.g. 0.5"
+            );
             return Err(PruneError::Pattern(message));
         }
         Ok(Pattern::Unstructured { sparsity, scope })
@@ -63,8 +65,14 @@ impl Pattern {
     /// Number of weights the pattern leaves in a `[rows, cols]` matrix without zeros of its own.
     pub fn kept(&self, rows: usize, cols: usize) -> usize {
         match self {
-            Pattern::Unstructured { sparsity, scope: Scope::Matrix } => keep(rows * cols, *sparsity),
-            Pattern::Unstructured { sparsity, scope: Scope::Row } => rows * keep(cols, *sparsity),
+            Pattern::Unstructured {
+                sparsity,
+                scope: Scope::Matrix,
+            } => keep(rows * cols, *sparsity),
+            Pattern::Unstructured {
+                sparsity,
+                scope: Scope::Row,
+            } => rows * keep(cols, *sparsity),
             Pattern::NM { n, m } => rows * cols / m * n,
         }
     }
@@ -72,9 +80,12 @@ impl Pattern {
     /// Fails if the pattern does not fit a width, naming the tensor.
     pub fn check_width(&self, tensor: &str, cols: usize) -> Result<(), PruneError> {
         match self {
-            Pattern::NM { n, m } if cols % m != 0 => {
-                Err(PruneError::Width { tensor: tensor.to_string(), n: *n, m: *m, cols })
-            }
+            Pattern::NM { n, m } if cols % m != 0 => Err(PruneError::Width {
+                tensor: tensor.to_string(),
+                n: *n,
+                m: *m,
+                cols,
+            }),
             _ => Ok(()),
         }
     }
@@ -94,7 +105,9 @@ impl Pattern {
                 prox::project_nm(recording, v, free, *n, *m, out, support);
                 return Ok(());
             }
-            Pattern::Unstructured { scope: Scope::Matrix, .. } => (prox::Scope::Matrix, self.kept(v.rows(), v.cols())),
+            Pattern::Unstructured {
+                scope: Scope::Matrix, ..
+            } => (prox::Scope::Matrix, self.kept(v.rows(), v.cols())),
             Pattern::Unstructured { scope: Scope::Row, .. } => (prox::Scope::Row, self.kept(1, v.cols())),
         };
         prox::keep_largest(recording, gpu, v, free, scope, prox::Keep { count }, out, support)
@@ -116,7 +129,9 @@ impl FromStr for Pattern {
                 Self::MAX_M
             )))
         };
-        let parts = text.split_once(':').and_then(|(n, m)| Some((n.parse::<usize>().ok()?, m.parse::<usize>().ok()?)));
+        let parts = text
+            .split_once(':')
+            .and_then(|(n, m)| Some((n.parse::<usize>().ok()?, m.parse::<usize>().ok()?)));
         match parts {
             None => wrong("not two numbers with a colon"),
             Some((_, m)) if m > Self::MAX_M => wrong("M is too large"),
@@ -130,8 +145,14 @@ impl FromStr for Pattern {
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Pattern::Unstructured { sparsity, scope: Scope::Matrix } => write!(f, "{} %", 100.0 * sparsity),
-            Pattern::Unstructured { sparsity, scope: Scope::Row } => write!(f, "{} % of each row", 100.0 * sparsity),
+            Pattern::Unstructured {
+                sparsity,
+                scope: Scope::Matrix,
+            } => write!(f, "{} %", 100.0 * sparsity),
+            Pattern::Unstructured {
+                sparsity,
+                scope: Scope::Row,
+            } => write!(f, "{} % of each row", 100.0 * sparsity),
             Pattern::NM { n, m } => write!(f, "{n}:{m}"),
         }
     }

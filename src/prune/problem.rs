@@ -56,14 +56,20 @@ impl InputStatistics {
         let n = sums.gram.n();
         let diagonal = read_diagonal(gpu, &sums.gram)?;
         if let Some(index) = diagonal.iter().position(|v| !v.is_finite()) {
-            return Err(PruneError::NonFiniteActivations { place: place.to_string(), index });
+            return Err(PruneError::NonFiniteActivations {
+                place: place.to_string(),
+                index,
+            });
         }
         let tokens = sums.tokens as f64;
         let mean = diagonal.iter().map(|v| f64::from(*v)).sum::<f64>() / (n as f64 * tokens);
         let floor = (mean * DEAD).max(f64::from(f32::MIN_POSITIVE) * 1e6);
         let energy: Vec<f64> = diagonal.iter().map(|v| f64::from(*v) / tokens).collect();
         let dead = energy.iter().filter(|h| **h <= floor).count();
-        let scale: Vec<f64> = energy.iter().map(|h| 1.0 / (h.max(floor) * (1.0 + damping)).sqrt()).collect();
+        let scale: Vec<f64> = energy
+            .iter()
+            .map(|h| 1.0 / (h.max(floor) * (1.0 + damping)).sqrt())
+            .collect();
         let row = |label: &str, f: &dyn Fn(f64) -> f64| {
             let values: Vec<f32> = scale.iter().map(|e| f(*e) as f32).collect();
             Tensor::upload(gpu, label, 1, n, &values)
@@ -80,7 +86,16 @@ impl InputStatistics {
         gpu.submit(recording)?;
         let lipschitz = largest_eigenvalue(gpu, &sums.gram, POWER_STEPS)?.upper();
         let GramStatistics { gram, drift, tokens } = sums;
-        Ok(InputStatistics { gram, lipschitz, damping, dead, tokens, drift, scale, inverse_scale })
+        Ok(InputStatistics {
+            gram,
+            lipschitz,
+            damping,
+            dead,
+            tokens,
+            drift,
+            scale,
+            inverse_scale,
+        })
     }
 
     /// Records `v' = v / e` in place.
@@ -193,7 +208,9 @@ impl<'a> LayerProblem<'a> {
 
     /// Records the terms of the drift `δ`: subtracts `W K` from the target; reads `tr(W K Wᵀ)` and `tr(W S Wᵀ)`.
     fn correct(&mut self, recording: &mut Recording, gpu: &Gpu) -> Result<Option<[ReadId; 2]>, GpuError> {
-        let Some([cross, square]) = &self.inputs.drift else { return Ok(None) };
+        let Some([cross, square]) = &self.inputs.drift else {
+            return Ok(None);
+        };
         let per_token = 1.0 / self.inputs.tokens as f32;
         let correction = Tensor::empty(gpu, "drift correction", self.weight.rows(), self.weight.cols())?;
         linalg::multiply(recording, gpu, per_token, &self.original, square, &correction);
@@ -235,7 +252,13 @@ impl<'a> LayerProblem<'a> {
         linalg::multiply(recording, gpu, 1.0, difference, &self.inputs.gram, &product);
         let quadratic = dot(recording, gpu, &product, difference)?;
         let norm = dot(recording, gpu, difference, difference)?;
-        Ok(PendingError { quadratic, norm, ridge: self.ridge(), correction: None, shift: 0.0 })
+        Ok(PendingError {
+            quadratic,
+            norm,
+            ridge: self.ridge(),
+            correction: None,
+            shift: 0.0,
+        })
     }
 
     /// Error of a scaled candidate, now.

@@ -22,5 +22,13 @@ pub fn refit(
     masked_conjugate_gradient(&mut recording, gpu, gram, target, &solution.support, &weight, steps)?;
     gpu.submit(recording)?;
     let error = problem.error(gpu, &weight)?;
-    Ok(if error < solution.error { LayerSolution { weight, error, ..solution } } else { solution })
+    Ok(if error < solution.error {
+        LayerSolution {
+            weight,
+            error,
+            ..solution
+        }
+    } else {
+        solution
+    })
 }

@@ -15,11 +15,23 @@ impl Method for Wanda {
     }
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
-        let (weight, support) = (problem.scratch(gpu, "wanda solution")?, problem.scratch(gpu, "support")?);
+        let (weight, support) = (
+            problem.scratch(gpu, "wanda solution")?,
+            problem.scratch(gpu, "support")?,
+        );
         let mut recording = Recording::new();
-        problem.pattern.round(&mut recording, gpu, [&problem.weight, &problem.free], &weight, &support)?;
+        problem
+            .pattern
+            .round(&mut recording, gpu, [&problem.weight, &problem.free], &weight, &support)?;
         gpu.submit(recording)?;
         let error = problem.error(gpu, &weight)?;
-        Ok(LayerSolution { weight, support, error, start_error: error, rounds: 0, lambda: 0.0 })
+        Ok(LayerSolution {
+            weight,
+            support,
+            error,
+            start_error: error,
+            rounds: 0,
+            lambda: 0.0,
+        })
     }
 }

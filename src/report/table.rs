@@ -6,7 +6,9 @@ use super::{EvalRecord, LinearRecord, PruneReport};
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -22,7 +24,15 @@ pub fn prune_table(report: &PruneReport) -> String {
             roles.push(&linear.role);
         }
     }
-    let mut out = table(&["projection", "layers", "warm start error", "final error", "ratio", "sparsity", "seconds"]);
+    let mut out = table(&[
+        "projection",
+        "layers",
+        "warm start error",
+        "final error",
+        "ratio",
+        "sparsity",
+        "seconds",
+    ]);
     for role in roles {
         let rows: Vec<&LinearRecord> = report.linears.iter().filter(|l| l.role == role).collect();
         let mean = |f: &dyn Fn(&LinearRecord) -> f64| rows.iter().map(|l| f(l)).sum::<f64>() / rows.len() as f64;
@@ -76,8 +86,12 @@ pub fn eval_table(record: &EvalRecord) -> String {
         record.nll,
         percent(record.accuracy),
     );
-    if let (Some(kl), Some(error), Some(top)) = (record.kl_divergence, record.kl_standard_error, record.top1_agreement) {
-        text += &format!("\nKL divergence {kl:.6} ± {error:.6} nats/token, same top token at {}", percent(top));
+    if let (Some(kl), Some(error), Some(top)) = (record.kl_divergence, record.kl_standard_error, record.top1_agreement)
+    {
+        text += &format!(
+            "\nKL divergence {kl:.6} ± {error:.6} nats/token, same top token at {}",
+            percent(top)
+        );
     }
     text
 }

@@ -28,7 +28,9 @@ pub enum RunError {
     #[error("{0}")]
     Setting(String),
     /// The written files do not hold what was computed.
-    #[error("verification failed: `{tensor}` in {output} has {found} zeros, {wanted} were written; the disk may be faulty, the output cannot be trusted")]
+    #[error(
+        "verification failed: `{tensor}` in {output} has {found} zeros, {wanted} were written; the disk may be faulty, the output cannot be trusted"
+    )]
     Verification {
         /// Output folder.
         output: String,

@@ -56,6 +56,8 @@ pub struct PruneOptions {
     pub damping: f64,
     /// Inputs of decoder layers.
     pub propagate: Propagate,
+    /// Prune only the first layers; the rest are copied.
+    pub limit_layers: Option<usize>,
 }
 
 /// A resolved run; printable before it starts.
@@ -72,7 +74,7 @@ pub struct Plan {
     pub method: Box<dyn Method>,
     /// Family file.
     pub family: String,
-    /// Decoder layers.
+    /// Decoder layers to prune.
     pub layers: usize,
     /// Weights that will be pruned.
     pub weights: usize,
@@ -90,12 +92,17 @@ impl Plan {
     /// Checks the options against the checkpoint. Touches no output.
     pub fn resolve(options: PruneOptions, checkpoint: &Checkpoint, gpu: &Gpu) -> Result<Self, RunError> {
         if !(options.damping > 0.0 && options.damping <= 1.0) {
-            let message = format!("--damping {} is a fraction of each input's energy: above 0, at most 1", options.damping);
+            let message = format!(
+                "--damping {} is a fraction of each input's energy: above 0, at most 1",
+                options.damping
+            );
             return Err(RunError::Setting(message));
         }
         let spec = Spec::of(checkpoint)?;
         for role in Role::ALL {
-            options.pattern.check_width(&spec.linear(0, role), spec.shape(role)[1])?;
+            options
+                .pattern
+                .check_width(&spec.linear(0, role), spec.shape(role)[1])?;
         }
         let method = method(&options.method).ok_or_else(|| RunError::UnknownMethod {
             name: options.method.clone(),
@@ -103,13 +110,19 @@ impl Plan {
         })?;
         let device_bytes = device_bytes(&spec, checkpoint, &options, gpu);
         let activations = (options.samples.samples * options.samples.length * spec.hidden * 4) as u64;
+        let layers = options.limit_layers.unwrap_or(spec.layers).min(spec.layers);
         Ok(Plan {
             family: spec.family.clone(),
-            layers: spec.layers,
-            weights: spec.layers * spec.layer_weights(),
+            layers,
+            weights: layers * spec.layer_weights(),
             adapter: gpu.name().to_string(),
             device_bytes,
-            host_bytes: host_bytes(&spec, checkpoint, activations, if gpu.is_host() { device_bytes } else { 0 }),
+            host_bytes: host_bytes(
+                &spec,
+                checkpoint,
+                activations,
+                if gpu.is_host() { device_bytes } else { 0 },
+            ),
             output_bytes: checkpoint.total_bytes(),
             method,
             spec,
@@ -127,7 +140,9 @@ fn element(gpu: &Gpu, stored: usize) -> usize {
 fn device_bytes(spec: &Spec, checkpoint: &Checkpoint, options: &PruneOptions, gpu: &Gpu) -> u64 {
     /// Matrices of a linear's size alive at once in the largest solver phase.
     const SOLVER: usize = 15;
-    let stored = checkpoint.tensor(&spec.linear(0, Role::Q)).map_or(4, |t| t.dtype.size());
+    let stored = checkpoint
+        .tensor(&spec.linear(0, Role::Q))
+        .map_or(4, |t| t.dtype.size());
     let weights = 2 * spec.layer_weights() * element(gpu, stored);
     let sequences = Activations::sequences_per_batch(options.samples.length).min(options.samples.samples);
     let rows = sequences * options.samples.length;
@@ -146,7 +161,11 @@ fn device_bytes(spec: &Spec, checkpoint: &Checkpoint, options: &PruneOptions, gp
 /// Residual streams, the tensor being copied or decoded, and the program with its tokenizer.
 fn host_bytes(spec: &Spec, checkpoint: &Checkpoint, activations: u64, device: u64) -> u64 {
     const PROGRAM: u64 = 120 << 20;
-    let linear = Role::ALL.iter().map(|r| spec.shape(*r).iter().product::<usize>()).max().unwrap_or(0) as u64;
+    let linear = Role::ALL
+        .iter()
+        .map(|r| spec.shape(*r).iter().product::<usize>())
+        .max()
+        .unwrap_or(0) as u64;
     let solution = 4 * linear * 4;
     activations + checkpoint.largest_tensor_bytes().max(solution) + device + PROGRAM
 }

@@ -13,9 +13,7 @@ use crate::linalg;
 use crate::model::{Activations, Block, Decoder, Group, LayerWeights, Role};
 use crate::ops::dense;
 use crate::prune::{GramStatistics, InputStatistics, LayerProblem, PruneError, refit};
-use crate::report::{
-    AdapterRecord, CalibrationRecord, LinearRecord, Memory, Phases, PruneReport, Settings, Totals,
-};
+use crate::report::{AdapterRecord, CalibrationRecord, LinearRecord, Memory, Phases, PruneReport, Settings, Totals};
 use crate::tensor::{PanelMatrix, Tensor};
 
 /// What a run tells while it works.
@@ -52,7 +50,7 @@ pub fn prune(
         done: 0,
     };
     walk.report.phases.prepare = start.elapsed().as_secs_f64();
-    for layer in 0..plan.spec.layers {
+    for layer in 0..plan.layers {
         walk.layer(layer)?;
     }
     walk.finish()
@@ -83,8 +81,12 @@ impl Walk<'_> {
             self.group(layer, group, index == 0, &dense, &mut pruned)?;
         }
         let clock = Instant::now();
-        let next = if self.plan.options.propagate == Propagate::Dense { &dense } else { &pruned };
-        if layer + 1 < self.plan.spec.layers {
+        let next = if self.plan.options.propagate == Propagate::Dense {
+            &dense
+        } else {
+            &pruned
+        };
+        if layer + 1 < self.plan.layers {
             self.decoder.advance(&mut self.activations, next)?;
         }
         self.decoder.release(layer);
@@ -118,7 +120,7 @@ impl Walk<'_> {
             self.writer.put(&record.tensor, &encoded)?;
             self.report.phases.write += clock.elapsed().as_secs_f64();
             self.done += 1;
-            let total = self.plan.spec.layers * Role::ALL.len();
+            let total = self.plan.layers * Role::ALL.len();
             self.progress.linear(self.done, total, &record);
             self.report.linears.push(record);
             replaced.push((*role, encoded));
@@ -175,7 +177,11 @@ impl Walk<'_> {
             linalg::finish(&mut recording, square);
         }
         gpu.submit(recording)?;
-        Ok(GramStatistics { gram, drift, tokens: self.activations.tokens() })
+        Ok(GramStatistics {
+            gram,
+            drift,
+            tokens: self.activations.tokens(),
+        })
     }
 
     fn tap(&self, recording: &mut Recording, block: &Block<'_>, x: &Tensor, group: &Group) -> Result<Tensor, RunError> {
@@ -228,15 +234,24 @@ impl Walk<'_> {
         let solution = self.plan.method.solve(gpu, problem)?;
         let solution = refit(gpu, problem, solution, self.plan.options.refit)?;
         let mut recording = Recording::new();
-        problem.inputs.leave(&mut recording, gpu, &solution.weight).map_err(PruneError::from)?;
-        let ids = [recording.read(&solution.weight.slice()), recording.read(&solution.support.slice())];
+        problem
+            .inputs
+            .leave(&mut recording, gpu, &solution.weight)
+            .map_err(PruneError::from)?;
+        let ids = [
+            recording.read(&solution.weight.slice()),
+            recording.read(&solution.support.slice()),
+        ];
         let done = gpu.submit(recording)?;
         let encoded = encode(&done.floats(ids[0])?, &done.floats(ids[1])?, dtype);
         // The error that counts is that of the weights as stored.
         let [rows, cols] = solution.weight.shape();
         let stored = Tensor::upload(gpu, "stored weight", rows, cols, &dtype.decode(&encoded.bytes))?;
         let mut recording = Recording::new();
-        problem.inputs.enter(&mut recording, gpu, &stored).map_err(PruneError::from)?;
+        problem
+            .inputs
+            .enter(&mut recording, gpu, &stored)
+            .map_err(PruneError::from)?;
         gpu.submit(recording)?;
         let after = problem.error(gpu, &stored)?;
         record.rounds += solution.rounds;
@@ -244,7 +259,11 @@ impl Walk<'_> {
         record.zeros += encoded.zeros;
         record.raised += encoded.raised;
         record.saturated += encoded.saturated;
-        Ok(Solved { encoded, before: solution.start_error, after })
+        Ok(Solved {
+            encoded,
+            before: solution.start_error,
+            after,
+        })
     }
 
     /// Writes what remains, opens the result again and counts its zeros.
@@ -279,7 +298,10 @@ struct Solved {
 /// Rows of a linear that fit a binding together; one block in the usual case. N:M and per-row patterns do not care.
 fn row_blocks(gpu: &Gpu, [rows, cols]: [usize; 2]) -> Vec<std::ops::Range<usize>> {
     let height = ((gpu.limits().binding / (4 * cols as u64)) as usize).clamp(1, rows);
-    (0..rows).step_by(height).map(|first| first..(first + height).min(rows)).collect()
+    (0..rows)
+        .step_by(height)
+        .map(|first| first..(first + height).min(rows))
+        .collect()
 }
 
 fn verify(output: &std::path::Path, report: &PruneReport) -> Result<(), RunError> {
@@ -338,5 +360,8 @@ fn begin_report(plan: &Plan, checkpoint: &Checkpoint, gpu: &Gpu, calibration: &C
 /// How a device appears in reports.
 pub fn adapter_record(gpu: &Gpu) -> AdapterRecord {
     let executor = if gpu.is_host() { "host" } else { "wgpu" };
-    AdapterRecord { name: gpu.name().to_string(), executor: executor.to_string() }
+    AdapterRecord {
+        name: gpu.name().to_string(),
+        executor: executor.to_string(),
+    }
 }

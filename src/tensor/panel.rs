@@ -36,6 +36,10 @@ impl PanelMatrix {
 
     /// The whole matrix if it is one panel.
     pub fn whole(&self) -> Option<&Tensor> {
-        if self.panels.len() == 1 { self.panels.first() } else { None }
+        if self.panels.len() == 1 {
+            self.panels.first()
+        } else {
+            None
+        }
     }
 }

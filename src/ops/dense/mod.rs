@@ -1,12 +1,52 @@
 //! Dense matrix ops: products, Grams, and the few elementwise and reduction helpers the solvers need.
 
+mod axpby;
+mod diagonal;
 mod gemm;
+mod gemv;
 mod gram;
+mod mirror;
+mod multiply;
+mod power_step;
+mod row_reduce;
+mod scale;
+mod set_diagonal;
+mod transpose;
 
+pub use axpby::axpby;
+pub use diagonal::diagonal;
 pub use gemm::{Gemm, Layout, REGISTER as GEMM_REGISTER, TILED as GEMM_TILED, gemm, gemm_with};
+pub use gemv::gemv;
 pub use gram::{CHUNK, GramPart, REGISTER as GRAM_REGISTER, TILED as GRAM_TILED, gram_chunk, gram_with};
+pub use mirror::mirror;
+pub use multiply::multiply;
+pub use power_step::power_step;
+pub use row_reduce::{RowReduce, row_reduce};
+pub use scale::scale;
+pub use set_diagonal::set_diagonal;
+pub use transpose::transpose;
 
 use crate::gpu::Kernel;
 
+/// Invocations per workgroup of elementwise kernels (`THREADS` in the shader).
+pub(crate) const THREADS: usize = 256;
+/// Elements per task of elementwise twins on the host.
+pub(crate) const HOST_TASK: usize = 1 << 14;
+
 /// Kernels of this room.
-pub const KERNELS: &[&Kernel] = &[&gemm::TILED, &gemm::REGISTER, &gram::TILED, &gram::REGISTER];
+pub const KERNELS: &[&Kernel] = &[
+    &gemm::TILED,
+    &gemm::REGISTER,
+    &gram::TILED,
+    &gram::REGISTER,
+    &axpby::KERNEL,
+    &multiply::KERNEL,
+    &scale::KERNEL,
+    &diagonal::KERNEL,
+    &set_diagonal::KERNEL,
+    &mirror::KERNEL,
+    &transpose::KERNEL,
+    &gemv::KERNEL,
+    &power_step::KERNEL,
+    &row_reduce::KERNEL,
+];

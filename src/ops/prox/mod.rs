@@ -1,4 +1,38 @@
-//! Ops of shaders/prox.
+//! Proximal and projection ops: the shrinkage of FISTA, N:M and top-k projections, and the masked conjugate gradient.
+//!
+//! Not here: who calls them and when (`crate::prune`). Start reading at [`fista_step()`] and [`keep_largest()`].
+
+mod cg_begin;
+mod cg_step;
+mod fista_step;
+mod keep_largest;
+mod kth_apply;
+mod kth_histogram;
+mod kth_pick;
+mod project_nm;
+mod soft_threshold;
+
+pub use cg_begin::cg_begin;
+pub use cg_step::cg_step;
+pub use fista_step::{FistaStep, REGISTER as FISTA_REGISTER, TILED as FISTA_TILED, fista_step, fista_step_with};
+pub use keep_largest::{Keep, Scope, keep_largest};
+pub use kth_apply::kth_apply;
+pub use kth_histogram::{Digit, Segments, kth_histogram};
+pub use kth_pick::kth_pick;
+pub use project_nm::project_nm;
+pub use soft_threshold::soft_threshold;
+
 use crate::gpu::Kernel;
+
 /// Kernels of this room.
-pub const KERNELS: &[&Kernel] = &[];
+pub const KERNELS: &[&Kernel] = &[
+    &soft_threshold::KERNEL,
+    &fista_step::TILED,
+    &fista_step::REGISTER,
+    &project_nm::KERNEL,
+    &kth_histogram::KERNEL,
+    &kth_pick::KERNEL,
+    &kth_apply::KERNEL,
+    &cg_begin::KERNEL,
+    &cg_step::KERNEL,
+];

@@ -1,4 +1,14 @@
 //! Twins of `shaders/dense`.
 
+pub mod axpby;
+pub mod diagonal;
 pub mod gemm;
+pub mod gemv;
 pub mod gram;
+pub mod mirror;
+pub mod multiply;
+pub mod power_step;
+pub mod row_reduce;
+pub mod scale;
+pub mod set_diagonal;
+pub mod transpose;

@@ -1,1 +1,10 @@
-//! Twins of shaders/prox.
+//! Twins of `shaders/prox`. The three `kth_*` twins work on bits, as the kernels do.
+
+pub mod cg_begin;
+pub mod cg_step;
+pub mod fista_step;
+pub mod kth_apply;
+pub mod kth_histogram;
+pub mod kth_pick;
+pub mod project_nm;
+pub mod soft_threshold;
