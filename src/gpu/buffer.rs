@@ -3,9 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
-/// Bytes kept in the pool at most; beyond it freed buffers go back to the driver.
-const POOL_BYTES: u64 = 192 << 20;
-
 pub(super) enum Storage {
     Wgpu(wgpu::Buffer),
     Host(RwLock<Vec<u32>>),
@@ -111,14 +108,23 @@ struct Free {
     bytes: u64,
 }
 
-/// Freed buffers by exact size, and a count of what is alive.
-#[derive(Default)]
+/// Freed buffers by exact size, up to a stock in bytes, and a count of what is alive.
 pub(super) struct Pool {
+    stock: u64,
     free: Mutex<Free>,
     live: Mutex<(i64, i64)>,
 }
 
 impl Pool {
+    /// Keeps at most `stock` freed bytes; beyond it buffers go back to the driver.
+    pub(super) fn new(stock: u64) -> Arc<Self> {
+        Arc::new(Pool {
+            stock,
+            free: Mutex::default(),
+            live: Mutex::default(),
+        })
+    }
+
     pub(super) fn take(&self, bytes: u64) -> Option<Storage> {
         let mut free = self.free.lock().expect("pool lock");
         let storage = free.by_size.get_mut(&bytes)?.pop()?;
@@ -129,7 +135,7 @@ impl Pool {
     fn put(&self, bytes: u64, storage: Storage) {
         self.count(-(bytes as i64));
         let mut free = self.free.lock().expect("pool lock");
-        if free.bytes + bytes <= POOL_BYTES {
+        if free.bytes + bytes <= self.stock {
             free.bytes += bytes;
             free.by_size.entry(bytes).or_default().push(storage);
         }

@@ -7,6 +7,11 @@ use super::timing::{Timing, Timings};
 use super::wgpu_device::WgpuDevice;
 use super::{AdapterChoice, AdapterSummary, Buffer, GpuError, Recording, Slice, Submission, adapter, host, submit};
 
+/// Bytes of freed buffers kept for reuse on a GPU, where allocation is slow.
+const DEVICE_STOCK: u64 = 256 << 20;
+/// The same on the host, where the allocator is quick and the memory is the user's.
+const HOST_STOCK: u64 = 16 << 20;
+
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
@@ -72,7 +77,7 @@ impl Gpu {
                 buffer: u64::MAX,
                 alignment: 4,
             },
-            pool: Arc::default(),
+            pool: Pool::new(HOST_STOCK),
             timings: Timings::default(),
             name: format!("host ({} threads)", rayon::current_num_threads()),
             software: false,
@@ -93,7 +98,7 @@ impl Gpu {
                 buffer: limits.max_buffer_size,
                 alignment: u64::from(limits.min_storage_buffer_offset_alignment),
             },
-            pool: Arc::default(),
+            pool: Pool::new(DEVICE_STOCK),
             timings: Timings::default(),
             software: info.device_type == wgpu::DeviceType::Cpu,
             name: info.name,

@@ -2,7 +2,9 @@
 
 use super::{GpuError, Kernel};
 
-const SHARED: &[(&str, &str)] = &[
+type Modules = [(&'static str, &'static str)];
+
+const SHARED: &Modules = &[
     ("index", include_str!("../../shaders/shared/index.wgsl")),
     ("half", include_str!("../../shaders/shared/half.wgsl")),
     ("reduce", include_str!("../../shaders/shared/reduce.wgsl")),
@@ -24,7 +26,7 @@ pub fn compose(kernel: &Kernel, knobs: &[u32]) -> Result<String, GpuError> {
         text.push_str(&format!("const {}: u32 = {value}u;\n", knob.name));
     }
     let mut done = Vec::new();
-    expand(kernel.source, &mut Vec::new(), &mut done, &mut text).map_err(|message| GpuError::Shader {
+    expand(SHARED, kernel.source, &mut Vec::new(), &mut done, &mut text).map_err(|message| GpuError::Shader {
         stem: kernel.stem.to_string(),
         message,
     })?;
@@ -32,6 +34,7 @@ pub fn compose(kernel: &Kernel, knobs: &[u32]) -> Result<String, GpuError> {
 }
 
 fn expand(
+    modules: &Modules,
     source: &'static str,
     open: &mut Vec<&'static str>,
     done: &mut Vec<&'static str>,
@@ -43,7 +46,7 @@ fn expand(
             out.push('\n');
             continue;
         };
-        let (name, text) = *SHARED
+        let (name, text) = *modules
             .iter()
             .find(|(known, _)| *known == name.trim())
             .ok_or_else(|| format!("unknown import `{}`", name.trim()))?;
@@ -52,7 +55,7 @@ fn expand(
         }
         if !done.contains(&name) {
             open.push(name);
-            expand(text, open, done, out)?;
+            expand(modules, text, open, done, out)?;
             open.pop();
             done.push(name);
         }
@@ -68,4 +71,27 @@ pub fn split_groups(groups: usize) -> [u32; 3] {
     }
     let rows = groups.div_ceil(LIMIT);
     [groups.div_ceil(rows) as u32, rows as u32, 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(source: &'static str, modules: &Modules) -> Result<String, String> {
+        let mut out = String::new();
+        expand(modules, source, &mut Vec::new(), &mut Vec::new(), &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn imports_come_once_and_never_in_a_circle() {
+        let fine = [("a", "#import b\nA"), ("b", "B")];
+        assert_eq!(expanded("#import a\n#import b\nmain", &fine).unwrap(), "B\nA\nmain\n");
+        let circle = [("a", "#import b"), ("b", "#import a")];
+        assert_eq!(expanded("#import a", &circle).unwrap_err(), "circular import `a`");
+        assert_eq!(
+            expanded("#import a", &[("a", "#import a")]).unwrap_err(),
+            "circular import `a`"
+        );
+        assert_eq!(expanded("#import c", &fine).unwrap_err(), "unknown import `c`");
+    }
 }

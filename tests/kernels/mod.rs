@@ -1,4 +1,29 @@
 //! T1: every op against its f64 twin, on the host executor and on an adapter, over awkward sizes.
 
+mod axpby;
+mod cg_begin;
+mod cg_step;
+mod diagonal;
+mod fista_step;
 mod gemm;
+mod gemv;
 mod gram;
+mod keep_largest;
+mod kth_apply;
+mod kth_histogram;
+mod kth_pick;
+mod mirror;
+mod multiply;
+mod power_step;
+mod project_nm;
+mod row_reduce;
+mod scale;
+mod set_diagonal;
+mod soft_threshold;
+mod transpose;
+
+/// Shapes for elementwise kernels of 256 invocations: one, around a workgroup, a prime, a long thin one.
+const ELEMENTWISE: [[usize; 2]; 6] = [[1, 1], [1, 255], [16, 16], [257, 1], [7, 131], [2, 1500]];
+
+/// Shapes for kernels with one workgroup of 64 per row.
+const ROWWISE: [[usize; 2]; 6] = [[1, 1], [3, 63], [2, 64], [5, 65], [131, 7], [2, 4099]];

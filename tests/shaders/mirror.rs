@@ -1,7 +1,8 @@
 //! One stem is found in every room: shader, row of the table, op, twin, test.
 //!
 //! A file of `src/ops/<room>/` serves the stems whose literal `"room/stem"` it contains, usually its own and its
-//! `_register` variant; twin and test are named as the stem or as that file.
+//! `_register` variant; twin and test are named as the stem or as that file. An op that only composes others has a test
+//! of its name; a twin's helper is imported by a twin of its room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -95,15 +96,21 @@ fn check_room(tree: &Tree, room: &str, rows: &BTreeSet<&str>) -> Vec<String> {
             }
         }
     }
-    for home in ["src/ops", "src/reference"] {
-        for (stem, text) in tree.stems(&format!("{home}/{room}"), ".rs") {
-            let serves = || {
-                rows.iter()
-                    .any(|row| row.starts_with(room) && text.contains(&format!("\"{row}\"")))
-            };
-            if !names.contains(stem) || home == "src/ops" && !serves() {
-                failures.push(format!("{home}/{room}/{stem}.rs belongs to no kernel"));
-            }
+    let (ops, twins) = (format!("src/ops/{room}"), format!("src/reference/{room}"));
+    for (stem, text) in tree.stems(&ops, ".rs") {
+        let serves = rows.iter().any(|row| text.contains(&format!("\"{row}\"")));
+        let composed = !text.contains(": Kernel =") && tree.has(format!("tests/kernels/{stem}.rs"));
+        if !serves && !composed {
+            failures.push(format!("{ops}/{stem}.rs serves no kernel, and has no test"));
+        }
+    }
+    for (stem, _) in tree.stems(&twins, ".rs") {
+        let composed = tree.has(format!("{ops}/{stem}.rs"));
+        let helps = tree
+            .stems(&twins, ".rs")
+            .any(|(_, text)| text.contains(&format!("use super::{stem}")));
+        if !names.contains(stem) && !composed && !helps {
+            failures.push(format!("{twins}/{stem}.rs is the twin of nothing, and helps none"));
         }
     }
     failures

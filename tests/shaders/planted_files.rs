@@ -70,7 +70,7 @@ fn mirror_sees_what_is_missing_or_left_over() {
     wrong(
         "src/ops/dense/stray.rs",
         Some(""),
-        "src/ops/dense/stray.rs belongs to no kernel",
+        "src/ops/dense/stray.rs serves no kernel",
     );
     wrong(
         "src/reference/dense/gemm.rs",
@@ -80,7 +80,7 @@ fn mirror_sees_what_is_missing_or_left_over() {
     wrong(
         "src/reference/nn/stray.rs",
         Some(""),
-        "src/reference/nn/stray.rs belongs to no kernel",
+        "src/reference/nn/stray.rs is the twin of nothing",
     );
     wrong("tests/kernels/gram.rs", None, "dense/gram: no tests/kernels/gram.rs");
     wrong(
@@ -123,4 +123,22 @@ fn one_op_file_may_serve_several_stems() {
     tree.0
         .insert("src/ops/prox/kth.rs".to_string(), "stem: \"prox/count\"".to_string());
     assert!(!mirror::check(&tree, &rows).is_empty());
+}
+
+#[test]
+fn composed_ops_and_helpers_of_twins_belong() {
+    let before = mirror::check(&Tree::of_this_package(), &kernels());
+    let mut tree = Tree::of_this_package();
+    for (path, text) in [
+        ("src/ops/nn/chain.rs", ""),
+        ("tests/kernels/chain.rs", ""),
+        ("src/reference/nn/chain.rs", "use super::part::step;"),
+        ("src/reference/nn/part.rs", ""),
+    ] {
+        tree.0.insert(path.to_string(), text.to_string());
+    }
+    assert_eq!(mirror::check(&tree, &kernels()), before);
+    tree.0.remove("tests/kernels/chain.rs");
+    let found = mirror::check(&tree, &kernels());
+    assert!(found.contains(&"src/ops/nn/chain.rs serves no kernel, and has no test".to_string()));
 }

@@ -1,0 +1,27 @@
+//! Keeps what reaches the threshold of its segment.
+
+use super::kth_histogram::{Segments, magnitude};
+
+/// One row of the window: out = kept bits or 0, support = 1 or 0.
+pub fn kth_apply_row(
+    cut: &Segments,
+    row: usize,
+    v: &[u32],
+    free: &[f32],
+    state: &[u32],
+    (out, support): (&mut [u32], &mut [f32]),
+) {
+    let (block, line) = (row / cut.height, row % cut.height);
+    let reversed = (cut.last - cut.base - line * cut.width) as u32;
+    for side in 0..cut.across() {
+        let segment = block * cut.across() + side;
+        let state = &state[4 * segment..][..3];
+        let (_, cols) = cut.line(segment, line);
+        for (i, col) in cols.enumerate() {
+            let key = magnitude(v[col]);
+            let reached = key > state[0] || (key == state[0] && reversed - i as u32 >= state[1]);
+            let kept = reached && state[2] > 0 && free[col] != 0.0;
+            (out[col], support[col]) = if kept { (v[col], 1.0) } else { (0, 0.0) };
+        }
+    }
+}

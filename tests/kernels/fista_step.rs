@@ -1,0 +1,128 @@
+use secateur::gpu::{Gpu, Kernel};
+use secateur::ops::dense::{Gemm, Layout, gemm};
+use secateur::ops::prox::{self, FistaStep};
+use secateur::reference::prox::fista_step::{Row, Step, fista_step};
+
+use crate::common::{Data, assert_close, devices, f64s, play, poisoned, tensor};
+
+/// Rows and columns: around both tiles and TILE_K, a prime, long thin ones.
+const SIZES: [[usize; 2]; 8] = [
+    [1, 1],
+    [15, 16],
+    [16, 15],
+    [17, 64],
+    [63, 65],
+    [65, 33],
+    [131, 7],
+    [2, 257],
+];
+const STEP: f32 = 0.3;
+const MOMENTUM: f32 = 0.6;
+const THRESHOLD: f32 = 0.05;
+
+struct Case {
+    size: [usize; 2],
+    y: Vec<f32>,
+    h: Vec<f32>,
+    b: Vec<f32>,
+    free: Vec<f32>,
+    x: Vec<f32>,
+}
+
+impl Case {
+    fn new([m, n]: [usize; 2]) -> Self {
+        let mut data = Data::new(13);
+        let mut h = data.uniform(n * n);
+        // Products of order one, whatever the length of the sums.
+        h.iter_mut().for_each(|v| *v /= (n as f32).sqrt());
+        Case {
+            size: [m, n],
+            y: data.uniform(m * n),
+            h,
+            b: data.uniform(m * n),
+            free: data.below(4, m * n).iter().map(|v| f32::from(*v > 0)).collect(),
+            x: data.uniform(m * n),
+        }
+    }
+
+    fn wanted(&self) -> [Vec<f64>; 2] {
+        let step = Step {
+            step: f64::from(STEP),
+            threshold: f64::from(THRESHOLD),
+            momentum: f64::from(MOMENTUM),
+        };
+        let (y, b, free) = (f64s(&self.y), f64s(&self.b), f64s(&self.free));
+        let row = Row {
+            y: &y,
+            b: &b,
+            free: &free,
+        };
+        let (mut x, mut y_next) = (f64s(&self.x), vec![0.0; y.len()]);
+        fista_step(self.size[1], step, &f64s(&self.h), row, &mut x, &mut y_next);
+        [x, y_next]
+    }
+
+    /// Plays one step with H cut before row `cut` (0: whole) and returns x and y_next.
+    fn play(&self, gpu: &Gpu, kernel: &'static Kernel, cut: usize) -> [Vec<f32>; 2] {
+        let [m, n] = self.size;
+        let [y, b, free, x] = [&self.y, &self.b, &self.free, &self.x].map(|values| tensor(gpu, m, n, values));
+        let y_next = poisoned(gpu, m, n);
+        let panels = [
+            tensor(gpu, cut, n, &self.h[..cut * n]),
+            tensor(gpu, n - cut, n, &self.h[cut * n..]),
+        ];
+        play(gpu, |recording| {
+            if cut > 0 {
+                gemm(recording, gpu, &Gemm::new(&y, &panels[0], Layout::NN, &y_next));
+            }
+            let call = FistaStep {
+                y: &y,
+                y_col: cut,
+                h: &panels[1],
+                b: &b,
+                free: &free,
+                x: &x,
+                y_next: &y_next,
+                step: STEP,
+                threshold: THRESHOLD,
+                momentum: MOMENTUM,
+                accumulate: cut > 0,
+            };
+            prox::fista_step_with(recording, kernel, &call);
+        });
+        [x.fetch(gpu).unwrap(), y_next.fetch(gpu).unwrap()]
+    }
+}
+
+fn check(kernel: &'static Kernel) {
+    for gpu in devices() {
+        for size in SIZES {
+            let case = Case::new(size);
+            let wanted = case.wanted();
+            let n = size[1];
+            let tolerance = 16.0 * f64::from(f32::EPSILON) * (n as f64).sqrt();
+            for cut in [0, n / 3, n - 1] {
+                let found = case.play(gpu, kernel, cut);
+                for (name, found, wanted) in [("x", &found[0], &wanted[0]), ("y_next", &found[1], &wanted[1])] {
+                    let what = format!("{} {} {size:?} cut {cut} {name}", gpu.name(), kernel.stem);
+                    assert_close(&what, found, wanted, tolerance);
+                }
+                let zeros = found[0].iter().zip(&case.free).filter(|(_, free)| **free == 0.0);
+                assert!(
+                    zeros.map(|(x, _)| x).all(|x| x.to_bits() == 0),
+                    "element that is not free"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn whole_and_in_panels_tiled() {
+    check(&prox::FISTA_TILED);
+}
+
+#[test]
+fn whole_and_in_panels_register() {
+    check(&prox::FISTA_REGISTER);
+}
