@@ -1,7 +1,7 @@
 use std::fs;
 
 use secateur::gpu::Gpu;
-use secateur::model::{Activations, Decoder};
+use secateur::model::Decoder;
 use tempfile::TempDir;
 
 use super::{VARIANTS, Variant, bound, folder, logits_bound};
@@ -13,9 +13,16 @@ fn check(gpu: &Gpu, variant: &Variant) {
     let what = |tensor: &str| format!("{} on {}: {tensor}", variant.name, gpu.name());
     let decoder = Decoder::new(gpu, &variant.checkpoint, spec, variant.sequence()).unwrap();
     let mut activations = decoder.embed(&variant.ids).unwrap();
-    assert_close(&what("embedding"), &activations.batches.concat(), variant.expected("embedding"), 0.0);
+    assert_close(
+        &what("embedding"),
+        &activations.batches.concat(),
+        variant.expected("embedding"),
+        0.0,
+    );
     for layer in 0..spec.layers {
-        decoder.advance(&mut activations, &decoder.layer(layer).unwrap()).unwrap();
+        decoder
+            .advance(&mut activations, &decoder.layer(layer).unwrap())
+            .unwrap();
         let name = format!("layers.{layer}");
         let found = activations.batches.concat();
         assert_close(&what(&name), &found, variant.expected(&name), bound(spec, layer + 1));
@@ -53,16 +60,21 @@ fn both_spellings_of_the_config_mean_the_same() {
 #[test]
 fn batches_do_not_mix() {
     let variant = Variant::open("rope_linear_sharded");
-    let per_batch = Activations::sequences_per_batch(variant.sequence());
-    let copies = (per_batch + 3).div_ceil(variant.ids.len());
-    let ids = variant.ids.repeat(copies);
+    let (ids, copies) = variant.two_batches();
     for gpu in devices() {
         let decoder = Decoder::new(gpu, &variant.checkpoint, &variant.spec, variant.sequence()).unwrap();
         let activations = decoder.run(&ids, |_| {}).unwrap();
         assert_eq!(activations.batches.len(), 2);
         assert_eq!(activations.tokens(), ids.len() * variant.sequence());
-        let logits: Vec<f32> = (0..2).flat_map(|batch| decoder.all_logits(&activations, batch).unwrap()).collect();
+        let logits: Vec<f32> = (0..2)
+            .flat_map(|batch| decoder.all_logits(&activations, batch).unwrap())
+            .collect();
         let wanted = variant.expected("logits").repeat(copies);
-        assert_close(&format!("batches on {}", gpu.name()), &logits, &wanted, logits_bound(&variant.spec));
+        assert_close(
+            &format!("batches on {}", gpu.name()),
+            &logits,
+            &wanted,
+            logits_bound(&variant.spec),
+        );
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use secateur::checkpoint::Checkpoint;
-use secateur::model::Spec;
+use secateur::model::{Activations, Spec};
 use secateur::tensor::DType;
 use tempfile::TempDir;
 
@@ -47,15 +47,33 @@ impl Variant {
         let bytes = std::fs::read(folder(name).join("expected.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let ids = file.tensor("ids").unwrap();
-        let words: Vec<u32> = ids.data().chunks(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect();
+        let words: Vec<u32> = ids
+            .data()
+            .chunks(4)
+            .map(|b| u32::from_le_bytes(b.try_into().unwrap()))
+            .collect();
         let floats = file.tensors().into_iter().filter(|(_, t)| t.dtype() == Dtype::F32);
-        let expected = floats.map(|(name, t)| (name, f64s(&DType::F32.decode(t.data())))).collect();
+        let expected = floats
+            .map(|(name, t)| (name, f64s(&DType::F32.decode(t.data()))))
+            .collect();
         let ids = words.chunks(ids.shape()[1]).map(<[u32]>::to_vec).collect();
-        Variant { name, checkpoint, spec, ids, expected }
+        Variant {
+            name,
+            checkpoint,
+            spec,
+            ids,
+            expected,
+        }
     }
 
     fn sequence(&self) -> usize {
         self.ids[0].len()
+    }
+
+    /// The sequences repeated until there are more than one batch holds, and how often.
+    fn two_batches(&self) -> (Vec<Vec<u32>>, usize) {
+        let copies = (Activations::sequences_per_batch(self.sequence()) + 3).div_ceil(self.ids.len());
+        (vec![self.ids.clone(); copies].concat(), copies)
     }
 
     /// What transformers has for this name.
@@ -73,7 +91,9 @@ impl Variant {
 }
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/data")
+        .join(name)
 }
 
 /// Bound on the relative error of the residual stream after `layers` layers.
@@ -107,7 +127,10 @@ type Stored = (String, DType, Vec<usize>, Vec<f32>);
 fn write(config: &[u8], tensors: &[Stored]) -> TempDir {
     let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("config.json"), config).unwrap();
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, dtype, _, values)| dtype.encode(values)).collect();
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, dtype, _, values)| dtype.encode(values))
+        .collect();
     let views = tensors.iter().zip(&bytes).map(|((name, dtype, shape, _), bytes)| {
         let dtype = match dtype {
             DType::F32 => Dtype::F32,
@@ -126,7 +149,12 @@ fn perturbed(checkpoint: &Checkpoint, size: f32) -> TempDir {
     let mut copy = |name: &str| {
         let view = checkpoint.tensor(name).unwrap();
         let noise = data.normal(view.elements());
-        let values = view.to_f32().iter().zip(noise).map(|(v, n)| v * (1.0 + size * n)).collect();
+        let values = view
+            .to_f32()
+            .iter()
+            .zip(noise)
+            .map(|(v, n)| v * (1.0 + size * n))
+            .collect();
         (name.to_string(), view.dtype, view.shape.clone(), values)
     };
     let tensors: Vec<Stored> = checkpoint.names().map(&mut copy).collect();

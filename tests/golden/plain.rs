@@ -25,7 +25,10 @@ impl Plain<'_> {
     /// Rows of the embedding.
     pub(super) fn embed(&self, ids: &[Vec<u32>]) -> Vec<f64> {
         let (table, hidden) = (self.weight(self.spec.embedding()), self.spec.hidden);
-        ids.iter().flatten().flat_map(|id| table[*id as usize * hidden..][..hidden].to_vec()).collect()
+        ids.iter()
+            .flatten()
+            .flat_map(|id| table[*id as usize * hidden..][..hidden].to_vec())
+            .collect()
     }
 
     /// Activations of `layer` at every tap, for the residual stream `x`.
@@ -60,7 +63,11 @@ impl Plain<'_> {
 
     /// Logits of the last residual stream `x`.
     pub(super) fn logits(&self, x: &[f64]) -> Vec<f64> {
-        product(&self.norm(x, self.spec.final_norm()), &self.weight(self.spec.head()), self.spec.hidden)
+        product(
+            &self.norm(x, self.spec.final_norm()),
+            &self.weight(self.spec.head()),
+            self.spec.hidden,
+        )
     }
 
     fn norm(&self, x: &[f64], name: &str) -> Vec<f64> {
@@ -70,7 +77,11 @@ impl Plain<'_> {
     }
 
     fn linear(&self, layer: usize, role: Role, x: &[f64]) -> Vec<f64> {
-        product(x, &self.weight(&self.spec.linear(layer, role)), self.spec.shape(role)[1])
+        product(
+            x,
+            &self.weight(&self.spec.linear(layer, role)),
+            self.spec.shape(role)[1],
+        )
     }
 
     fn rotate(&self, x: &mut [f64], heads: usize) {
@@ -86,8 +97,19 @@ impl Plain<'_> {
 fn product(x: &[f64], weight: &[f64], inner: usize) -> Vec<f64> {
     let (rows, outputs) = (x.len() / inner, weight.len() / inner);
     let mut out = vec![f64::NAN; rows * outputs];
-    let target = Target { start: 0, stride: outputs, alpha: 1.0, beta: 0.0 };
-    gemm([rows, outputs, inner], View::row_major(x, inner), View::transposed(weight, inner), target, &mut out);
+    let target = Target {
+        start: 0,
+        stride: outputs,
+        alpha: 1.0,
+        beta: 0.0,
+    };
+    gemm(
+        [rows, outputs, inner],
+        View::row_major(x, inner),
+        View::transposed(weight, inner),
+        target,
+        &mut out,
+    );
     out
 }
 

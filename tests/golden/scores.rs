@@ -1,5 +1,5 @@
 use secateur::checkpoint::Checkpoint;
-use secateur::model::{Activations, Decoder, DivergenceState, Spec, TokenLoss};
+use secateur::model::{Decoder, DivergenceState, Spec, TokenLoss};
 
 use super::{VARIANTS, Variant, f64s, logits_bound, perturbed, rms};
 use crate::common::{assert_close, devices};
@@ -16,13 +16,7 @@ fn log_sum(row: &[f64]) -> f64 {
 }
 
 /// Compares losses with those of the f64 `logits`, which the device's logits match within `logits_error` relatively.
-pub(super) fn check_losses(
-    what: &str,
-    losses: &[Vec<TokenLoss>],
-    ids: &[Vec<u32>],
-    logits: &[f64],
-    logits_error: f64,
-) {
+pub(super) fn check_losses(what: &str, losses: &[Vec<TokenLoss>], ids: &[Vec<u32>], logits: &[f64], logits_error: f64) {
     let sequence = ids[0].len();
     let vocabulary = logits.len() / (sequence * ids.len());
     assert_eq!(losses.len(), ids.len(), "{what}: sequences");
@@ -60,7 +54,10 @@ pub(super) fn check_divergence(what: &str, found: &[DivergenceState], p: &[f64],
 
 fn kl(p: &[f64], q: &[f64]) -> f64 {
     let (zp, zq) = (log_sum(p), log_sum(q));
-    p.iter().zip(q).map(|(p, q)| (p - zp).exp() * ((p - zp) - (q - zq))).sum()
+    p.iter()
+        .zip(q)
+        .map(|(p, q)| (p - zp).exp() * ((p - zp) - (q - zq)))
+        .sum()
 }
 
 fn top(row: &[f64]) -> usize {
@@ -77,7 +74,13 @@ fn losses_match_transformers_logits() {
             let activations = decoder.run(&variant.ids, |_| {}).unwrap();
             let losses = decoder.losses(&activations, &variant.ids).unwrap();
             let what = format!("{name} on {}", gpu.name());
-            check_losses(&what, &losses, &variant.ids, variant.expected("logits"), logits_bound(&variant.spec));
+            check_losses(
+                &what,
+                &losses,
+                &variant.ids,
+                variant.expected("logits"),
+                logits_bound(&variant.spec),
+            );
         }
     }
 }
@@ -86,12 +89,18 @@ fn losses_match_transformers_logits() {
 #[test]
 fn losses_of_several_batches_keep_their_order() {
     let variant = Variant::open("rope_llama3");
-    let copies = (Activations::sequences_per_batch(variant.sequence()) + 3).div_ceil(variant.ids.len());
-    let (ids, logits) = (variant.ids.repeat(copies), variant.expected("logits").repeat(copies));
+    let (ids, copies) = variant.two_batches();
+    let logits = variant.expected("logits").repeat(copies);
     for gpu in devices() {
         let decoder = Decoder::new(gpu, &variant.checkpoint, &variant.spec, variant.sequence()).unwrap();
         let losses = decoder.losses(&decoder.run(&ids, |_| {}).unwrap(), &ids).unwrap();
-        check_losses(&format!("batches on {}", gpu.name()), &losses, &ids, &logits, logits_bound(&variant.spec));
+        check_losses(
+            &format!("batches on {}", gpu.name()),
+            &losses,
+            &ids,
+            &logits,
+            logits_bound(&variant.spec),
+        );
     }
 }
 
@@ -105,13 +114,19 @@ fn divergence_of_a_perturbed_copy() {
         for gpu in devices() {
             let model = Decoder::new(gpu, &variant.checkpoint, &variant.spec, variant.sequence()).unwrap();
             let copy = Decoder::new(gpu, &other, &other_spec, variant.sequence()).unwrap();
-            let (p, q) = (model.run(&variant.ids, |_| {}).unwrap(), copy.run(&variant.ids, |_| {}).unwrap());
+            let (p, q) = (
+                model.run(&variant.ids, |_| {}).unwrap(),
+                copy.run(&variant.ids, |_| {}).unwrap(),
+            );
             let what = format!("{name} on {}", gpu.name());
             let logits = [model.all_logits(&p, 0).unwrap(), copy.all_logits(&q, 0).unwrap()].map(|l| f64s(&l));
             let found = model.divergence(&p, &copy, &q).unwrap();
             check_divergence(&what, &found, &logits[0], &logits[1], variant.spec.vocabulary);
             let same = model.divergence(&p, &model, &p).unwrap();
-            assert!(same.iter().all(|s| s.kl == 0.0 && s.same_top), "{what}: divergence from itself");
+            assert!(
+                same.iter().all(|s| s.kl == 0.0 && s.same_top),
+                "{what}: divergence from itself"
+            );
         }
     }
 }

@@ -12,7 +12,11 @@ fn every_tap_equals_a_plain_forward() {
     for name in VARIANTS {
         let variant = Variant::open(name);
         let (spec, sequence) = (&variant.spec, variant.sequence());
-        let plain = Plain { checkpoint: &variant.checkpoint, spec, sequence };
+        let plain = Plain {
+            checkpoint: &variant.checkpoint,
+            spec,
+            sequence,
+        };
         for layer in 0..spec.layers {
             let x = variant.entering(layer);
             let wanted = plain.layer(layer, x);
@@ -23,7 +27,10 @@ fn every_tap_equals_a_plain_forward() {
                 let x = Tensor::upload(gpu, "x", values.len() / spec.hidden, spec.hidden, &values).unwrap();
                 for (tap, wanted) in &wanted {
                     let mut recording = Recording::new();
-                    let at = decoder.block(&weights).forward_to(&mut recording, gpu, &x, sequence, *tap).unwrap();
+                    let at = decoder
+                        .block(&weights)
+                        .forward_to(&mut recording, gpu, &x, sequence, *tap)
+                        .unwrap();
                     gpu.submit(recording).unwrap().wait().unwrap();
                     assert_eq!(at.shape(), [values.len() / spec.hidden, spec.width(*tap)]);
                     let what = format!("{name} on {}: layer {layer}, {tap:?}", gpu.name());

@@ -41,7 +41,11 @@ fn model(dtype: DType) -> TempDir {
         matrix(&format!("{layer}.mlp.up_proj.weight"), FFN, HIDDEN),
         matrix(&format!("{layer}.mlp.down_proj.weight"), HIDDEN, FFN),
     ];
-    for name in ["model.norm", &format!("{layer}.input_layernorm"), &format!("{layer}.post_attention_layernorm")] {
+    for name in [
+        "model.norm",
+        &format!("{layer}.input_layernorm"),
+        &format!("{layer}.post_attention_layernorm"),
+    ] {
         let values = data.uniform(HIDDEN).iter().map(|v| 1.0 + 0.5 * v).collect();
         tensors.push((format!("{name}.weight"), dtype, vec![HIDDEN], values));
     }
@@ -52,16 +56,30 @@ fn model(dtype: DType) -> TempDir {
 fn check(gpu: &Gpu, what: &str, checkpoint: &Checkpoint, other: &Checkpoint, ids: &[Vec<u32>]) {
     let spec = Spec::of(checkpoint).unwrap();
     let sequence = ids[0].len();
-    let plain = Plain { checkpoint, spec: &spec, sequence };
+    let plain = Plain {
+        checkpoint,
+        spec: &spec,
+        sequence,
+    };
     let embedded = plain.embed(ids);
     let (_, hidden) = plain.layer(0, &embedded).pop().unwrap();
     let wanted = plain.logits(&hidden);
 
     let decoder = Decoder::new(gpu, checkpoint, &spec, sequence).unwrap();
     let mut activations = decoder.embed(ids).unwrap();
-    assert_close(&format!("{what}: embedding"), &activations.batches.concat(), &embedded, 0.0);
+    assert_close(
+        &format!("{what}: embedding"),
+        &activations.batches.concat(),
+        &embedded,
+        0.0,
+    );
     decoder.advance(&mut activations, &decoder.layer(0).unwrap()).unwrap();
-    assert_close(&format!("{what}: layer"), &activations.batches.concat(), &hidden, bound(&spec, 1));
+    assert_close(
+        &format!("{what}: layer"),
+        &activations.batches.concat(),
+        &hidden,
+        bound(&spec, 1),
+    );
     let logits = decoder.all_logits(&activations, 0).unwrap();
     assert_close(&format!("{what}: logits"), &logits, &wanted, logits_bound(&spec));
     let losses = decoder.losses(&activations, ids).unwrap();
@@ -70,7 +88,13 @@ fn check(gpu: &Gpu, what: &str, checkpoint: &Checkpoint, other: &Checkpoint, ids
     let copy = Decoder::new(gpu, other, &spec, sequence).unwrap();
     let others = copy.run(ids, |_| {}).unwrap();
     let (p, q) = (f64s(&logits), f64s(&copy.all_logits(&others, 0).unwrap()));
-    check_divergence(what, &decoder.divergence(&activations, &copy, &others).unwrap(), &p, &q, VOCABULARY);
+    check_divergence(
+        what,
+        &decoder.divergence(&activations, &copy, &others).unwrap(),
+        &p,
+        &q,
+        VOCABULARY,
+    );
 }
 
 #[test]
