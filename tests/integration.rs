@@ -6,3 +6,4 @@ mod common;
 mod golden;
 mod kernels;
 mod laws;
+mod product;

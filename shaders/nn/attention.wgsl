@@ -22,6 +22,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<f32>; // [rows, heads * HEAD_DIM] row-major
 
 const THREADS: u32 = 64u;
+// Queries and keys of a block: as many as keep three blocks and the scores in 16 KiB.
+const BLOCK: u32 = select(select(16u, 8u, HEAD_DIM > 64u), 4u, HEAD_DIM > 128u);
 const LANES: u32 = THREADS / BLOCK; // invocations per query
 const SPLIT: u32 = max(1u, LANES / BLOCK); // invocations per dot product
 const KEYS: u32 = BLOCK * SPLIT / LANES; // dot products (or parts) per invocation

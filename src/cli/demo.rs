@@ -19,15 +19,18 @@ use crate::run::{Plan, Propagate, PruneOptions};
 
 /// The model and its texts, compiled in so that an installed binary needs nothing else.
 const FILES: &[(&str, &[u8])] = &[
-    ("config.json", include_bytes!("/tmp/config.json")),
-    ("model.safetensors", include_bytes!("/tmp/model.safetensors")),
+    ("config.json", include_bytes!("../../models/demo/config.json")),
+    (
+        "model.safetensors",
+        include_bytes!("../../models/demo/model.safetensors"),
+    ),
     ("tokenizer.json", include_bytes!("../../models/demo/tokenizer.json")),
     (
         "tokenizer_config.json",
         include_bytes!("../../models/demo/tokenizer_config.json"),
     ),
-    ("calibration.txt", include_bytes!("/tmp/config.json")),
-    ("evaluation.txt", include_bytes!("/tmp/config.json")),
+    ("calibration.txt", include_bytes!("../../models/demo/calibration.txt")),
+    ("evaluation.txt", include_bytes!("../../models/demo/evaluation.txt")),
 ];
 /// Tokens per window: the samples were drawn in windows of this length.
 const CONTEXT: usize = 256;

@@ -13,12 +13,11 @@ fn first_residual() {
             let (vh, b) = (data.uniform(size), data.uniform(size));
             let support: Vec<f32> = data.below(3, size).iter().map(|v| f32::from(*v > 0)).collect();
             let inputs = [&vh, &b, &support].map(|values| tensor(gpu, rows, cols, values));
-            let [r, p, rs] = [rows, rows, 1].map(|m| poisoned(gpu, m, if m == 1 { rows } else { cols }));
-            let (r, p) = if rows == 1 {
-                (poisoned(gpu, 1, cols), poisoned(gpu, 1, cols))
-            } else {
-                (r, p)
-            };
+            let (r, p, rs) = (
+                poisoned(gpu, rows, cols),
+                poisoned(gpu, rows, cols),
+                poisoned(gpu, 1, rows),
+            );
             play(gpu, |recording| {
                 prox::cg_begin(recording, &inputs[0], &inputs[1], &inputs[2], &r, &p, &rs);
             });

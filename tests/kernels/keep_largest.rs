@@ -59,7 +59,7 @@ fn cases(size: usize) -> Vec<[Vec<f32>; 2]> {
 #[test]
 fn equals_a_sort() {
     for gpu in devices() {
-        for [rows, cols] in [[1, 1], [1, 257], [7, 131], [64, 64], [300, 5], [3, 9001]] {
+        for [rows, cols] in [[1, 1], [1, 257], [7, 131], [64, 64], [300, 5], [2, 9001]] {
             for [v, free] in cases(rows * cols) {
                 for scope in [Scope::Matrix, Scope::Row, Scope::ColumnBlock(1), Scope::ColumnBlock(4)] {
                     let size = match scope {
@@ -67,9 +67,7 @@ fn equals_a_sort() {
                         Scope::Row => cols,
                         Scope::ColumnBlock(width) => rows * width,
                     };
-                    for count in [size / 3, size.saturating_sub(1)] {
-                        check(gpu, [rows, cols], &v, &free, scope, count);
-                    }
+                    check(gpu, [rows, cols], &v, &free, scope, size / 3 + size % 2);
                 }
             }
         }

@@ -16,10 +16,14 @@ fn keeps_what_reaches_the_threshold() {
     };
     let (rows, cols) = (cut.height, cut.cols);
     let mut data = Data::new(18);
-    let v: Vec<f32> = data.below(5, rows * cols).iter().map(|v| 2.0 - *v as f32).collect();
-    let free: Vec<f32> = data.below(4, rows * cols).iter().map(|v| f32::from(*v > 0)).collect();
+    let mut v: Vec<f32> = data.below(5, rows * cols).iter().map(|v| 2.0 - *v as f32).collect();
+    let mut free: Vec<f32> = data.below(4, rows * cols).iter().map(|v| f32::from(*v > 0)).collect();
     let one = 1f32.to_bits() << 1;
-    let state = [one, 70, 1, 0, 0, 0, 0, 0, one, 100, 2, 0];
+    let state = [one, 70, 1, 0, 0, 0, 0, 0, one, 101, 2, 0];
+    // The elements exactly at the two thresholds: reversed index 70 of the first block, 101 of the third.
+    for (at, value) in [(10 * cols + 1, 1.0), (6 * cols + 18, -1.0)] {
+        (v[at], free[at]) = (value, 1.0);
+    }
     let bytes: Vec<u8> = state.iter().flat_map(|v: &u32| v.to_le_bytes()).collect();
     for gpu in devices() {
         let state_tensor = Tensor::upload_stored(gpu, "state", [3, 4], DType::F32, &bytes).unwrap();

@@ -14,12 +14,8 @@ const CUT: Segments = Segments {
 };
 
 fn words(gpu: &secateur::gpu::Gpu, cols: usize, values: &[u32]) -> Tensor {
-    let shape = [values.len() / cols, cols];
-    Tensor::upload_stored(gpu, "words", shape, DType::F32, bytemuck_bytes(values).as_slice()).unwrap()
-}
-
-fn bytemuck_bytes(values: &[u32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    Tensor::upload_stored(gpu, "words", [values.len() / cols, cols], DType::F32, &bytes).unwrap()
 }
 
 #[test]

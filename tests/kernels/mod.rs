@@ -1,9 +1,13 @@
 //! T1: every op against its f64 twin, on the host executor and on an adapter, over awkward sizes.
 
+mod attention;
 mod axpby;
 mod cg_begin;
 mod cg_step;
+mod cross_entropy;
 mod diagonal;
+mod divergence;
+mod embed;
 mod fista_step;
 mod gemm;
 mod gemv;
@@ -16,9 +20,12 @@ mod mirror;
 mod multiply;
 mod power_step;
 mod project_nm;
+mod rms_norm;
+mod rope;
 mod row_reduce;
 mod scale;
 mod set_diagonal;
+mod silu_gate;
 mod soft_threshold;
 mod transpose;
 

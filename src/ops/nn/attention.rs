@@ -30,16 +30,10 @@ params! {
 pub static ATTENTION: Kernel = Kernel {
     stem: "nn/attention",
     source: include_str!("../../../shaders/nn/attention.wgsl"),
-    knobs: &[
-        Knob {
-            name: "HEAD_DIM",
-            values: &[8, 64, 80, 128, 256],
-        },
-        Knob {
-            name: "BLOCK",
-            values: &[16, 8, 4],
-        },
-    ],
+    knobs: &[Knob {
+        name: "HEAD_DIM",
+        values: &[8, 64, 80, 128, 256],
+    }],
     params: Params::FIELDS,
     reads: 3,
     writes: 1,
@@ -61,7 +55,7 @@ pub struct AttentionShape {
     pub scale: f32,
 }
 
-/// Queries, and keys, of one block: as many as keep three blocks and the scores in 16 KiB of workgroup memory.
+/// Queries, and keys, of one block: the shader's BLOCK.
 fn block(head_dim: usize) -> usize {
     match head_dim {
         1..=64 => 16,
@@ -120,7 +114,7 @@ pub fn attention_with(
             scale: shape.scale,
             pad0: 0,
         };
-        let knobs = [shape.head_dim as u32, size as u32];
+        let knobs = [shape.head_dim as u32];
         let bindings = [q.slice(), k.slice(), v.slice(), out.slice()];
         let work = Work::rows((end - first) * heads, sum);
         recording.dispatch(&ATTENTION, &knobs, &params, &bindings, work);
@@ -155,7 +149,8 @@ fn check([q, k, v]: [&Tensor; 3], out: &Tensor, shape: AttentionShape) {
 
 fn host(call: &mut HostCall<'_>) {
     let p: Params = call.params();
-    let (head_dim, block) = (call.knobs[0] as usize, call.knobs[1] as usize);
+    let head_dim = call.knobs[0] as usize;
+    let block = block(head_dim);
     let ([q, k, v], [out]) = call.split::<3, 1>();
     let shape = Shape {
         seq: p.seq as usize,

@@ -3,6 +3,32 @@
 /// Sums and maxima kept side by side so that loops become vector code.
 const WIDE: usize = 16;
 
+/// Compiles a loop twice, as it stands and for AVX2, and chooses when it runs. Both give the same bits: only the number
+/// of elements per instruction differs.
+macro_rules! widest {
+    ($(#[$meta:meta])* pub fn $name:ident($($arg:ident: $kind:ty),*) $(-> $out:ty)? $body:block) => {
+        $(#[$meta])*
+        pub fn $name($($arg: $kind),*) $(-> $out)? {
+            #[inline(always)]
+            fn plain($($arg: $kind),*) $(-> $out)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn wide($($arg: $kind),*) $(-> $out)? {
+                    plain($($arg),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has what `wide` is compiled for.
+                    return unsafe { wide($($arg),*) };
+                }
+            }
+            plain($($arg),*)
+        }
+    };
+}
+pub(super) use widest;
+
 /// `exp(x)` for `x <= 0` within about 2 ulp; 0 below the smallest normal number, NaN for NaN.
 ///
 /// Splits x = n ln 2 + r with |r| <= ln 2 / 2 (n by adding 1.5 * 2^23, which leaves the rounded integer in the low
@@ -25,49 +51,73 @@ pub fn exp_negative(x: f32) -> f32 {
     if x < LOWEST { 0.0 } else { series * power }
 }
 
-/// Largest value; NaN is passed over.
-pub fn largest(values: &[f32]) -> f32 {
-    let mut best = [f32::NEG_INFINITY; WIDE];
-    for part in values.chunks(WIDE) {
-        for (best, value) in best.iter_mut().zip(part) {
-            *best = if *value > *best { *value } else { *best };
+widest! {
+    /// Largest value; NaN is passed over.
+    pub fn largest(values: &[f32]) -> f32 {
+        let mut best = [f32::NEG_INFINITY; WIDE];
+        let (parts, rest) = values.as_chunks::<WIDE>();
+        for part in parts {
+            for i in 0..WIDE {
+                best[i] = if part[i] > best[i] { part[i] } else { best[i] };
+            }
         }
+        rest.iter().chain(&best).fold(f32::NEG_INFINITY, |a, b| a.max(*b))
     }
-    best.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// Replaces each value by `exp(value - top)` and returns the sum.
-pub fn exp_in_place(values: &mut [f32], top: f32) -> f32 {
-    let mut sums = [0.0; WIDE];
-    for part in values.chunks_mut(WIDE) {
-        for (sum, value) in sums.iter_mut().zip(part) {
+widest! {
+    /// Replaces each value by `exp(value - top)` and returns the sum.
+    pub fn exp_in_place(values: &mut [f32], top: f32) -> f32 {
+        let mut sums = [0.0; WIDE];
+        let (parts, rest) = values.as_chunks_mut::<WIDE>();
+        for part in parts {
+            for i in 0..WIDE {
+                part[i] = exp_negative(part[i] - top);
+                sums[i] += part[i];
+            }
+        }
+        for (value, sum) in rest.iter_mut().zip(&mut sums) {
             *value = exp_negative(*value - top);
             *sum += *value;
         }
+        sums.into_iter().sum()
     }
-    sums.into_iter().sum()
 }
 
-/// Sum of `exp(value - top)`.
-pub fn exp_sum(values: &[f32], top: f32) -> f32 {
-    let mut sums = [0.0; WIDE];
-    for part in values.chunks(WIDE) {
-        for (sum, value) in sums.iter_mut().zip(part) {
+widest! {
+    /// Sum of `exp(value - top)`.
+    pub fn exp_sum(values: &[f32], top: f32) -> f32 {
+        let mut sums = [0.0; WIDE];
+        let (parts, rest) = values.as_chunks::<WIDE>();
+        for part in parts {
+            for i in 0..WIDE {
+                sums[i] += exp_negative(part[i] - top);
+            }
+        }
+        for (value, sum) in rest.iter().zip(&mut sums) {
             *sum += exp_negative(*value - top);
         }
+        sums.into_iter().sum()
     }
-    sums.into_iter().sum()
 }
 
-/// Sums of `exp(p - top)` and of `exp(p - top) * (p - q)`.
-pub fn exp_cross(p: &[f32], q: &[f32], top: f32) -> (f32, f32) {
-    let (mut sums, mut crosses) = ([0.0; WIDE], [0.0; WIDE]);
-    for (p, q) in p.chunks(WIDE).zip(q.chunks(WIDE)) {
-        for (((sum, cross), p), q) in sums.iter_mut().zip(&mut crosses).zip(p).zip(q) {
-            let weight = exp_negative(*p - top);
-            *sum += weight;
-            *cross += weight * (*p - *q);
+widest! {
+    /// Sums of `exp(p - top)` and of `exp(p - top) * (p - q)`; p and q have one length.
+    pub fn exp_cross(p: &[f32], q: &[f32], top: f32) -> (f32, f32) {
+        let (mut sums, mut crosses) = ([0.0; WIDE], [0.0; WIDE]);
+        let ((p_parts, p_rest), (q_parts, q_rest)) = (p.as_chunks::<WIDE>(), q.as_chunks::<WIDE>());
+        for (p, q) in p_parts.iter().zip(q_parts) {
+            for i in 0..WIDE {
+                let weight = exp_negative(p[i] - top);
+                sums[i] += weight;
+                crosses[i] += weight * (p[i] - q[i]);
+            }
         }
+        for (i, (p, q)) in p_rest.iter().zip(q_rest).enumerate() {
+            let weight = exp_negative(*p - top);
+            sums[i] += weight;
+            crosses[i] += weight * (*p - *q);
+        }
+        (sums.into_iter().sum(), crosses.into_iter().sum())
     }
-    (sums.into_iter().sum(), crosses.into_iter().sum())
 }

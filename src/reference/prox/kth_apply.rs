@@ -17,11 +17,15 @@ pub fn kth_apply_row(
         let segment = block * cut.across() + side;
         let state = &state[4 * segment..][..3];
         let (_, cols) = cut.line(segment, line);
-        for (i, col) in cols.enumerate() {
-            let key = magnitude(v[col]);
-            let reached = key > state[0] || (key == state[0] && reversed - i as u32 >= state[1]);
-            let kept = reached && state[2] > 0 && free[col] != 0.0;
-            (out[col], support[col]) = if kept { (v[col], 1.0) } else { (0, 0.0) };
+        let reads = v[cols.clone()].iter().zip(&free[cols.clone()]);
+        let writes = out[cols.clone()].iter_mut().zip(&mut support[cols]);
+        for (i, ((v, free), (out, support))) in reads.zip(writes).enumerate() {
+            let (key, index) = (magnitude(*v), reversed - i as u32);
+            // No short cuts: the loop has no branch.
+            let reached = (key > state[0]) | ((key == state[0]) & (index >= state[1]));
+            let kept = u32::from(reached & (state[2] > 0) & (*free != 0.0));
+            *out = *v & kept.wrapping_neg();
+            *support = kept as f32;
         }
     }
 }

@@ -1,0 +1,96 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{demo_model, secateur};
+
+/// Perplexity by "method pattern".
+fn demo(arguments: &[&str]) -> BTreeMap<String, f64> {
+    let output = secateur(&[&["demo", "--json", "--quiet"], arguments].concat());
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let key = |r: &Value| format!("{} {}", r["method"].as_str().unwrap(), r["pattern"].as_str().unwrap());
+    rows.iter()
+        .map(|r| (key(r), r["eval"]["perplexity"].as_f64().unwrap()))
+        .collect()
+}
+
+#[test]
+fn demo_prints_fista_better_than_its_rivals() {
+    let rows = demo(&["--adapter", "cpu"]);
+    assert_eq!(rows.len(), 9);
+    let dense = rows["dense "];
+    for pattern in ["50 %", "2:4"] {
+        let of = |method: &str| rows[&format!("{method} {pattern}")];
+        let (magnitude, wanda) = (of("magnitude"), of("wanda"));
+        let (fista, refit) = (of("fista"), of("fista + refit"));
+        assert!(
+            dense < refit && refit < fista && fista < wanda && fista < magnitude,
+            "{rows:?}"
+        );
+    }
+}
+
+/// Relative layer errors by tensor of a short prune of the demo model's first layer.
+fn layer_errors(adapter: &str, pattern: &[&str]) -> BTreeMap<String, [f64; 2]> {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, output] = ["model", "pruned"].map(|n| folder.path().join(n).display().to_string());
+    demo_model(Path::new(&model));
+    let text = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("models/demo/calibration.txt")
+        .display()
+        .to_string();
+    let paths = [
+        model.as_str(),
+        "--output",
+        output.as_str(),
+        "--calibration",
+        text.as_str(),
+        "--adapter",
+        adapter,
+    ];
+    let sizes = [
+        "--samples",
+        "4",
+        "--length",
+        "128",
+        "--limit-layers",
+        "1",
+        "--json",
+        "--quiet",
+    ];
+    let output = secateur(&[&["prune"], &paths[..], &sizes[..], pattern].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let error = |l: &Value, key: &str| l[key].as_f64().unwrap();
+    let linears = report["linears"].as_array().unwrap();
+    linears
+        .iter()
+        .map(|l| {
+            (
+                l["tensor"].as_str().unwrap().to_string(),
+                [error(l, "error_before"), error(l, "error_after")],
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_prune_gives_the_same_layer_errors_on_an_adapter() {
+    let adapter = std::env::var("SECATEUR_TEST_ADAPTER").unwrap_or_else(|_| "0".to_string());
+    if adapter == "none" {
+        return;
+    }
+    for pattern in [["--pattern", "2:4"], ["--sparsity", "0.5"]] {
+        let (host, device) = (layer_errors("cpu", &pattern), layer_errors(&adapter, &pattern));
+        assert_eq!(host.len(), 7);
+        for (tensor, wanted) in &host {
+            for (found, wanted) in device[tensor].iter().zip(wanted) {
+                let off = (found / wanted - 1.0).abs();
+                assert!(
+                    off <= 1e-3,
+                    "{tensor} {pattern:?}: {found} on the adapter, {wanted} on the host"
+                );
+            }
+        }
+    }
+}
