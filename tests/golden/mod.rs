@@ -98,12 +98,11 @@ fn folder(name: &str) -> PathBuf {
 
 /// Bound on the relative error of the residual stream after `layers` layers.
 ///
-/// A sum of n products in f32 is off by about `sqrt(n) eps` of its size; a layer chains four of them (q and k, scores,
-/// o, down) and softmax and silu pass relative errors on at most doubled at these sizes: 8 for both. Errors of
-/// successive layers add.
+/// A sum of n products in f32 is off by about `sqrt(n) eps` of its size. A layer chains four (q and k, scores, gate and
+/// up, down), each taken as adding its full error to the last one's, and so do successive layers.
 fn bound(spec: &Spec, layers: usize) -> f64 {
     let widest = spec.hidden.max(spec.ffn).max(spec.heads * spec.head_dim) as f64;
-    8.0 * f64::from(f32::EPSILON) * widest.sqrt() * layers as f64
+    4.0 * f64::from(f32::EPSILON) * widest.sqrt() * layers as f64
 }
 
 /// Bound on the relative error of logits: the final norm and the head count as a layer.
