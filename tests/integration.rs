@@ -4,6 +4,7 @@ mod calib;
 mod checkpoint;
 mod cli;
 mod common;
+mod golden;
 mod kernels;
 mod laws;
 mod product;

@@ -106,7 +106,7 @@ impl<'a> Decoder<'a> {
             .checkpoint
             .tensor_of_shape(spec.embedding(), &[spec.vocabulary, spec.hidden])?;
         let row = spec.hidden * view.dtype.size();
-        let window = even((VOCABULARY_BYTES / row).max(1));
+        let window = even(VOCABULARY_BYTES.min(binding(gpu)) / row);
         let batches: Vec<Vec<u32>> = ids
             .chunks(Activations::sequences_per_batch(sequence))
             .map(|c| c.concat())
@@ -168,6 +168,11 @@ impl<'a> Decoder<'a> {
         }
         Ok(activations)
     }
+}
+
+/// Bytes a binding may span.
+pub(super) fn binding(gpu: &Gpu) -> usize {
+    usize::try_from(gpu.limits().binding).unwrap_or(usize::MAX)
 }
 
 /// Window starts stay on whole words for two-byte types.

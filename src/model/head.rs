@@ -1,6 +1,6 @@
 //! Final norm and head, vocabulary tile by tile: tokens x vocabulary is never in memory at once.
 
-use super::decoder::{VOCABULARY_BYTES, even};
+use super::decoder::{VOCABULARY_BYTES, binding, even};
 use super::weights::{finite_from, vector};
 use super::{Activations, Decoder, ModelError, Weight, linear};
 use crate::gpu::{Buffer, Recording};
@@ -49,7 +49,7 @@ impl Decoder<'_> {
             })
             .collect::<Result<_, _>>()?;
         let rows = self.prepare(activations, 4)?;
-        self.for_each_tile(|first, weight| {
+        self.for_each_tile(&rows, |first, weight| {
             for (row, target) in rows.iter().zip(&targets) {
                 let mut recording = Recording::new();
                 let logits = self.logits(&mut recording, row, weight)?;
@@ -77,7 +77,7 @@ impl Decoder<'_> {
         others: &Activations,
     ) -> Result<Vec<DivergenceState>, ModelError> {
         let (p_rows, q_rows) = (self.prepare(activations, 8)?, other.prepare(others, 8)?);
-        self.for_each_tile(|first, p_weight| {
+        self.for_each_tile(&p_rows, |first, p_weight| {
             let q_weight = other.head_tile(first, p_weight.outputs())?;
             for (p, q) in p_rows.iter().zip(&q_rows) {
                 let mut recording = Recording::new();
@@ -100,7 +100,7 @@ impl Decoder<'_> {
         let rows = self.prepare(activations, 1)?;
         let (count, vocabulary) = (rows[batch].hidden.rows(), self.spec.vocabulary);
         let mut out = vec![0.0; count * vocabulary];
-        self.for_each_tile(|first, weight| {
+        self.for_each_tile(&rows, |first, weight| {
             let mut recording = Recording::new();
             let logits = self.logits(&mut recording, &rows[batch], weight)?;
             let id = recording.read(&logits.slice());
@@ -129,9 +129,15 @@ impl Decoder<'_> {
             .collect()
     }
 
-    fn for_each_tile(&self, mut work: impl FnMut(usize, &Weight) -> Result<(), ModelError>) -> Result<(), ModelError> {
-        let row = self.spec.hidden * 4;
-        let step = even((VOCABULARY_BYTES / row).clamp(1, TILE));
+    /// Hands out the head in tiles whose logits, for any of `batches`, fit a binding.
+    fn for_each_tile(
+        &self,
+        batches: &[Row],
+        mut work: impl FnMut(usize, &Weight) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        let tokens = batches.iter().map(|b| b.hidden.rows()).max().unwrap_or(1);
+        let fitting = (VOCABULARY_BYTES / (self.spec.hidden * 4)).min(binding(self.gpu) / (tokens * 4));
+        let step = even(fitting.min(TILE));
         for first in (0..self.spec.vocabulary).step_by(step) {
             work(first, &self.head_tile(first, step)?)?;
         }

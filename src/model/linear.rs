@@ -15,14 +15,8 @@ pub struct Weight {
 impl Weight {
     /// Uploads `[outputs, inputs]` stored elements. GPUs read them as stored; the host executor gets f32 once instead of
     /// decoding per product; drivers that run on the CPU also get them transposed, which suits the kernel without
-    /// barriers.
+    /// barriers, unless that is larger than a binding.
     pub fn upload(gpu: &Gpu, label: &str, shape: [usize; 2], dtype: DType, bytes: &[u8]) -> Result<Self, ModelError> {
-        if !gpu.is_host() && !gpu.is_software() {
-            return Ok(Weight {
-                tensor: Tensor::upload_stored(gpu, label, shape, dtype, bytes)?,
-                layout: Layout::NT,
-            });
-        }
         if gpu.is_host() {
             let values = dtype.decode(bytes);
             let tensor = Tensor::upload(gpu, label, shape[0], shape[1], &values)?;
@@ -32,6 +26,12 @@ impl Weight {
             });
         }
         let stored = Tensor::upload_stored(gpu, label, shape, dtype, bytes)?;
+        if !gpu.is_software() || (stored.len() * 4) as u64 > gpu.limits().binding {
+            return Ok(Weight {
+                tensor: stored,
+                layout: Layout::NT,
+            });
+        }
         let tensor = Tensor::empty(gpu, label, shape[1], shape[0])?;
         let mut recording = Recording::new();
         dense::transpose(&mut recording, &stored, &tensor);
@@ -53,19 +53,17 @@ impl Weight {
 }
 
 /// `out = x Wᵀ` (or `out += x Wᵀ`): x `[tokens, inputs]`, out `[tokens, outputs]`. Weights larger than a binding are
-/// walked in windows.
+/// walked in windows of outputs; transposed ones never are larger.
 pub fn linear(recording: &mut Recording, gpu: &Gpu, x: &Tensor, weight: &Weight, out: &Tensor, add: bool) {
     let rows = weight.tensor.rows();
     let step = weight.tensor.window_rows(gpu, rows);
     for first in (0..rows).step_by(step) {
         let window = weight.tensor.row_window(first, step.min(rows - first));
-        let call = Gemm::new(x, &window, weight.layout, out);
-        let call = match weight.layout {
-            Layout::NT => Gemm { out_col: first, ..call },
-            Layout::NN => Gemm { a_col: first, ..call },
+        let call = Gemm {
+            out_col: first,
+            ..Gemm::new(x, &window, weight.layout, out)
         };
-        let accumulate = add || (weight.layout == Layout::NN && first > 0);
-        dense::gemm(recording, gpu, &if accumulate { call.add() } else { call });
+        dense::gemm(recording, gpu, &if add { call.add() } else { call });
     }
 }
 

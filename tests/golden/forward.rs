@@ -1,0 +1,80 @@
+use std::fs;
+
+use secateur::gpu::Gpu;
+use secateur::model::Decoder;
+use tempfile::TempDir;
+
+use super::{VARIANTS, Variant, bound, folder, logits_bound};
+use crate::common::{assert_close, devices};
+
+/// Embedding, every layer and the logits, in the order in which `run` and `eval` compute them.
+fn check(gpu: &Gpu, variant: &Variant) {
+    let spec = &variant.spec;
+    let what = |tensor: &str| format!("{} on {}: {tensor}", variant.name, gpu.name());
+    let decoder = Decoder::new(gpu, &variant.checkpoint, spec, variant.sequence()).unwrap();
+    let mut activations = decoder.embed(&variant.ids).unwrap();
+    assert_close(
+        &what("embedding"),
+        &activations.batches.concat(),
+        variant.expected("embedding"),
+        0.0,
+    );
+    for layer in 0..spec.layers {
+        decoder
+            .advance(&mut activations, &decoder.layer(layer).unwrap())
+            .unwrap();
+        let name = format!("layers.{layer}");
+        let found = activations.batches.concat();
+        assert_close(&what(&name), &found, variant.expected(&name), bound(spec, layer + 1));
+    }
+    let logits = decoder.all_logits(&activations, 0).unwrap();
+    assert_close(&what("logits"), &logits, variant.expected("logits"), logits_bound(spec));
+}
+
+#[test]
+fn every_layer_matches_transformers() {
+    for name in VARIANTS {
+        let variant = Variant::open(name);
+        for gpu in devices() {
+            check(gpu, &variant);
+        }
+    }
+}
+
+/// The fixtures' `config.json` is what transformers 5 writes; `config_old.json` says the same as transformers 4 did.
+#[test]
+fn both_spellings_of_the_config_mean_the_same() {
+    for name in VARIANTS {
+        let dir = TempDir::new().unwrap();
+        for entry in fs::read_dir(folder(name)).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+        fs::rename(dir.path().join("config_old.json"), dir.path().join("config.json")).unwrap();
+        let variant = Variant::with_checkpoint(name, dir.path());
+        check(&devices()[0], &variant);
+    }
+}
+
+/// More sequences than one batch holds, of which the last is smaller.
+#[test]
+fn batches_do_not_mix() {
+    let variant = Variant::open("rope_linear_sharded");
+    let (ids, copies) = variant.two_batches();
+    for gpu in devices() {
+        let decoder = Decoder::new(gpu, &variant.checkpoint, &variant.spec, variant.sequence()).unwrap();
+        let activations = decoder.run(&ids, |_| {}).unwrap();
+        assert_eq!(activations.batches.len(), 2);
+        assert_eq!(activations.tokens(), ids.len() * variant.sequence());
+        let logits: Vec<f32> = (0..2)
+            .flat_map(|batch| decoder.all_logits(&activations, batch).unwrap())
+            .collect();
+        let wanted = variant.expected("logits").repeat(copies);
+        assert_close(
+            &format!("batches on {}", gpu.name()),
+            &logits,
+            &wanted,
+            logits_bound(&variant.spec),
+        );
+    }
+}

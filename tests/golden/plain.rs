@@ -1,0 +1,118 @@
+//! A Llama forward pass in f64 on the twins: what the model room should compute, without its batches and windows.
+
+use secateur::checkpoint::Checkpoint;
+use secateur::model::{Role, Spec, Tap};
+use secateur::reference::dense::gemm::{Target, View, gemm};
+use secateur::reference::nn::attention::{Shape, attention};
+use secateur::reference::nn::rms_norm::rms_norm;
+use secateur::reference::nn::rope::rope;
+use secateur::reference::nn::silu_gate::silu_gate;
+
+use super::f64s;
+
+/// A model whose weights are decoded to f64 when asked for.
+pub(super) struct Plain<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) spec: &'a Spec,
+    pub(super) sequence: usize,
+}
+
+impl Plain<'_> {
+    fn weight(&self, name: &str) -> Vec<f64> {
+        f64s(&self.checkpoint.tensor(name).unwrap().to_f32())
+    }
+
+    /// Rows of the embedding.
+    pub(super) fn embed(&self, ids: &[Vec<u32>]) -> Vec<f64> {
+        let (table, hidden) = (self.weight(self.spec.embedding()), self.spec.hidden);
+        ids.iter()
+            .flatten()
+            .flat_map(|id| table[*id as usize * hidden..][..hidden].to_vec())
+            .collect()
+    }
+
+    /// Activations of `layer` at every tap, for the residual stream `x`.
+    pub(super) fn layer(&self, layer: usize, x: &[f64]) -> Vec<(Tap, Vec<f64>)> {
+        let spec = self.spec;
+        let normed = self.norm(x, &spec.attention_norm(layer));
+        let [mut q, mut k, v] = [Role::Q, Role::K, Role::V].map(|role| self.linear(layer, role, &normed));
+        self.rotate(&mut q, spec.heads);
+        self.rotate(&mut k, spec.kv_heads);
+        let shape = Shape {
+            seq: self.sequence,
+            heads: spec.heads,
+            kv_heads: spec.kv_heads,
+            head_dim: spec.head_dim,
+            scale: (spec.head_dim as f64).sqrt().recip(),
+        };
+        let mut mixed = vec![f64::NAN; q.len()];
+        attention(shape, &q, &k, &v, &mut mixed);
+        let middle = sum(x, &self.linear(layer, Role::O, &mixed));
+        let mlp_input = self.norm(&middle, &spec.mlp_norm(layer));
+        let mut gate = self.linear(layer, Role::Gate, &mlp_input);
+        silu_gate(&self.linear(layer, Role::Up, &mlp_input), &mut gate);
+        let output = sum(&middle, &self.linear(layer, Role::Down, &gate));
+        vec![
+            (Tap::AttentionInput, normed),
+            (Tap::AttentionOutput, mixed),
+            (Tap::MlpInput, mlp_input),
+            (Tap::MlpHidden, gate),
+            (Tap::Output, output),
+        ]
+    }
+
+    /// Logits of the last residual stream `x`.
+    pub(super) fn logits(&self, x: &[f64]) -> Vec<f64> {
+        product(
+            &self.norm(x, self.spec.final_norm()),
+            &self.weight(self.spec.head()),
+            self.spec.hidden,
+        )
+    }
+
+    fn norm(&self, x: &[f64], name: &str) -> Vec<f64> {
+        let mut out = vec![f64::NAN; x.len()];
+        rms_norm(x, &self.weight(name), f64::from(self.spec.norm_eps), &mut out);
+        out
+    }
+
+    fn linear(&self, layer: usize, role: Role, x: &[f64]) -> Vec<f64> {
+        product(
+            x,
+            &self.weight(&self.spec.linear(layer, role)),
+            self.spec.shape(role)[1],
+        )
+    }
+
+    fn rotate(&self, x: &mut [f64], heads: usize) {
+        let dim = self.spec.head_dim;
+        let table = f64s(&self.spec.rope.table(self.sequence));
+        for (row, x) in x.chunks_mut(heads * dim).enumerate() {
+            rope(dim, &table[row % self.sequence * dim..][..dim], x);
+        }
+    }
+}
+
+/// `x Wᵀ` with x `[rows, inner]` and W `[outputs, inner]`.
+fn product(x: &[f64], weight: &[f64], inner: usize) -> Vec<f64> {
+    let (rows, outputs) = (x.len() / inner, weight.len() / inner);
+    let mut out = vec![f64::NAN; rows * outputs];
+    let target = Target {
+        start: 0,
+        stride: outputs,
+        alpha: 1.0,
+        beta: 0.0,
+    };
+    gemm(
+        [rows, outputs, inner],
+        View::row_major(x, inner),
+        View::transposed(weight, inner),
+        target,
+        &mut out,
+    );
+    out
+}
+
+fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
