@@ -51,7 +51,7 @@ impl Progress for Bar {
             record.layer, record.role, record.error_before, record.error_after
         ));
         let per_layer = 7;
-        if self.plain && done % per_layer == 0 {
+        if self.plain && done.is_multiple_of(per_layer) {
             let elapsed = self.start.elapsed().as_secs_f64();
             let left = elapsed / done as f64 * (total - done) as f64;
             note(&format!(

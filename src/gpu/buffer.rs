@@ -65,7 +65,7 @@ impl Buffer {
     /// `len` bytes from `offset`; both multiples of 4. Panics beyond the end.
     pub fn window(&self, offset: u64, len: u64) -> Slice {
         assert!(
-            offset % 4 == 0 && len % 4 == 0 && offset + len <= self.bytes(),
+            offset.is_multiple_of(4) && len.is_multiple_of(4) && offset + len <= self.bytes(),
             "window of `{}`",
             self.label()
         );

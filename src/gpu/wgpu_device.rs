@@ -8,12 +8,15 @@ use super::buffer::Pool;
 use super::pipeline::Pipeline;
 use super::{Buffer, GpuError};
 
+/// Kernel stem and knob values.
+type PipelineKey = (&'static str, Vec<u32>);
+
 pub(super) struct WgpuDevice {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) name: String,
     pub(super) timestamps: bool,
-    pub(super) pipelines: Mutex<HashMap<(&'static str, Vec<u32>), Arc<Pipeline>>>,
+    pub(super) pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     pub(super) cache: Option<(wgpu::PipelineCache, PathBuf)>,
     lost: Arc<Mutex<Option<String>>>,
 }
@@ -152,10 +155,10 @@ impl Drop for WgpuDevice {
         // A cache that cannot be written only costs compile time next run.
         let Some(folder) = path.parent() else { return };
         let _ = std::fs::create_dir_all(folder);
-        if let Ok(file) = tempfile::NamedTempFile::new_in(folder) {
-            if std::fs::write(file.path(), data).is_ok() {
-                let _ = file.persist(path);
-            }
+        if let Ok(file) = tempfile::NamedTempFile::new_in(folder)
+            && std::fs::write(file.path(), data).is_ok()
+        {
+            let _ = file.persist(path);
         }
     }
 }

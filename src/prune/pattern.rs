@@ -80,7 +80,7 @@ impl Pattern {
     /// Fails if the pattern does not fit a width, naming the tensor.
     pub fn check_width(&self, tensor: &str, cols: usize) -> Result<(), PruneError> {
         match self {
-            Pattern::NM { n, m } if cols % m != 0 => Err(PruneError::Width {
+            Pattern::NM { n, m } if !cols.is_multiple_of(*m) => Err(PruneError::Width {
                 tensor: tensor.to_string(),
                 n: *n,
                 m: *m,

@@ -112,3 +112,23 @@ pub(crate) fn play(gpu: &Gpu, record: impl FnOnce(&mut Recording)) {
     record(&mut recording);
     gpu.submit(recording).unwrap().wait().unwrap();
 }
+
+/// Solves a small symmetric positive definite system by Gaussian elimination.
+pub(crate) fn eliminate(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
+    let n = b.len();
+    for p in 0..n {
+        for i in p + 1..n {
+            let factor = a[i][p] / a[p][p];
+            let (head, tail) = a.split_at_mut(i);
+            for (x, y) in tail[0][p..].iter_mut().zip(&head[p][p..]) {
+                *x -= factor * y;
+            }
+            b[i] -= factor * b[p];
+        }
+    }
+    for p in (0..n).rev() {
+        let known: f64 = (p + 1..n).map(|j| a[p][j] * b[j]).sum();
+        b[p] = (b[p] - known) / a[p][p];
+    }
+    b
+}

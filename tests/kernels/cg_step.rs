@@ -4,7 +4,7 @@ use secateur::ops::prox;
 use secateur::reference::prox::cg_step::{Row, cg_step_row};
 
 use super::ROWWISE;
-use crate::common::{Data, assert_close, devices, f64s, play, poisoned, tensor};
+use crate::common::{Data, assert_close, devices, eliminate, f64s, play, poisoned, tensor};
 
 /// Inputs of one step: ph, support, v, r, p, rs. Row 1 has converged, row 2 has negative curvature.
 fn inputs([rows, cols]: [usize; 2]) -> [Vec<f32>; 6] {
@@ -45,14 +45,14 @@ fn equals_the_twin() {
             let [wv, wr, wp, wrs] = out else {
                 unreachable!("six arrays")
             };
-            for i in 0..rows {
+            for (i, rs) in wrs.iter_mut().enumerate() {
                 let at = i * cols..(i + 1) * cols;
                 let row = Row {
                     ph: &ph[at.clone()],
                     support: &support[at.clone()],
                 };
                 let (v, r, p) = (&mut wv[at.clone()], &mut wr[at.clone()], &mut wp[at]);
-                cg_step_row(row, v, r, p, &mut wrs[i]);
+                cg_step_row(row, v, r, p, rs);
             }
             let tolerance = 32.0 * f64::from(f32::EPSILON) * (cols as f64).sqrt();
             for (name, found, wanted) in [("v", v, wv), ("r", r, wr), ("p", p, wp), ("rs", rs, wrs)] {
@@ -75,22 +75,16 @@ fn spd(n: usize) -> Vec<f32> {
 /// Solves `v H = b` on a support in f64, by elimination.
 fn solve(n: usize, h: &[f64], b: &[f64], support: &[f32]) -> Vec<f64> {
     let kept: Vec<usize> = (0..n).filter(|&i| support[i] != 0.0).collect();
-    let mut rows: Vec<Vec<f64>> = kept
+    let matrix = kept
         .iter()
-        .map(|&i| kept.iter().map(|&j| h[i * n + j]).chain([b[i]]).collect())
+        .map(|&i| kept.iter().map(|&j| h[i * n + j]).collect())
         .collect();
-    let size = kept.len();
-    for k in 0..size {
-        for i in (0..size).filter(|&i| i != k) {
-            let factor = rows[i][k] / rows[k][k];
-            for j in k..=size {
-                rows[i][j] -= factor * rows[k][j];
-            }
-        }
-    }
     let mut v = vec![0.0; n];
-    for (k, &i) in kept.iter().enumerate() {
-        v[i] = rows[k][size] / rows[k][k];
+    for (value, &i) in eliminate(matrix, kept.iter().map(|&i| b[i]).collect())
+        .iter()
+        .zip(&kept)
+    {
+        v[i] = *value;
     }
     v
 }

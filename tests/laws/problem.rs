@@ -5,7 +5,7 @@ use secateur::linalg;
 use secateur::prune::{GramStatistics, InputStatistics};
 use secateur::tensor::PanelMatrix;
 
-use crate::common::{Data, f64s, tensor};
+use crate::common::{Data, eliminate, f64s, tensor};
 
 pub(crate) const DAMPING: f64 = 0.01;
 
@@ -180,24 +180,4 @@ impl Oracle {
     pub(crate) fn unscale(&self, v: &[f64]) -> Vec<f64> {
         v.iter().enumerate().map(|(i, v)| v * self.scale[i % self.n]).collect()
     }
-}
-
-/// Solves a small symmetric positive definite system.
-fn eliminate(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
-    let n = b.len();
-    for p in 0..n {
-        for i in p + 1..n {
-            let factor = a[i][p] / a[p][p];
-            let (head, tail) = a.split_at_mut(i);
-            for (x, y) in tail[0][p..].iter_mut().zip(&head[p][p..]) {
-                *x -= factor * y;
-            }
-            b[i] -= factor * b[p];
-        }
-    }
-    for p in (0..n).rev() {
-        let known: f64 = (p + 1..n).map(|j| a[p][j] * b[j]).sum();
-        b[p] = (b[p] - known) / a[p][p];
-    }
-    b
 }
