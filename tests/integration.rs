@@ -4,6 +4,7 @@ mod calib;
 mod checkpoint;
 mod cli;
 mod common;
+mod device;
 mod golden;
 mod kernels;
 mod laws;

@@ -12,6 +12,10 @@ struct Params {
     b_start: u32,
     b_stride: u32,
     upper: u32, // 1: skip tiles wholly below the diagonal
+    first_row: u32, // first row of the total that this dispatch computes
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -50,7 +54,7 @@ fn finish(row: u32, col: u32, value: vec4<f32>) {
 
 @compute @workgroup_size(TILE_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row0 = group.y * TILE_ROWS;
+    let row0 = params.first_row + group.y * TILE_ROWS;
     let col0 = group.x * TILE_COLS;
     // The choice is the same for the whole workgroup, so the barriers inside stay uniform.
     if params.upper == 0u || col0 + TILE_COLS > row0 {

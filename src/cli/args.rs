@@ -137,6 +137,9 @@ pub(super) struct EvalArgs {
     /// P1: lines joined by blank lines as the papers do with WikiText; P1-raw: the file as it is
     #[arg(long, value_enum, default_value = "p1")]
     pub(super) protocol: ProtocolArg,
+    /// Write the first window's token ids and logits to this safetensors file, to compare with other programs
+    #[arg(long, value_name = "FILE")]
+    pub(super) dump_logits: Option<PathBuf>,
     /// Also report KL divergence from this checkpoint and how often both put the same token first
     #[arg(long)]
     pub(super) against: Option<PathBuf>,

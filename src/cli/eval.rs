@@ -7,6 +7,8 @@ use super::args::{Common, EvalArgs, ProtocolArg};
 use super::exit::CliError;
 use super::prune::length;
 use super::{open_gpu, print, print_profile, progress};
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+
 use crate::calib::{Corpus, Tokenizer};
 use crate::checkpoint::Checkpoint;
 use crate::eval::{Protocol, Windows, divergence, perplexity};
@@ -31,6 +33,9 @@ pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
     record.protocol = protocol.id().to_string();
     if let Some(folder) = &args.against {
         compare(common, &gpu, (&checkpoint, &spec), folder, &windows, &mut record)?;
+    }
+    if let Some(file) = &args.dump_logits {
+        dump(&gpu, &checkpoint, &spec, &windows, file)?;
     }
     record.seconds = start.elapsed().as_secs_f64();
     print(common, &record, || eval_table(&record));
@@ -109,4 +114,22 @@ fn compare(
     record.kl_standard_error = Some(result.kl_error);
     record.top1_agreement = Some(result.agreement);
     Ok(())
+}
+
+/// Writes `ids` `[context]` and `logits` `[context, vocabulary]` of the first window.
+fn dump(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, windows: &Windows, file: &Path) -> Result<(), CliError> {
+    let decoder = Decoder::new(gpu, checkpoint, spec, windows.context)?;
+    let ids = &windows.ids[..1];
+    let logits = decoder.all_logits(&decoder.run(ids, |_| ())?, 0)?;
+    let failed = |e: safetensors::SafeTensorError| CliError::setting(format!("cannot write {}: {e}", file.display()));
+    let view = |dtype, shape: Vec<usize>, bytes| TensorView::new(dtype, shape, bytes).map_err(failed);
+    let shape = vec![windows.context, spec.vocabulary];
+    let tensors = [
+        (
+            "ids",
+            view(Dtype::U32, vec![windows.context], bytemuck::cast_slice(&ids[0]))?,
+        ),
+        ("logits", view(Dtype::F32, shape, bytemuck::cast_slice(&logits))?),
+    ];
+    serialize_to_file(tensors, None, file).map_err(failed)
 }

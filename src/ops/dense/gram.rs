@@ -9,7 +9,7 @@ params! {
     struct Params {
         /// Tokens of this chunk.
         tokens: u32,
-        /// Rows of the total (columns of a used).
+        /// Row of the total where this dispatch ends (columns of a used).
         rows: u32,
         /// Columns of the total (columns of b used).
         cols: u32,
@@ -23,6 +23,14 @@ params! {
         b_stride: u32,
         /// 1: skip tiles wholly below the diagonal.
         upper: u32,
+        /// First row of the total that this dispatch computes.
+        first_row: u32,
+        /// Padding.
+        pad0: u32,
+        /// Padding.
+        pad1: u32,
+        /// Padding.
+        pad2: u32,
     }
 }
 
@@ -70,7 +78,10 @@ pub fn gram_chunk(recording: &mut Recording, gpu: &Gpu, part: &GramPart<'_>) {
 /// Tokens summed from zero before they are added to the total.
 pub const CHUNK: usize = 2048;
 
-/// Records the accumulation on a given variant (tests and benches).
+/// Flops of one dispatch at most: about 0.1 s on a slow integrated GPU.
+const DISPATCH_FLOPS: usize = 20_000_000_000;
+
+/// Records the accumulation on a given variant (tests and benches), cut into row blocks short enough for a watchdog.
 pub fn gram_with(recording: &mut Recording, kernel: &'static Kernel, part: &GramPart<'_>) {
     let (rows, cols, tokens) = (part.total.rows(), part.total.cols(), part.a.rows());
     assert_eq!(part.b.shape(), [tokens, cols], "gram: shape of b");
@@ -86,20 +97,26 @@ pub fn gram_with(recording: &mut Recording, kernel: &'static Kernel, part: &Gram
     };
     for token in (0..tokens).step_by(CHUNK) {
         let count = CHUNK.min(tokens - token);
-        let params = Params {
-            tokens: count as u32,
-            rows: rows as u32,
-            cols: cols as u32,
-            a_start: (token * part.a.cols() + part.a_col) as u32,
-            a_stride: part.a.cols() as u32,
-            b_start: (token * cols) as u32,
-            b_stride: cols as u32,
-            upper: u32::from(part.upper),
-        };
-        let groups = [cols.div_ceil(tile[1]) as u32, rows.div_ceil(tile[0]) as u32, 1];
-        let flops = if part.upper { 1.0 } else { 2.0 } * (rows * cols) as f64 * count as f64;
-        let bindings = [part.a.slice(), part.b.slice(), part.total.slice()];
-        recording.dispatch(kernel, &[], &params, &bindings, Work { groups, flops });
+        let height = (DISPATCH_FLOPS / (2 * cols * count)).next_multiple_of(tile[0]);
+        for first in (0..rows).step_by(height) {
+            let end = rows.min(first + height);
+            let params = Params {
+                tokens: count as u32,
+                rows: end as u32,
+                cols: cols as u32,
+                a_start: (token * part.a.cols() + part.a_col) as u32,
+                a_stride: part.a.cols() as u32,
+                b_start: (token * cols) as u32,
+                b_stride: cols as u32,
+                upper: u32::from(part.upper),
+                first_row: first as u32,
+                ..Default::default()
+            };
+            let groups = [cols.div_ceil(tile[1]) as u32, (end - first).div_ceil(tile[0]) as u32, 1];
+            let flops = 2.0 * ((end - first) * cols) as f64 * count as f64;
+            let bindings = [part.a.slice(), part.b.slice(), part.total.slice()];
+            recording.dispatch(kernel, &[], &params, &bindings, Work { groups, flops });
+        }
     }
 }
 
@@ -108,8 +125,10 @@ fn host(call: &mut HostCall<'_>) {
     let ([a, b], [total]) = call.split::<2, 1>();
     let a = View::new(f32s(a), p.a_start as usize, p.a_stride as usize, 1);
     let b = View::new(f32s(b), p.b_start as usize, p.b_stride as usize, 1);
+    let rows = p.first_row as usize..p.rows as usize;
     twin::gram_fast(
-        [p.tokens as usize, p.rows as usize, p.cols as usize],
+        [p.tokens as usize, p.cols as usize],
+        rows,
         a,
         b,
         p.upper == 1,

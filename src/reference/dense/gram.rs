@@ -25,13 +25,21 @@ pub fn gram<T: Float>(shape: [usize; 3], a: View<'_, T>, b: View<'_, T>, upper: 
     }
 }
 
-/// The same in f32 on a GEMM crate; row blocks skip what lies below the diagonal.
-pub fn gram_fast(shape: [usize; 3], a: View<'_, f32>, b: View<'_, f32>, upper: bool, total: &mut [f32]) {
+/// The same in f32 on a GEMM crate, for some rows of the total; row blocks skip what lies below the diagonal.
+/// `[tokens, cols] = shape`.
+pub fn gram_fast(
+    shape: [usize; 2],
+    rows: std::ops::Range<usize>,
+    a: View<'_, f32>,
+    b: View<'_, f32>,
+    upper: bool,
+    total: &mut [f32],
+) {
     /// Rows of the total per product: small enough to skip nearly half, large enough for a fast product.
     const BLOCK: usize = 192;
-    let [tokens, rows, cols] = shape;
-    for row in (0..rows).step_by(BLOCK) {
-        let height = BLOCK.min(rows - row);
+    let [tokens, cols] = shape;
+    for row in rows.clone().step_by(BLOCK) {
+        let height = BLOCK.min(rows.end - row);
         let first = if upper { row.min(cols) } else { 0 };
         let target = Target {
             start: row * cols + first,
