@@ -9,7 +9,7 @@ use super::exit::CliError;
 use super::progress::Bar;
 use super::{open_gpu, print, print_profile, say};
 use crate::calib::SampleSpec;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::eval::{Protocol, Windows};
 use crate::gpu::Gpu;
 use crate::model::Spec;
@@ -40,12 +40,11 @@ pub(super) fn run(common: &Common, args: &DemoArgs, stop: &AtomicBool) -> Result
     let folder = match &args.output {
         Some(folder) => folder.clone(),
         None => {
-            temporary = tempfile::tempdir().map_err(|e| failed("create a temporary folder", Path::new(""), &e))?;
+            temporary = tempfile::tempdir().map_err(|e| failed("create a folder in", &std::env::temp_dir(), e))?;
             temporary.path().to_path_buf()
         }
     };
-    let model = folder.join("model");
-    unpack(&model)?;
+    let existed = refuse_unless_empty(&folder)?;
     let gpu = open_gpu(common)?;
     let demo = Demo {
         common,
@@ -54,7 +53,7 @@ pub(super) fn run(common: &Common, args: &DemoArgs, stop: &AtomicBool) -> Result
         folder,
         stop,
     };
-    let rows = demo.compare(&model)?;
+    let rows = demo.compare().inspect_err(|_| discard(&demo.folder, existed))?;
     let json: Vec<_> = rows
         .iter()
         .map(|(method, pattern, record)| serde_json::json!({ "method": method, "pattern": pattern, "eval": record }))
@@ -73,7 +72,9 @@ struct Demo<'a> {
 }
 
 impl Demo<'_> {
-    fn compare(&self, model: &Path) -> Result<Vec<(String, String, EvalRecord)>, CliError> {
+    fn compare(&self) -> Result<Vec<(String, String, EvalRecord)>, CliError> {
+        let model = &self.folder.join("model");
+        unpack(model)?;
         let checkpoint = Checkpoint::open(model)?;
         let text = model.join("evaluation.txt");
         let windows = windows(&checkpoint, &text, Protocol::P1Raw, CONTEXT, self.args.windows)?;
@@ -138,20 +139,44 @@ impl Demo<'_> {
     }
 }
 
-/// Writes the embedded files into a folder that must not exist yet.
-fn unpack(folder: &Path) -> Result<(), CliError> {
-    if folder.exists() {
-        let message = format!("{} already exists; give --output another folder", folder.display());
-        return Err(CliError::setting(message));
+/// Fails if the folder holds anything, so that all that is in it later is ours. Returns whether it exists.
+fn refuse_unless_empty(folder: &Path) -> Result<bool, CliError> {
+    if !folder.exists() {
+        return Ok(false);
     }
-    std::fs::create_dir_all(folder).map_err(|e| failed("create", folder, &e))?;
+    let mut entries = std::fs::read_dir(folder).map_err(|e| failed("list", folder, e))?;
+    match entries.next() {
+        None => Ok(true),
+        Some(_) => {
+            let message = format!("{} is not empty; give --output another folder", folder.display());
+            Err(CliError::setting(message))
+        }
+    }
+}
+
+/// After a failure: empties a folder that was empty, removes one that was not there.
+fn discard(folder: &Path, existed: bool) {
+    // Failures are passed over: the error that led here is the one to report.
+    if !existed {
+        let _ = std::fs::remove_dir_all(folder);
+        return;
+    }
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let _ = std::fs::remove_dir_all(entry.path());
+    }
+}
+
+/// Writes the embedded files into a new folder.
+fn unpack(folder: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(folder).map_err(|e| failed("create", folder, e))?;
     for (name, bytes) in FILES {
         let path = folder.join(name);
-        std::fs::write(&path, bytes).map_err(|e| failed("write", &path, &e))?;
+        std::fs::write(&path, bytes).map_err(|e| failed("write", &path, e))?;
     }
     Ok(())
 }
 
-fn failed(what: &str, path: &Path, error: &std::io::Error) -> CliError {
-    CliError::setting(format!("cannot {what} {}: {error}", path.display()))
+fn failed(operation: &'static str, path: &Path, error: std::io::Error) -> CliError {
+    let path = path.to_path_buf();
+    CliError::from(CheckpointError::Io { path, operation, error })
 }

@@ -1,6 +1,7 @@
 //! Output folders that cannot be written, must not be, or fill up on the way.
 
 use std::fs;
+use std::path::Path;
 
 use super::{Case, FLAGS, listing};
 
@@ -58,11 +59,32 @@ fn an_empty_folder_survives_a_failure() {
 fn a_read_only_parent() {
     let case = Case::new();
     for parent in ["/proc", "/sys", "/proc/nobody/in/here"] {
-        let output = std::path::Path::new(parent).join("secateur-out");
+        let output = Path::new(parent).join("secateur-out");
         case.prune_to(&output, &FLAGS, &["--pattern", "2:4"])
             .fails(1, &[output.to_str().unwrap()]);
         assert!(!output.exists());
     }
+}
+
+/// The demo keeps its folder only if all went well, and takes none that holds something.
+#[test]
+fn of_a_demo_that_fails() {
+    let case = Case::new();
+    let demo = |output: &Path, flags: &[&str]| {
+        super::run(super::secateur().args(["demo", "--output"]).arg(output).args(flags))
+    };
+    let before = listing(&case.model());
+    demo(&case.model(), &["--adapter", "cpu"]).fails(2, &["model", "not empty"]);
+    assert_eq!(listing(&case.model()), before);
+    demo(&case.output(), &["--adapter", "no such thing"]).fails(2, &["no such thing"]);
+    assert!(!case.output().exists());
+    let too_many = ["--adapter", "cpu", "--windows", "1", "--samples", "100000"];
+    demo(&case.output(), &too_many).fails(1, &["calibration.txt", "100000"]);
+    assert!(!case.output().exists());
+    fs::create_dir(case.output()).unwrap();
+    demo(&case.output(), &too_many).fails(1, &["calibration.txt", "100000"]);
+    assert!(case.output().is_dir() && listing(&case.output()).is_empty());
+    demo(&case.text(), &["--adapter", "cpu"]).fails(1, &["text.txt", "list"]);
 }
 
 /// `program` run by a shell that first forbids files longer than `blocks` (of 512 or 1024 bytes, as the shell has it)

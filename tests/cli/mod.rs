@@ -17,6 +17,7 @@ mod help;
 mod interrupt;
 mod layouts;
 mod patterns;
+mod printing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
