@@ -7,10 +7,10 @@ use super::args::{Common, EvalArgs, ProtocolArg};
 use super::exit::CliError;
 use super::prune::length;
 use super::{open_gpu, print, print_profile, progress};
-use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file};
 
 use crate::calib::{Corpus, Tokenizer};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::eval::{Protocol, Windows, divergence, perplexity};
 use crate::gpu::Gpu;
 use crate::model::{Decoder, Role, Spec};
@@ -21,6 +21,10 @@ pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
     let checkpoint = Checkpoint::open(&args.model)?;
     let spec = Spec::of(&checkpoint)?;
     let context = length(args.context, spec.max_positions, "--context")?;
+    if let Some(file) = args.dump_logits.as_deref().filter(|file| file.exists()) {
+        let message = format!("--dump-logits {} exists already; give another file", file.display());
+        return Err(CliError::setting(message));
+    }
     let protocol = match args.protocol {
         ProtocolArg::P1 => Protocol::P1,
         ProtocolArg::P1Raw => Protocol::P1Raw,
@@ -121,15 +125,22 @@ fn dump(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, windows: &Windows, file
     let decoder = Decoder::new(gpu, checkpoint, spec, windows.context)?;
     let ids = &windows.ids[..1];
     let logits = decoder.all_logits(&decoder.run(ids, |_| ())?, 0)?;
-    let failed = |e: safetensors::SafeTensorError| CliError::setting(format!("cannot write {}: {e}", file.display()));
-    let view = |dtype, shape: Vec<usize>, bytes| TensorView::new(dtype, shape, bytes).map_err(failed);
+    let view = |dtype, shape: Vec<usize>, bytes| TensorView::new(dtype, shape, bytes).expect("sizes are ours");
     let shape = vec![windows.context, spec.vocabulary];
     let tensors = [
         (
             "ids",
-            view(Dtype::U32, vec![windows.context], bytemuck::cast_slice(&ids[0]))?,
+            view(Dtype::U32, vec![windows.context], bytemuck::cast_slice(&ids[0])),
         ),
-        ("logits", view(Dtype::F32, shape, bytemuck::cast_slice(&logits))?),
+        ("logits", view(Dtype::F32, shape, bytemuck::cast_slice(&logits))),
     ];
-    serialize_to_file(tensors, None, file).map_err(failed)
+    // Written beside and renamed: a failure leaves nothing.
+    serialize_to_file(tensors, None, file).map_err(|error| {
+        let error = match error {
+            SafeTensorError::IoError(error) => error,
+            other => std::io::Error::other(other),
+        };
+        let (path, operation) = (file.to_path_buf(), "write");
+        CliError::from(CheckpointError::Io { path, operation, error })
+    })
 }

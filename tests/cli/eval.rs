@@ -1,11 +1,13 @@
 //! `secateur eval`: its numbers, and the comparison with another checkpoint.
 
 use std::fs;
+use std::path::Path;
 
+use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::Case;
-use super::fixture::{LAYERS, Model, VOCABULARY, linear};
+use super::fixture::{LAYERS, Model, Stored, VOCABULARY, linear};
 
 fn number(record: &Value, key: &str) -> f64 {
     record[key]
@@ -70,6 +72,40 @@ fn windows_and_protocols() {
     assert!(table.contains("perplexity ") && table.contains("3 windows"), "{table}");
 }
 
+/// The loss again, from the logits written out.
+#[test]
+fn logits_in_a_file() {
+    let case = Case::new();
+    let (file, window) = (
+        case.path("logits.safetensors"),
+        ["--context", "32", "--windows", "1", "--json"],
+    );
+    let dump = |file: &Path| case.eval(&[&window[..], &["--dump-logits", file.to_str().unwrap()]].concat());
+    let record = dump(&file).json();
+    let bytes = fs::read(&file).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let view = |name| Stored::from_view(name, &tensors.tensor(name).unwrap());
+    let (ids, logits) = (view("ids"), view("logits"));
+    assert_eq!((&ids.shape, &logits.shape), (&vec![32], &vec![32, VOCABULARY]));
+    let next = ids
+        .bytes
+        .chunks(4)
+        .skip(1)
+        .map(|b| u32::from_le_bytes(b.try_into().unwrap()) as usize);
+    let loss =
+        |(row, id): (&[f32], usize)| row.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln() - f64::from(row[id]);
+    let nll = logits.values().chunks(VOCABULARY).zip(next).map(loss).sum::<f64>() / 31.0;
+    let rounding = 16.0 * f64::from(f32::EPSILON) * nll;
+    assert!((nll - number(&record, "nll")).abs() <= rounding, "{nll} {record}");
+
+    // A file that is there, such as the weights being read, is never touched.
+    let weights = case.model().join("model.safetensors");
+    let before = fs::read(&weights).unwrap();
+    dump(&weights).fails(2, &["--dump-logits", "model.safetensors", "exists already"]);
+    assert!(fs::read(&weights).unwrap() == before);
+    dump(&case.path("nowhere/logits")).fails(1, &["nowhere/logits", "cannot write"]);
+}
+
 #[test]
 fn against_itself() {
     let case = Case::new();
@@ -104,7 +140,7 @@ fn against_the_dense_model() {
 #[test]
 fn against_what_cannot_be_compared() {
     let case = Case::new();
-    let against = |folder: &std::path::Path| case.eval(&["--context", "32", "--against", folder.to_str().unwrap()]);
+    let against = |folder: &Path| case.eval(&["--context", "32", "--against", folder.to_str().unwrap()]);
     against(&case.path("nowhere")).fails(1, &["nowhere", "no such directory"]);
 
     let mut other = Model::small();

@@ -3,13 +3,14 @@
 use super::{run, secateur};
 
 /// Flags without a default: those that must be given, and those that are off unless given.
-const WITHOUT_DEFAULT: [&str; 7] = [
+const WITHOUT_DEFAULT: [&str; 8] = [
     "--output",
     "--calibration",
     "--sparsity",
     "--pattern",
     "--text",
     "--against",
+    "--dump-logits",
     "--max-binding",
 ];
 
