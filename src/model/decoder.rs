@@ -84,13 +84,6 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Gives a layer's pages of the mapping back to the system.
-    pub fn release(&self, layer: usize) {
-        for role in super::Role::ALL {
-            self.checkpoint.release(&self.spec.linear(layer, role));
-        }
-    }
-
     /// Embeds sequences of equal length. The table passes through the device in windows; windows without any of the
     /// ids are skipped.
     pub fn embed(&self, ids: &[Vec<u32>]) -> Result<Activations, ModelError> {
@@ -136,7 +129,7 @@ impl<'a> Decoder<'a> {
                 unreachable!("element {element} was read from a finite embedding");
             }
         }
-        self.checkpoint.release(spec.embedding());
+        self.checkpoint.release_all();
         Ok(Activations {
             batches: out,
             sequence,
@@ -163,7 +156,7 @@ impl<'a> Decoder<'a> {
         for layer in 0..self.spec.layers {
             let weights = self.layer(layer)?;
             self.advance(&mut activations, &weights)?;
-            self.release(layer);
+            self.checkpoint.release_all();
             progress(layer + 1);
         }
         Ok(activations)

@@ -141,7 +141,7 @@ impl Decoder<'_> {
         for first in (0..self.spec.vocabulary).step_by(step) {
             work(first, &self.head_tile(first, step)?)?;
         }
-        self.checkpoint.release(self.spec.head());
+        self.checkpoint.release_all();
         Ok(())
     }
 

@@ -89,7 +89,7 @@ impl Walk<'_> {
         if layer + 1 < self.plan.layers {
             self.decoder.advance(&mut self.activations, next)?;
         }
-        self.decoder.release(layer);
+        self.decoder.checkpoint.release_all();
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
         Ok(())
     }
