@@ -1,4 +1,5 @@
-//! Kernels on real layer shapes, on the host executor and on the adapter `SECATEUR_ADAPTER` names (default: `auto`).
+//! Every kernel at the sizes of a SmolLM2-135M layer, on the host executor and on the adapter that `SECATEUR_ADAPTER`
+//! names (default: `auto`). Each row is first played beside its twin and fails if they differ; only then it is timed.
 //!
 //! Quote ratios measured in one run, never times across machines.
 
@@ -6,28 +7,18 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording};
-use secateur::ops::dense::{self, Gemm, GramPart, Layout};
-use secateur::ops::prox::{self, FistaStep};
+use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce};
+use secateur::ops::nn::{self, AttentionShape, RopeShape};
+use secateur::ops::prox::{self, FistaStep, Keep, Scope};
 use secateur::tensor::Tensor;
 
-/// `[rows, inner]` of SmolLM2-135M's linears and of a square.
-const SHAPES: [[usize; 2]; 3] = [[576, 576], [1536, 576], [576, 1536]];
+/// Outputs, inputs and tokens.
+const ROWS: usize = 1536;
+const N: usize = 576;
+const TOKENS: usize = 1024;
 
-fn devices() -> Vec<Gpu> {
-    let open = |name: &str| {
-        let options = GpuOptions {
-            adapter: name.parse().expect("any text is a choice"),
-            ..Default::default()
-        };
-        Gpu::open(options).expect("the adapter opens")
-    };
-    let mut devices = vec![open("cpu")];
-    let named = open(&std::env::var("SECATEUR_ADAPTER").unwrap_or_default());
-    if !named.is_host() {
-        devices.push(named);
-    }
-    devices
-}
+/// One row: name, work per call in flops or moved words, and how it is recorded.
+type Row = (&'static str, usize, Box<dyn Fn(&mut Recording, &Gpu)>);
 
 /// A matrix of small, varied numbers.
 fn matrix(gpu: &Gpu, rows: usize, cols: usize) -> Tensor {
@@ -37,54 +28,280 @@ fn matrix(gpu: &Gpu, rows: usize, cols: usize) -> Tensor {
     Tensor::upload(gpu, "bench", rows, cols, &values).expect("fits")
 }
 
-fn play(gpu: &Gpu, record: impl FnOnce(&mut Recording)) {
+fn dense_rows(gpu: &Gpu) -> Vec<Row> {
+    let m = |rows, cols| matrix(gpu, rows, cols);
+    let (v, w, h, x) = (m(ROWS, N), m(ROWS, N), m(N, N), m(TOKENS, N));
+    let (turned, sums, row, col) = (m(N, ROWS), m(1, ROWS), m(1, ROWS), m(1, N));
+    let (total, y, state) = (m(N, N), m(1, N), m(1, 4));
+    let both = [v.clone(), w.clone()];
+    vec![
+        row_of(
+            "dense/gemm",
+            2 * ROWS * N * N,
+            (v.clone(), h.clone(), w.clone()),
+            |r, gpu, (a, b, out)| {
+                dense::gemm(r, gpu, &Gemm::new(a, b, Layout::NN, out));
+            },
+        ),
+        row_of("dense/gram", TOKENS * N * N, (x, total), |r, gpu, (x, total)| {
+            dense::gram_chunk(
+                r,
+                gpu,
+                &GramPart {
+                    a: x,
+                    a_col: 0,
+                    b: x,
+                    total,
+                    upper: true,
+                },
+            );
+        }),
+        row_of("dense/axpby", ROWS * N, both.clone(), |r, _, [x, y]| {
+            dense::axpby(r, 0.5, x, 0.5, y)
+        }),
+        row_of("dense/multiply", ROWS * N, both.clone(), |r, _, [x, y]| {
+            dense::multiply(r, x, y)
+        }),
+        row_of("dense/scale", ROWS * N, (w, row, col.clone()), |r, _, (x, a, b)| {
+            dense::scale(r, x, a, b)
+        }),
+        row_of("dense/diagonal", N, (h.clone(), y.clone()), |r, _, (x, d)| {
+            dense::diagonal(r, x, 0, d)
+        }),
+        row_of("dense/set_diagonal", N, (y.clone(), h.clone()), |r, _, (d, x)| {
+            dense::set_diagonal(r, d, 0, x)
+        }),
+        row_of("dense/mirror", N * N, h.clone(), |r, _, x| dense::mirror(r, x, 1.0)),
+        row_of("dense/transpose", ROWS * N, (v.clone(), turned), |r, _, (x, out)| {
+            dense::transpose(r, x, out)
+        }),
+        row_of(
+            "dense/gemv",
+            2 * N * N,
+            (h, col.clone(), y.clone()),
+            |r, _, (h, x, y)| dense::gemv(r, h, x, 0, y),
+        ),
+        row_of("dense/power_step", N, (y, col, state), |r, _, (y, x, s)| {
+            dense::power_step(r, y, x, s)
+        }),
+        row_of("dense/row_reduce", ROWS * N, (v, sums), |r, _, (x, out)| {
+            dense::row_reduce(r, RowReduce::Dot, x, x, out);
+        }),
+    ]
+}
+
+fn prox_rows(gpu: &Gpu) -> Vec<Row> {
+    let m = |rows, cols| matrix(gpu, rows, cols);
+    let free = Tensor::upload(gpu, "free", ROWS, N, &vec![1.0; ROWS * N]).expect("fits");
+    let four = [m(ROWS, N), m(ROWS, N), m(ROWS, N), m(ROWS, N)];
+    let (h, norms) = (m(N, N), m(1, ROWS));
+    vec![
+        row_of("prox/soft_threshold", ROWS * N, four.clone(), |r, _, [x, out, ..]| {
+            prox::soft_threshold(r, 0.1, x, out);
+        }),
+        row_of(
+            "prox/fista_step",
+            2 * ROWS * N * N,
+            (four.clone(), h, free.clone()),
+            |r, gpu, (four, h, free)| {
+                let [y, b, x, y_next] = four;
+                let factors = (1e-3, 1e-4, 0.5);
+                let (step, threshold, momentum) = factors;
+                let call = FistaStep {
+                    y,
+                    y_col: 0,
+                    h,
+                    b,
+                    free,
+                    x,
+                    y_next,
+                    step,
+                    threshold,
+                    momentum,
+                    accumulate: false,
+                };
+                prox::fista_step(r, gpu, &call);
+            },
+        ),
+        row_of(
+            "prox/project_nm",
+            ROWS * N,
+            (four.clone(), free.clone()),
+            |r, _, ([v, out, support, _], free)| {
+                prox::project_nm(r, v, free, 2, 4, out, support);
+            },
+        ),
+        row_of(
+            "prox/keep_largest",
+            ROWS * N,
+            (four.clone(), free),
+            |r, gpu, ([v, out, support, _], free)| {
+                let keep = Keep { count: ROWS * N / 2 };
+                prox::keep_largest(r, gpu, v, free, Scope::Matrix, keep, out, support).expect("scratch fits");
+            },
+        ),
+        row_of(
+            "prox/cg_begin",
+            ROWS * N,
+            (four.clone(), m(ROWS, N), norms.clone()),
+            |r, _, (four, p, norms)| {
+                let [vh, b, support, residual] = four;
+                prox::cg_begin(r, vh, b, support, residual, p, norms);
+            },
+        ),
+        row_of(
+            "prox/cg_step",
+            ROWS * N,
+            (four, m(ROWS, N), norms),
+            |r, _, (four, p, norms)| {
+                let [ph, support, v, residual] = four;
+                prox::cg_step(r, ph, support, v, residual, p, norms);
+            },
+        ),
+    ]
+}
+
+fn nn_rows(gpu: &Gpu) -> Vec<Row> {
+    const HEADS: [usize; 2] = [9, 3];
+    const HEAD: usize = 64;
+    let m = |rows, cols| matrix(gpu, rows, cols);
+    let ids: Vec<u32> = (0..TOKENS as u32).map(|i| i * 7 % 4096).collect();
+    let ids = gpu.upload("ids", bytemuck::cast_slice(&ids)).expect("fits").slice();
+    let (x, out, norm, logits) = (m(TOKENS, N), m(TOKENS, N), m(1, N), m(TOKENS, 4096));
+    let (k, v) = (m(TOKENS, HEADS[1] * HEAD), m(TOKENS, HEADS[1] * HEAD));
+    vec![
+        row_of(
+            "nn/embed",
+            TOKENS * N,
+            (ids.clone(), m(4096, N), out.clone()),
+            |r, _, (ids, table, out)| {
+                nn::embed(r, ids, table, 0, out);
+            },
+        ),
+        row_of(
+            "nn/rms_norm",
+            TOKENS * N,
+            (x.clone(), norm, out.clone()),
+            |r, _, (x, weight, out)| {
+                nn::rms_norm(r, x, weight, 1e-5, out);
+            },
+        ),
+        row_of(
+            "nn/rope",
+            TOKENS * N,
+            (out.clone(), m(TOKENS, HEAD)),
+            |r, _, (x, table)| {
+                let shape = RopeShape {
+                    seq: TOKENS,
+                    heads: HEADS[0],
+                    head_dim: HEAD,
+                    rotary_dim: HEAD,
+                };
+                nn::rope(r, x, table, shape);
+            },
+        ),
+        row_of(
+            "nn/attention",
+            2 * TOKENS * TOKENS * N,
+            (x, k, v, out),
+            |r, gpu, (q, k, v, out)| {
+                let [heads, kv_heads] = HEADS;
+                let shape = AttentionShape {
+                    seq: TOKENS,
+                    heads,
+                    kv_heads,
+                    head_dim: HEAD,
+                    scale: 0.125,
+                };
+                nn::attention(r, gpu, q, k, v, out, shape);
+            },
+        ),
+        row_of(
+            "nn/silu_gate",
+            TOKENS * ROWS,
+            (m(TOKENS, ROWS), m(TOKENS, ROWS)),
+            |r, _, (up, gate)| {
+                nn::silu_gate(r, up, gate);
+            },
+        ),
+        row_of(
+            "nn/cross_entropy",
+            TOKENS * 4096,
+            (logits.clone(), ids, m(TOKENS, 4)),
+            |r, _, (l, ids, state)| {
+                nn::cross_entropy(r, l, ids, 0, state);
+            },
+        ),
+        row_of(
+            "nn/divergence",
+            TOKENS * 4096,
+            (logits, m(TOKENS, 4096), m(TOKENS, 8)),
+            |r, _, (p, q, state)| {
+                nn::divergence(r, p, q, 0, state);
+            },
+        ),
+    ]
+}
+
+fn row_of<T: 'static>(
+    name: &'static str,
+    work: usize,
+    tensors: T,
+    record: impl Fn(&mut Recording, &Gpu, &T) + 'static,
+) -> Row {
+    (
+        name,
+        work,
+        Box::new(move |recording, gpu| record(recording, gpu, &tensors)),
+    )
+}
+
+fn rows(gpu: &Gpu) -> Vec<Row> {
+    dense_rows(gpu)
+        .into_iter()
+        .chain(prox_rows(gpu))
+        .chain(nn_rows(gpu))
+        .collect()
+}
+
+fn open(adapter: &str, verify: bool) -> Gpu {
+    let adapter = adapter.parse().expect("any text is a choice");
+    Gpu::open(GpuOptions {
+        adapter,
+        verify,
+        ..Default::default()
+    })
+    .expect("the adapter opens")
+}
+
+fn play(gpu: &Gpu, record: &dyn Fn(&mut Recording, &Gpu)) {
     let mut recording = Recording::new();
-    record(&mut recording);
+    record(&mut recording, gpu);
     gpu.submit(black_box(recording))
-        .expect("plays")
+        .expect("the kernel agrees with its twin")
         .wait()
-        .expect("finishes");
+        .expect("it finishes");
 }
 
 fn kernels(criterion: &mut Criterion) {
-    for gpu in devices() {
+    let named = std::env::var("SECATEUR_ADAPTER").unwrap_or_default();
+    for adapter in ["cpu", &named] {
+        let gpu = open(adapter, false);
+        if adapter != "cpu" && gpu.is_host() {
+            continue;
+        }
+        // The host plays the twins themselves, so only a device has something to check.
+        if !gpu.is_host() {
+            let checked = open(adapter, true);
+            for (_, _, record) in rows(&checked) {
+                play(&checked, &record);
+            }
+        }
         let mut group = criterion.benchmark_group(gpu.name().to_string());
         group.sample_size(10);
-        for [rows, n] in SHAPES {
-            let (v, h, out) = (matrix(&gpu, rows, n), matrix(&gpu, n, n), matrix(&gpu, rows, n));
-            let (b, free, x) = (matrix(&gpu, rows, n), matrix(&gpu, rows, n), matrix(&gpu, rows, n));
-            group.throughput(Throughput::Elements((2 * rows * n * n) as u64));
-            group.bench_function(format!("gemm {rows}x{n}x{n}"), |bencher| {
-                bencher.iter(|| play(&gpu, |r| dense::gemm(r, &gpu, &Gemm::new(&v, &h, Layout::NN, &out))));
-            });
-            group.bench_function(format!("fista_step {rows}x{n}"), |bencher| {
-                let step = FistaStep {
-                    y: &v,
-                    y_col: 0,
-                    h: &h,
-                    b: &b,
-                    free: &free,
-                    x: &x,
-                    y_next: &out,
-                    step: 1e-3,
-                    threshold: 1e-4,
-                    momentum: 0.5,
-                    accumulate: false,
-                };
-                bencher.iter(|| play(&gpu, |r| prox::fista_step(r, &gpu, &step)));
-            });
-            let tokens = matrix(&gpu, 1024, n);
-            group.throughput(Throughput::Elements((1024 * n * n) as u64));
-            group.bench_function(format!("gram 1024x{n}"), |bencher| {
-                let part = GramPart {
-                    a: &tokens,
-                    a_col: 0,
-                    b: &tokens,
-                    total: &h,
-                    upper: true,
-                };
-                bencher.iter(|| play(&gpu, |r| dense::gram_chunk(r, &gpu, &part)));
-            });
+        for (name, work, record) in rows(&gpu) {
+            group.throughput(Throughput::Elements(work as u64));
+            group.bench_function(name, |bencher| bencher.iter(|| play(&gpu, &record)));
         }
         group.finish();
     }
