@@ -6,7 +6,7 @@ use num_traits::Float;
 const SUMS: usize = 16;
 
 /// `out = x / sqrt(mean(x²) + eps) * weight`, rows as long as `weight`. Sums columns of equal remainder modulo
-/// [`SUMS`] in ascending order, then those sums in order.
+/// `SUMS` in ascending order, then those sums in order.
 pub fn rms_norm<T: Float>(x: &[T], weight: &[T], eps: T, out: &mut [T]) {
     let cols = weight.len();
     let count = T::from(cols).expect("a row length is a number");
