@@ -80,7 +80,7 @@ impl Demo<'_> {
         let windows = windows(&checkpoint, &text, Protocol::P1Raw, CONTEXT, self.args.windows)?;
         let mut rows = vec![("dense".to_string(), String::new(), self.evaluate(model, &windows)?)];
         for pattern in [Pattern::unstructured(0.5, Scope::Matrix)?, Pattern::NM { n: 2, m: 4 }] {
-            for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 0), ("fista", 15)] {
+            for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 15)] {
                 let name = if refit > 0 {
                     format!("{method} + refit")
                 } else {
