@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::buffer::{Pool, Storage};
 use super::timing::{Timing, Timings};
 use super::wgpu_device::WgpuDevice;
-use super::{AdapterChoice, AdapterSummary, Buffer, GpuError, Recording, Slice, Submission, adapter, host, submit};
+use super::{AdapterChoice, Buffer, GpuError, Recording, Slice, Submission, adapter, host, submit};
 
 /// Bytes of freed buffers kept for reuse on a GPU, where allocation is slow.
 const DEVICE_STOCK: u64 = 256 << 20;
@@ -122,11 +122,6 @@ impl Gpu {
         self.0.software
     }
 
-    /// Whether the adapter has a name in the list of `doctor` (all but the host).
-    pub fn matches(&self, summary: &AdapterSummary) -> bool {
-        !self.is_host() && summary.name == self.0.name
-    }
-
     /// What the ops must respect.
     pub fn limits(&self) -> Limits {
         self.0.limits
@@ -178,11 +173,6 @@ impl Gpu {
     /// Largest number of bytes of buffers alive at once.
     pub fn peak_bytes(&self) -> u64 {
         self.0.pool.peak()
-    }
-
-    /// Returns pooled buffers to the driver.
-    pub fn trim(&self) {
-        self.0.pool.clear();
     }
 
     /// Time per kernel, slowest first (empty unless profiling or on the host).

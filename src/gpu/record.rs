@@ -1,6 +1,6 @@
 //! A list of commands on handles. Recording touches no queue; [`super::Gpu::submit`] plays the list.
 
-use super::{Buffer, Kernel, Slice};
+use super::{Kernel, Slice};
 
 /// One kernel launch.
 pub(crate) struct Dispatch {
@@ -117,11 +117,6 @@ impl Recording {
         self.commands.push(Command::Read { from: from.clone() });
         self.reads += 1;
         ReadId(self.reads - 1)
-    }
-
-    /// Reads a whole buffer back.
-    pub fn read_buffer(&mut self, from: &Buffer) -> ReadId {
-        self.read(&from.slice())
     }
 }
 

@@ -1,6 +1,7 @@
 //! `dense/gemm` and `dense/gemm_register`: the general matrix product.
 
 use crate::gpu::{Gpu, HostCall, Kernel, Knob, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::ops::DISPATCH_FLOPS;
 use crate::reference::dense::gemm::{self as twin, View};
 use crate::tensor::{DType, Tensor};
 
@@ -118,16 +119,8 @@ impl<'a> Gemm<'a> {
 }
 
 /// Records a product, cut into row blocks short enough for a watchdog. Panics on shapes that do not fit.
-///
-/// On drivers that run on the CPU a transposed or half-precision b is first copied to `[inner, cols]` f32 by the caller
-/// (`crate::ops::dense::gemm_auto`); this op takes what it is given.
 pub fn gemm(recording: &mut Recording, gpu: &Gpu, call: &Gemm<'_>) {
-    let (kernel, tile) = if gpu.is_software() {
-        (&REGISTER, [16, 64])
-    } else {
-        (&TILED, [64, 64])
-    };
-    record(recording, kernel, tile, call);
+    gemm_with(recording, if gpu.is_software() { &REGISTER } else { &TILED }, call);
 }
 
 /// Records a product on a given variant (tests and benches).
@@ -141,8 +134,6 @@ pub fn gemm_with(recording: &mut Recording, kernel: &'static Kernel, call: &Gemm
 }
 
 fn record(recording: &mut Recording, kernel: &'static Kernel, tile: [usize; 2], call: &Gemm<'_>) {
-    /// Flops of one dispatch at most: about 0.1 s on a slow integrated GPU.
-    const DISPATCH_FLOPS: usize = 20_000_000_000;
     let (inner, cols) = match call.layout {
         Layout::NN => (call.b.rows(), call.b.cols()),
         Layout::NT => (call.b.cols(), call.b.rows()),

@@ -1,6 +1,7 @@
 //! `dense/gram` and `dense/gram_register`: two-level Gram accumulation.
 
 use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::ops::DISPATCH_FLOPS;
 use crate::reference::dense::{gemm::View, gram as twin};
 use crate::tensor::Tensor;
 
@@ -77,9 +78,6 @@ pub fn gram_chunk(recording: &mut Recording, gpu: &Gpu, part: &GramPart<'_>) {
 
 /// Tokens summed from zero before they are added to the total.
 pub const CHUNK: usize = 2048;
-
-/// Flops of one dispatch at most: about 0.1 s on a slow integrated GPU.
-const DISPATCH_FLOPS: usize = 20_000_000_000;
 
 /// Records the accumulation on a given variant (tests and benches), cut into row blocks short enough for a watchdog.
 pub fn gram_with(recording: &mut Recording, kernel: &'static Kernel, part: &GramPart<'_>) {

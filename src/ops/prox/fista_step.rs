@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::ops::DISPATCH_FLOPS;
 use crate::ops::dense::HOST_TASK;
 use crate::reference::dense::gemm::{Target, View, gemm_fast};
 use crate::reference::prox::fista_step as twin;
@@ -96,8 +97,6 @@ pub fn fista_step(recording: &mut Recording, gpu: &Gpu, call: &FistaStep<'_>) {
 
 /// Records a step on a given variant (tests and benches).
 pub fn fista_step_with(recording: &mut Recording, kernel: &'static Kernel, call: &FistaStep<'_>) {
-    /// Flops of one dispatch at most: about 0.1 s on a slow integrated GPU.
-    const DISPATCH_FLOPS: usize = 20_000_000_000;
     let ([rows, cols], inner) = (call.x.shape(), call.h.rows());
     for (name, tensor) in [
         ("y", call.y),
