@@ -8,7 +8,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording};
 use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce};
-use secateur::ops::nn::{self, AttentionShape, RopeShape};
+use secateur::ops::nn::{self, Activation, AttentionShape, RopeShape};
 use secateur::ops::prox::{self, FistaStep, Keep, Scope};
 use secateur::tensor::Tensor;
 
@@ -34,6 +34,9 @@ fn dense_rows(gpu: &Gpu) -> Vec<Row> {
     let (turned, sums, row, col) = (m(N, ROWS), m(1, ROWS), m(1, ROWS), m(1, N));
     let (total, y, state) = (m(N, N), m(1, N), m(1, 4));
     let both = [v.clone(), w.clone()];
+    // 7 is prime to the number of tokens: every row once.
+    let ids: Vec<u32> = (0..TOKENS as u32).map(|i| i * 7 % TOKENS as u32).collect();
+    let ids = gpu.upload("rows", bytemuck::cast_slice(&ids)).expect("fits").slice();
     vec![
         row_of(
             "dense/gemm",
@@ -65,6 +68,15 @@ fn dense_rows(gpu: &Gpu) -> Vec<Row> {
         row_of("dense/scale", ROWS * N, (w, row, col.clone()), |r, _, (x, a, b)| {
             dense::scale(r, x, a, b)
         }),
+        row_of("dense/add_row", ROWS * N, (m(1, N), m(ROWS, N)), |r, _, (row, x)| {
+            dense::add_row(r, row, x)
+        }),
+        row_of(
+            "dense/scatter_rows",
+            TOKENS * N,
+            (ids, m(1, TOKENS), m(TOKENS, N), m(TOKENS, N)),
+            |r, _, (ids, weights, x, out)| dense::scatter_rows(r, ids, weights, x, out),
+        ),
         row_of("dense/diagonal", N, (h.clone(), y.clone()), |r, _, (x, d)| {
             dense::diagonal(r, x, 0, d)
         }),
@@ -187,6 +199,14 @@ fn nn_rows(gpu: &Gpu) -> Vec<Row> {
             },
         ),
         row_of(
+            "nn/layer_norm",
+            TOKENS * N,
+            (x.clone(), m(1, N), m(1, N), out.clone()),
+            |r, _, (x, weight, bias, out)| {
+                nn::layer_norm(r, x, weight, bias, 1e-5, out);
+            },
+        ),
+        row_of(
             "nn/rope",
             TOKENS * N,
             (out.clone(), m(TOKENS, HEAD)),
@@ -212,18 +232,34 @@ fn nn_rows(gpu: &Gpu) -> Vec<Row> {
                     kv_heads,
                     head_dim: HEAD,
                     scale: 0.125,
+                    window: None,
+                    soft_cap: None,
                 };
                 nn::attention(r, gpu, q, k, v, out, shape);
             },
         ),
         row_of(
-            "nn/silu_gate",
+            "nn/gate",
             TOKENS * ROWS,
             (m(TOKENS, ROWS), m(TOKENS, ROWS)),
             |r, _, (up, gate)| {
-                nn::silu_gate(r, up, gate);
+                // Again and again in place, numbers would shrink until they are subnormal, and slow.
+                r.copy(&up.slice(), &gate.slice());
+                nn::gate(r, Activation::Silu, up, gate);
             },
         ),
+        row_of(
+            "nn/activation",
+            TOKENS * ROWS,
+            (m(TOKENS, ROWS), m(TOKENS, ROWS)),
+            |r, _, (fresh, x)| {
+                r.copy(&fresh.slice(), &x.slice());
+                nn::activation(r, Activation::GeluErf, x);
+            },
+        ),
+        row_of("nn/soft_cap", TOKENS * 4096, m(TOKENS, 4096), |r, _, x| {
+            nn::soft_cap(r, 30.0, x);
+        }),
         row_of(
             "nn/cross_entropy",
             TOKENS * 4096,

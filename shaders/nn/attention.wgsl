@@ -1,8 +1,10 @@
 // Causal grouped-query attention over several sequences with an online softmax: memory is linear in the length.
-// out[i] = sum_j w_ij v[j] / sum_j w_ij, w_ij = exp(scale q[i] . k[j] - max_j), j <= i within the sequence of i.
-// One workgroup per block of BLOCK queries and head. Reads q once, k and v once per query block up to the diagonal,
-// writes out once. Sums in f32: dot products in SPLIT interleaved parts, over keys in ascending order.
+// out[i] = sum_j w_ij v[j] / sum_j w_ij, w_ij = exp(s_ij - max_j), s_ij = scale q[i] . k[j] or its soft cap
+// cap tanh(s_ij / cap), over i - window < j <= i within the sequence of i.
+// One workgroup per block of BLOCK queries and head. Reads q once, k and v once per query block from the window
+// to the diagonal, writes out once. Sums in f32: dot products in SPLIT interleaved parts, over keys in ascending order.
 #import index
+#import tanh
 
 struct Params {
     rows: u32,
@@ -12,7 +14,11 @@ struct Params {
     first_block: u32, // query blocks first_block .. first_block + blocks of every sequence
     blocks: u32,
     scale: f32,
+    window: u32, // positions a query sees, itself included; 0: all before it
+    soft_cap: f32, // 0: none
     pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -108,7 +114,18 @@ fn score(query: u32, key: u32) -> f32 {
     for (var piece = 0u; piece < SPLIT; piece++) {
         sum += sh_score[(query * BLOCK + key) * SPLIT + piece];
     }
+    if params.soft_cap > 0.0 {
+        sum = params.soft_cap * exact_tanh(sum / params.soft_cap);
+    }
     return sum;
+}
+
+// First position that a query sees.
+fn first_seen(position: u32) -> u32 {
+    if params.window == 0u {
+        return 0u;
+    }
+    return position + 1u - min(params.window, position + 1u);
 }
 
 @compute @workgroup_size(THREADS)
@@ -133,16 +150,19 @@ fn main(
     var largest = NEVER;
     var total = 0.0;
     var acc: array<vec4<f32>, ACCS>;
-    // Key blocks after the diagonal are masked entirely. Every query sees the first key of each block it visits.
+    // Key blocks before the first query's window and after the diagonal are masked entirely. In a block between, a query
+    // may see no key: both loops over keys are then empty and its state stays.
+    let seen = first_seen(position);
     let key_end = select(0u, (block + 1u) * BLOCK, inside);
-    for (var key0 = 0u; key0 < key_end; key0 += BLOCK) {
+    for (var key0 = first_seen(block * BLOCK) / BLOCK * BLOCK; key0 < key_end; key0 += BLOCK) {
         keys(lane, start, key0, kv_head);
         workgroupBarrier();
         scores(query, part);
         workgroupBarrier();
+        let hidden = max(seen, key0) - key0;
         let visible = min(BLOCK, position + 1u - key0);
         let old = largest;
-        for (var key = 0u; key < visible; key++) {
+        for (var key = hidden; key < visible; key++) {
             largest = max(largest, score(query, key));
         }
         let keep = exp(old - largest);
@@ -150,7 +170,7 @@ fn main(
         for (var i = 0u; i < ACCS; i++) {
             acc[i] *= keep;
         }
-        for (var key = 0u; key < visible; key++) {
+        for (var key = hidden; key < visible; key++) {
             let weight = exp(score(query, key) - largest);
             total += weight;
             for (var i = 0u; i < ACCS; i++) {

@@ -7,7 +7,9 @@ type Modules = [(&'static str, &'static str)];
 const SHARED: &Modules = &[
     ("index", include_str!("../../shaders/shared/index.wgsl")),
     ("half", include_str!("../../shaders/shared/half.wgsl")),
+    ("act", include_str!("../../shaders/shared/act.wgsl")),
     ("reduce", include_str!("../../shaders/shared/reduce.wgsl")),
+    ("tanh", include_str!("../../shaders/shared/tanh.wgsl")),
     ("tile", include_str!("../../shaders/shared/tile.wgsl")),
     ("register_tile", include_str!("../../shaders/shared/register_tile.wgsl")),
 ];

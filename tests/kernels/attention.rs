@@ -3,8 +3,22 @@ use secateur::reference::nn::attention::{Shape, attention as twin};
 
 use crate::common::{Data, assert_close, devices, f64s, play, poisoned, tensor};
 
-/// Checks one call; `size` scales queries and keys, `limit` is the flops per dispatch.
-fn check(case: [usize; 5], size: f32, limit: Option<f64>) {
+/// What becomes of the scores, and how the work is cut.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extra {
+    window: Option<usize>,
+    soft_cap: Option<f32>,
+    /// Flops per dispatch.
+    limit: Option<f64>,
+}
+
+/// Checks one call; `size` scales queries and keys.
+fn check(case: [usize; 5], size: f32, extra: Extra) {
+    let Extra {
+        window,
+        soft_cap,
+        limit,
+    } = extra;
     let [batch, seq, heads, kv_heads, head_dim] = case;
     let (rows, width, kv_width) = (batch * seq, heads * head_dim, kv_heads * head_dim);
     let scale = 1.0 / (head_dim as f32).sqrt();
@@ -22,6 +36,8 @@ fn check(case: [usize; 5], size: f32, limit: Option<f64>) {
         kv_heads,
         head_dim,
         scale: f64::from(scale),
+        window,
+        soft_cap: soft_cap.map(f64::from),
     };
     twin(shape, &f64s(&q), &f64s(&k), &f64s(&v), &mut wanted);
     for gpu in devices() {
@@ -34,6 +50,8 @@ fn check(case: [usize; 5], size: f32, limit: Option<f64>) {
             kv_heads,
             head_dim,
             scale,
+            window,
+            soft_cap,
         };
         play(gpu, |r| match limit {
             None => attention(r, gpu, &q, &k, &v, &out, shape),
@@ -43,7 +61,9 @@ fn check(case: [usize; 5], size: f32, limit: Option<f64>) {
         let what = format!("{} {shape:?} batch {batch} size {size} limit {limit:?}", gpu.name());
         // A score is a sum of at most `reach`, and its absolute error is a weight's relative error.
         let reach = f64::from(scale * size * size) * head_dim as f64;
-        let tolerance = f64::from(f32::EPSILON) * (8.0 + reach + (seq as f64).sqrt());
+        // A cap's tangent is right to 8 ulp of the score.
+        let capped = soft_cap.map_or(0.0, |cap| 8.0 * reach.min(f64::from(cap)));
+        let tolerance = f64::from(f32::EPSILON) * (8.0 + reach + capped + (seq as f64).sqrt());
         assert_close(&what, &found[..rows * width], &wanted, tolerance);
         assert!(found[rows * width..].iter().all(|v| v.is_nan()), "{what}: guard row");
     }
@@ -73,21 +93,113 @@ const CASES: [[usize; 5]; 17] = [
 #[test]
 fn weighted_mean_of_earlier_values() {
     for case in CASES {
-        check(case, 1.0, None);
+        check(case, 1.0, Extra::default());
     }
 }
 
 #[test]
 fn dispatches_cover_every_query_block_once() {
     for limit in [0.0, 2e5, 1e6] {
-        check([2, 100, 3, 1, 64], 1.0, Some(limit));
-        check([1, 31, 2, 1, 80], 1.0, Some(limit));
+        for window in [None, Some(20)] {
+            let extra = Extra {
+                window,
+                limit: Some(limit),
+                ..Extra::default()
+            };
+            check([2, 100, 3, 1, 64], 1.0, extra);
+            check([1, 31, 2, 1, 80], 1.0, extra);
+        }
     }
 }
 
 #[test]
 fn sharp_scores_are_rescaled() {
     for head_dim in [8, 64, 128, 256] {
-        check([1, 50, 2, 1, head_dim], 8.0, None);
+        check([1, 50, 2, 1, head_dim], 8.0, Extra::default());
+    }
+}
+
+#[test]
+fn only_the_window_is_seen() {
+    // Around a block of each head size and of the host, one token alone, and longer than the sequence.
+    for window in [1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 33, 64, 65, 130, 131, usize::MAX] {
+        let extra = Extra {
+            window: Some(window),
+            ..Extra::default()
+        };
+        check([1, 131, 2, 1, 8], 4.0, extra);
+        for case in [[2, 65, 3, 1, 64], [2, 33, 2, 1, 80], [1, 17, 2, 2, 256]] {
+            if window <= 33 {
+                check(case, 4.0, extra);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_attends_to_itself_alone_in_a_window_of_one() {
+    for gpu in devices() {
+        let x = Data::new(1).uniform(37 * 8);
+        let q = tensor(gpu, 37, 8, &x);
+        let out = poisoned(gpu, 37, 8);
+        let shape = AttentionShape {
+            seq: 37,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 8,
+            scale: 100.0,
+            window: Some(1),
+            soft_cap: None,
+        };
+        play(gpu, |r| attention(r, gpu, &q, &q, &q, &out, shape));
+        assert_eq!(out.fetch(gpu).unwrap(), x, "{}", gpu.name());
+    }
+}
+
+#[test]
+fn scores_far_below_zero_outweigh_the_unseen() {
+    // Keys against queries give scores of -8e5; before the window lie keys with scores of 8e5.
+    for gpu in devices() {
+        let (seq, window) = (50, 7);
+        let q = tensor(gpu, seq, 8, &vec![1e3; seq * 8]);
+        let keys: Vec<f32> = (0..seq * 8).map(|i| if i / 8 < 20 { 100.0 } else { -100.0 }).collect();
+        let values: Vec<f32> = (0..seq * 8).map(|i| (i / 8) as f32).collect();
+        let (k, v) = (tensor(gpu, seq, 8, &keys), tensor(gpu, seq, 8, &values));
+        let out = poisoned(gpu, seq, 8);
+        let shape = AttentionShape {
+            seq,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 8,
+            scale: 1.0,
+            window: Some(window),
+            soft_cap: None,
+        };
+        play(gpu, |r| attention(r, gpu, &q, &k, &v, &out, shape));
+        // From 26 on a window holds equal scores: the mean of seven positions.
+        let found = out.fetch(gpu).unwrap()[26 * 8..].to_vec();
+        let wanted: Vec<f64> = (26 * 8..seq * 8).map(|i| (i / 8) as f64 - 3.0).collect();
+        assert_close(gpu.name(), &found, &wanted, 8.0 * f64::from(f32::EPSILON));
+    }
+}
+
+#[test]
+fn scores_are_capped() {
+    for soft_cap in [0.5, 5.0, 50.0] {
+        for case in [
+            [2, 17, 2, 1, 8],
+            [1, 65, 3, 3, 64],
+            [1, 33, 2, 1, 128],
+            [2, 13, 2, 1, 256],
+        ] {
+            for window in [None, Some(6)] {
+                let extra = Extra {
+                    window,
+                    soft_cap: Some(soft_cap),
+                    limit: None,
+                };
+                check(case, 8.0, extra);
+            }
+        }
     }
 }

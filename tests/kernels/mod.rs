@@ -1,5 +1,7 @@
 //! T1: every op against its f64 twin, on the host executor and on an adapter, over awkward sizes.
 
+mod activation;
+mod add_row;
 mod attention;
 mod axpby;
 mod cg_begin;
@@ -9,6 +11,7 @@ mod diagonal;
 mod divergence;
 mod embed;
 mod fista_step;
+mod gate;
 mod gemm;
 mod gemv;
 mod gram;
@@ -16,6 +19,7 @@ mod keep_largest;
 mod kth_apply;
 mod kth_histogram;
 mod kth_pick;
+mod layer_norm;
 mod mirror;
 mod multiply;
 mod power_step;
@@ -24,8 +28,9 @@ mod rms_norm;
 mod rope;
 mod row_reduce;
 mod scale;
+mod scatter_rows;
 mod set_diagonal;
-mod silu_gate;
+mod soft_cap;
 mod soft_threshold;
 mod transpose;
 

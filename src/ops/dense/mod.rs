@@ -1,5 +1,6 @@
 //! Dense matrix ops: products, Grams, and the few elementwise and reduction helpers the solvers need.
 
+mod add_row;
 mod axpby;
 mod diagonal;
 mod gemm;
@@ -10,9 +11,11 @@ mod multiply;
 mod power_step;
 mod row_reduce;
 mod scale;
+mod scatter_rows;
 mod set_diagonal;
 mod transpose;
 
+pub use add_row::add_row;
 pub use axpby::axpby;
 pub use diagonal::diagonal;
 pub use gemm::{Gemm, Layout, REGISTER as GEMM_REGISTER, TILED as GEMM_TILED, gemm, gemm_with};
@@ -23,6 +26,7 @@ pub use multiply::multiply;
 pub use power_step::power_step;
 pub use row_reduce::{RowReduce, row_reduce};
 pub use scale::scale;
+pub use scatter_rows::scatter_rows;
 pub use set_diagonal::set_diagonal;
 pub use transpose::transpose;
 
@@ -42,6 +46,8 @@ pub const KERNELS: &[&Kernel] = &[
     &axpby::KERNEL,
     &multiply::KERNEL,
     &scale::KERNEL,
+    &add_row::KERNEL,
+    &scatter_rows::KERNEL,
     &diagonal::KERNEL,
     &set_diagonal::KERNEL,
     &mirror::KERNEL,

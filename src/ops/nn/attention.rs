@@ -5,7 +5,7 @@ use crate::reference::nn::attention::{self as twin, Shape};
 use crate::tensor::{DType, Tensor};
 
 params! {
-    /// Sizes, the query blocks of this dispatch, and the factor of the scores.
+    /// Sizes, the query blocks of this dispatch, and what becomes of the scores.
     struct Params {
         /// Rows of q.
         rows: u32,
@@ -21,8 +21,16 @@ params! {
         blocks: u32,
         /// Factor of the scores.
         scale: f32,
+        /// Positions a query sees, itself included; 0: all before it.
+        window: u32,
+        /// Bound of the scores; 0: none.
+        soft_cap: f32,
         /// Padding.
         pad0: u32,
+        /// Padding.
+        pad1: u32,
+        /// Padding.
+        pad2: u32,
     }
 }
 
@@ -53,6 +61,10 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Factor of the scores, usually `1 / sqrt(head_dim)`.
     pub scale: f32,
+    /// Positions a token sees, itself included (Hugging Face's `sliding_window`); `None`: all before it.
+    pub window: Option<usize>,
+    /// Scores become `cap * tanh(score / cap)` (Gemma 2); `None`: they stay.
+    pub soft_cap: Option<f32>,
 }
 
 /// Queries, and keys, of one block: the shader's BLOCK.
@@ -96,7 +108,9 @@ pub fn attention_with(
     let size = block(shape.head_dim);
     let heads = q.rows() / shape.seq * shape.heads;
     let blocks = shape.seq.div_ceil(size);
-    let flops = |block: usize| (4 * size * shape.head_dim * heads) as f64 * ((block + 1) * size) as f64;
+    // Keys up to the diagonal, or the window and what blocks stick out of it at either end.
+    let keys = |block: usize| ((block + 1) * size).min(shape.window.map_or(usize::MAX, |w| w.saturating_add(2 * size)));
+    let flops = |block: usize| (4 * size * shape.head_dim * heads) as f64 * keys(block) as f64;
     let mut first = 0;
     while first < blocks {
         let (mut end, mut sum) = (first + 1, flops(first));
@@ -112,7 +126,9 @@ pub fn attention_with(
             first_block: first as u32,
             blocks: (end - first) as u32,
             scale: shape.scale,
-            pad0: 0,
+            window: shape.window.unwrap_or(0).min(shape.seq) as u32,
+            soft_cap: shape.soft_cap.unwrap_or(0.0),
+            ..Params::default()
         };
         let knobs = [shape.head_dim as u32];
         let bindings = [q.slice(), k.slice(), v.slice(), out.slice()];
@@ -128,6 +144,8 @@ fn check([q, k, v]: [&Tensor; 3], out: &Tensor, shape: AttentionShape) {
         heads,
         kv_heads,
         head_dim,
+        window,
+        soft_cap,
         ..
     } = shape;
     let rows = q.rows();
@@ -138,6 +156,11 @@ fn check([q, k, v]: [&Tensor; 3], out: &Tensor, shape: AttentionShape) {
     assert!(
         kv_heads > 0 && heads.is_multiple_of(kv_heads),
         "attention: {heads} heads on {kv_heads}"
+    );
+    assert!(window != Some(0), "attention: a window of 0 positions");
+    assert!(
+        soft_cap.is_none_or(|cap| cap > 0.0 && cap.is_finite()),
+        "attention: a soft cap of {soft_cap:?}"
     );
     assert_eq!(q.cols(), heads * head_dim, "attention: columns of q");
     assert_eq!(k.shape(), [rows, kv_heads * head_dim], "attention: shape of k");
@@ -158,6 +181,8 @@ fn host(call: &mut HostCall<'_>) {
         kv_heads: p.kv_heads as usize,
         head_dim,
         scale: p.scale,
+        window: (p.window > 0).then_some(p.window as usize),
+        soft_cap: (p.soft_cap > 0.0).then_some(p.soft_cap),
     };
     let first = p.first_block as usize * block;
     let positions = first..first + p.blocks as usize * block;

@@ -1,5 +1,6 @@
 //! Twins of `shaders/dense`.
 
+pub mod add_row;
 pub mod axpby;
 pub mod diagonal;
 pub mod gemm;
@@ -10,5 +11,6 @@ pub mod multiply;
 pub mod power_step;
 pub mod row_reduce;
 pub mod scale;
+pub mod scatter_rows;
 pub mod set_diagonal;
 pub mod transpose;

@@ -6,9 +6,10 @@ use num_traits::Float;
 use rayon::prelude::*;
 
 use super::fast_exp::{exp_in_place, largest};
+use super::soft_cap::{soft_cap, soft_cap_fast};
 use crate::reference::dense::gemm::{Target, View, gemm_fast_single};
 
-/// Sizes and the factor of the scores.
+/// Sizes, and what becomes of the scores.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape<T> {
     /// Rows per sequence.
@@ -21,9 +22,21 @@ pub struct Shape<T> {
     pub head_dim: usize,
     /// Factor of the scores.
     pub scale: T,
+    /// Positions a query sees, itself included; `None`: all before it.
+    pub window: Option<usize>,
+    /// Scores become `cap * tanh(score / cap)`; `None`: they stay.
+    pub soft_cap: Option<T>,
 }
 
-/// `out[i] = Σ_j softmax_j(scale q[i]·k[j]) v[j]` over the positions j <= i of the sequence of row i.
+impl<T> Shape<T> {
+    /// First position that the query at `position` sees.
+    fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+}
+
+/// `out[i] = Σ_j softmax_j(cap tanh(scale q[i]·k[j] / cap)) v[j]` over the positions `i - window < j <= i` of the sequence
+/// of row i.
 pub fn attention<T: Float>(shape: Shape<T>, q: &[T], k: &[T], v: &[T], out: &mut [T]) {
     let (dim, width, kv_width) = (
         shape.head_dim,
@@ -31,7 +44,7 @@ pub fn attention<T: Float>(shape: Shape<T>, q: &[T], k: &[T], v: &[T], out: &mut
         shape.kv_heads * shape.head_dim,
     );
     for row in 0..out.len() / width {
-        let first = row / shape.seq * shape.seq;
+        let first = row / shape.seq * shape.seq + shape.first_seen(row % shape.seq);
         for head in 0..shape.heads {
             let kv_col = head / (shape.heads / shape.kv_heads) * dim;
             let query = &q[row * width + head * dim..][..dim];
@@ -39,7 +52,10 @@ pub fn attention<T: Float>(shape: Shape<T>, q: &[T], k: &[T], v: &[T], out: &mut
                 let key = &k[j * kv_width + kv_col..][..dim];
                 shape.scale * query.iter().zip(key).fold(T::zero(), |sum, (q, k)| sum + *q * *k)
             };
-            let scores: Vec<T> = (first..=row).map(dot).collect();
+            let mut scores: Vec<T> = (first..=row).map(dot).collect();
+            if let Some(cap) = shape.soft_cap {
+                soft_cap(cap, &mut scores);
+            }
             let top = scores.iter().fold(T::neg_infinity(), |top, s| top.max(*s));
             let weights: Vec<T> = scores.iter().map(|s| (*s - top).exp()).collect();
             let total = weights.iter().fold(T::zero(), |sum, w| sum + *w);
@@ -99,12 +115,14 @@ impl Block {
             kv_heads,
             head_dim,
             scale,
+            ..
         } = self.shape;
         let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
         let rows = out.len() / width;
-        let keys = self.position + rows;
+        let first_key = self.shape.first_seen(self.position);
+        let keys = self.position + rows - first_key;
         let first = self.sequence * seq;
-        let kv_start = first * kv_width + self.head / (heads / kv_heads) * head_dim;
+        let kv_start = (first + first_key) * kv_width + self.head / (heads / kv_heads) * head_dim;
         let queries = View::new(q, (first + self.position) * width + self.head * head_dim, width, 1);
         let keys_t = View::new(k, kv_start, 1, kv_width);
         let values = View::new(v, kv_start, kv_width, 1);
@@ -120,10 +138,16 @@ impl Block {
         gemm_fast_single([rows, keys, head_dim], queries, keys_t, target, scores);
         let mut totals = [0.0; ROWS];
         for (row, scores) in scores.chunks_mut(keys).take(rows).enumerate() {
-            let (seen, masked) = scores.split_at_mut(self.position + row + 1);
+            let position = self.position + row;
+            let (seen, after) = scores.split_at_mut(position + 1 - first_key);
+            let (before, seen) = seen.split_at_mut(self.shape.first_seen(position) - first_key);
+            if let Some(cap) = self.shape.soft_cap {
+                soft_cap_fast(cap, seen);
+            }
             let top = largest(seen);
             totals[row] = exp_in_place(seen, top);
-            masked.fill(0.0);
+            before.fill(0.0);
+            after.fill(0.0);
         }
         let target = Target {
             start: self.head * head_dim,

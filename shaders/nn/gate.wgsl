@@ -1,7 +1,8 @@
-// The gated activation of Llama's MLP, in place on the gate.
-// gate = silu(gate) * up, silu(x) = x / (1 + exp(-x)); only exp of negative numbers is taken, so nothing overflows.
+// The gated activation of an MLP, in place on the gate.
+// gate = act(gate) * up, act chosen by ACT.
 // Reads up and gate once, writes gate once. One invocation per element.
 #import index
+#import act
 
 struct Params {
     elements: u32,
@@ -26,9 +27,5 @@ fn main(
     if index >= params.elements {
         return;
     }
-    let x = gate[index];
-    let decay = exp(-abs(x));
-    // 1 / (1 + exp(-x)), for negative x multiplied out by exp(x).
-    let sigmoid = select(decay, 1.0, x >= 0.0) / (1.0 + decay);
-    gate[index] = x * sigmoid * up[index];
+    gate[index] = activate(gate[index]) * up[index];
 }
