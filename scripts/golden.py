@@ -1,166 +1,208 @@
 #!/usr/bin/env python3
-"""Writes the fixtures of tests/golden: tiny random Llama checkpoints, and what transformers computes on them.
+"""Writes the fixtures of tests/golden: tiny random checkpoints, and what transformers computes on them.
 
-    python3 scripts/golden.py [OUTPUT FOLDER]      (default: tests/golden/data)
+    python3 scripts/golden.py [OUTPUT FOLDER [VARIANT...]]      (default: tests/golden/data, all)
 
-Written with torch 2.15.0, transformers 5.23.0, safetensors 0.8.0; other versions of torch may draw other weights.
+Needs torch 2.15.0 and transformers 5.23.0 (other versions may draw other weights or write other files), safetensors.
 
 Per variant: config.json and the weights as `save_pretrained` writes them, and expected.safetensors with the token ids,
-the residual stream after the embedding and after every decoder layer (before the final norm), and the logits. They are
-computed in float64 from the stored weights and rounded to float32 once, so that a test's bound covers our rounding
-only. Rotary angles are the exception: transformers computes them in float32 whatever the model's type.
+the residual stream that enters layer 0 and the one after every decoder layer (before the final norm), and the logits.
+They are computed in float64 from the stored weights and rounded to float32 once, so that a test's bound covers our
+rounding only. Rotary angles are the exception: transformers computes them in float32 whatever the model's type.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.models.llama import modeling_llama
+import transformers
+from golden_old_config import write as write_old_config
+from golden_variants import VARIANTS
+from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
+from transformers import AutoConfig, AutoModelForCausalLM
+
+assert torch.__version__.split("+")[0] == "2.15.0", f"torch is {torch.__version__}, the fixtures are of 2.15.0"
+assert transformers.__version__ == "5.23.0", f"transformers is {transformers.__version__}, the fixtures are of 5.23.0"
+transformers.utils.logging.disable_progress_bar()
+torch.cuda.is_current_stream_capturing = lambda: False  # no CUDA here, and asking may need its libraries
 
 SEQUENCES, LENGTH = 2, 37
-
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 500000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-
-# name -> (dtype, standard deviation of the embedding, shard size, config)
-VARIANTS = {
-    "tied_gqa_bf16": (
-        torch.bfloat16, 1.0, None,
-        dict(vocab_size=67, hidden_size=32, intermediate_size=56, num_hidden_layers=2, num_attention_heads=4,
-             num_key_value_heads=2, tie_word_embeddings=True, rms_norm_eps=1e-5),
-    ),
-    "untied_mha_f32": (
-        torch.float32, 1.0, None,
-        dict(vocab_size=53, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-             num_key_value_heads=2, rms_norm_eps=1e-5),
-    ),
-    # Small embeddings make the first norm feel its epsilon.
-    "odd_sizes_f16": (
-        torch.float16, 0.004, None,
-        dict(vocab_size=61, hidden_size=40, intermediate_size=52, num_hidden_layers=1, num_attention_heads=5,
-             num_key_value_heads=1, head_dim=6, rms_norm_eps=1e-6),
-    ),
-    # Wavelengths 6.3 (kept), 32 (between) and longer (stretched).
-    "rope_llama3": (
-        torch.bfloat16, 1.0, None,
-        dict(vocab_size=41, hidden_size=24, intermediate_size=40, num_hidden_layers=1, num_attention_heads=2,
-             num_key_value_heads=1, head_dim=16, max_position_embeddings=512, rope_parameters=LLAMA3),
-    ),
-    "rope_linear_sharded": (
-        torch.bfloat16, 1.0, "8KB",
-        dict(vocab_size=47, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=3,
-             num_key_value_heads=1, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}),
-    ),
-}
+# A router that is this undecided between two experts may choose otherwise in other arithmetic.
+CLEAR_CHOICE = 1e-3
+# Of float32 and float64: four times what the worst variant shows.
+AGREEMENT = 3e-6
 
 
-def norm_in_own_type(self, x):
-    """LlamaRMSNorm without its excursion to float32."""
-    return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+class StayInFloat64(TorchFunctionMode):
+    """Casts of float64 tensors to float32 leave them as they are, but for those within the rotary embeddings."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.rotary = 0
+        for name, module in model.named_modules():
+            if name.endswith("rotary_emb"):
+                module.register_forward_pre_hook(lambda *_: self.enter(1))
+                module.register_forward_hook(lambda *_: self.enter(-1))
+
+    def enter(self, step):
+        self.rotary += step
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        double = bool(args) and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64
+        if double and not self.rotary:
+            if function is torch.Tensor.float:
+                return args[0]
+            if kwargs.get("dtype") == torch.float32:
+                kwargs = {**kwargs, "dtype": torch.float64}
+            args = tuple(torch.float64 if arg is torch.float32 else arg for arg in args)
+        result = function(*args, **kwargs)
+        rounded = isinstance(result, torch.Tensor) and result.dtype == torch.float32
+        assert self.rotary or not double or not rounded, f"{function} rounds to float32"
+        return result
 
 
-def randomise(model, embedding_std, generator):
-    """Weights that keep activations near unit size, scores far from uniform, and norms apart from one."""
+def layers_of(model):
+    """The decoder layers, whatever the family calls them."""
+    lists = (m for m in model.modules() if isinstance(m, torch.nn.ModuleList))
+    return next(m for m in lists if len(m) == model.config.num_hidden_layers)
+
+
+def gain(name):
+    """Standard deviation of a projection's output for an input of unit size: scores and gates far from uniform."""
+    if name.endswith(("mlp.gate.weight", "block_sparse_moe.gate.weight")):
+        return 2.0
+    sharp = ("q_proj", "k_proj", "gate_proj", "lm_head", "qkv_proj", "query_key_value", "c_attn", "gate_up_proj",
+             "embed_out")
+    return 1.5 if any(part in name for part in sharp) else 1.0
+
+
+def randomise(model, variant, generator):
+    """Weights that keep activations near unit size, norms apart from one, and biases that matter."""
+    transposed = {id(m.weight) for m in model.modules() if type(m).__name__ == "Conv1D"}
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     for name, p in model.named_parameters():
         noise = torch.randn(p.shape, generator=generator)
-        if p.ndim == 1:
-            p.data = 1 + 0.3 * noise
-        elif "embed_tokens" in name:
-            p.data = embedding_std * noise
+        if name.endswith("bias"):
+            p.data = 0.2 * noise
+        elif p.ndim == 1:
+            centre = 0.0 if variant.model_type.startswith("gemma") else 1.0
+            p.data = centre + 0.3 * noise
+        elif id(p) in tables:
+            p.data = variant.embedding_std * noise
         else:
-            gain = 1.5 if any(part in name for part in ("q_proj", "k_proj", "gate_proj", "lm_head")) else 1.0
-            p.data = gain * noise / p.shape[1] ** 0.5
+            inputs = p.shape[0] if id(p) in transposed else p.shape[-1]
+            p.data = gain(name) * noise / inputs**0.5
+
+
+def published_names(folder, variant):
+    """Weights as the first files of GPT-2 and Pythia have them: other names, and buffers among the weights."""
+    file = folder / "model.safetensors"
+    tensors = {name.removeprefix("transformer."): value for name, value in load_file(file).items()}
+    layers = sorted({name.split(".attn.")[0] for name in tensors if ".attn." in name})
+    for layer in layers:
+        mask = torch.ones(variant.config["n_positions"], variant.config["n_positions"]).tril()
+        tensors[f"{layer}.attn.bias"] = mask[None, None]
+    layers = sorted({name.split(".attention.")[0] for name in tensors if ".attention." in name})
+    for layer in layers:
+        mask = torch.ones(LENGTH, LENGTH).tril()
+        tensors[f"{layer}.attention.bias"] = mask[None, None].bool()
+        tensors[f"{layer}.attention.masked_bias"] = torch.tensor(-1e4, dtype=variant.dtype)
+        tensors[f"{layer}.attention.rotary_emb.inv_freq"] = torch.ones(2)
+    save_file(tensors, file, metadata={"format": "pt"})
 
 
 @torch.no_grad()
 def forward(model, ids):
-    """Embedding, output of every layer, logits: `[rows, columns]` each."""
-    seen = {}
+    """Residual stream, logits `[rows, columns]` each, and the smallest gap at a router's choice."""
+    seen, gaps = {}, [1.0]
+
+    def flat(value):
+        return value.reshape(-1, value.shape[-1])
 
     def keep(name):
         def hook(_module, _inputs, output):
-            value = output[0] if isinstance(output, tuple) else output
-            seen[name] = value.reshape(-1, value.shape[-1])
+            seen[name] = flat(output[0] if isinstance(output, tuple) else output)
 
         return hook
 
-    hooks = [model.model.embed_tokens.register_forward_hook(keep("embedding"))]
-    for i, layer in enumerate(model.model.layers):
-        hooks.append(layer.register_forward_hook(keep(f"layers.{i}")))
-    logits = model(input_ids=ids, use_cache=False).logits
-    seen["logits"] = logits.reshape(-1, logits.shape[-1])
+    def entering(_module, args, kwargs):
+        seen["embedding"] = flat(args[0] if args else kwargs["hidden_states"])
+
+    def choice(module, _inputs, output):
+        ranked = output[0].double().softmax(-1).sort(-1, descending=True).values
+        gaps.append((ranked[:, module.top_k - 1] - ranked[:, module.top_k]).min().item())
+
+    layers = layers_of(model)
+    hooks = [layers[0].register_forward_pre_hook(entering, with_kwargs=True)]
+    hooks += [layer.register_forward_hook(keep(f"layers.{i}")) for i, layer in enumerate(layers)]
+    hooks += [m.register_forward_hook(choice) for m in model.modules() if type(m).__name__.endswith("TopKRouter")]
+    seen["logits"] = flat(model(input_ids=ids, use_cache=False).logits)
     for hook in hooks:
         hook.remove()
-    return seen
+    order = ["embedding", *(f"layers.{i}" for i in range(len(layers))), "logits"]
+    return {name: seen[name] for name in order}, min(gaps)
 
 
 def in_float64(folder, ids):
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
-    plain = forward(model, ids)
-    original = modeling_llama.LlamaRMSNorm.forward
-    modeling_llama.LlamaRMSNorm.forward = norm_in_own_type
-    try:
-        exact = forward(model.double(), ids)
-    finally:
-        modeling_llama.LlamaRMSNorm.forward = original
+    """What float64 makes of the checkpoint; nothing if a router hesitates."""
+    # Soft caps on scores are only in the plain attention.
+    attention = "eager" if folder.name.startswith("gemma2") else "sdpa"
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation=attention, experts_implementation="eager").eval()
+    plain, _ = forward(model, ids)
+    model.double()
+    with StayInFloat64(model):
+        exact, gap = forward(model, ids)
+    if gap < CLEAR_CHOICE:
+        return None
+    worst = 0.0
     for name, value in exact.items():
-        assert value.dtype == torch.float64
-        error = (plain[name].double() - value).norm() / value.norm()
-        assert error < 3e-6, f"{folder.name} {name}: float32 and float64 differ by {error:.1e}"
-        print(f"{folder.name:22} {name:10} rms {value.pow(2).mean().sqrt():8.4f}   float32 differs by {error:.1e}")
+        assert value.dtype == torch.float64, f"{folder.name} {name}: {value.dtype}"
+        error = ((plain[name].double() - value).norm() / value.norm()).item()
+        assert error < AGREEMENT, f"{folder.name} {name}: float32 and float64 differ by {error:.1e}"
+        worst = max(worst, error)
+    last = exact[f"layers.{len(exact) - 3}"]
+    scales = "  ".join(f"{x.pow(2).mean().sqrt():7.3f}" for x in (exact["embedding"], last, exact["logits"]))
+    choice = f"  router gap {gap:.4f}" if gap < 1 else ""
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    scales = f"rms in, out, logits {scales}"
+    print(f"{folder.name:22} {scales}  float32 differs by {worst:.1e}  {size // 1024:3} KiB{choice}")
     return {name: value.float().contiguous() for name, value in exact.items()}
 
 
-def old_spelling(folder):
-    """config_old.json as transformers 4 wrote it, sizes left out where a default says them; means the same."""
-    new = LlamaConfig.from_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text())
-    block = config.pop("rope_parameters")
-    config["rope_theta"] = block.pop("rope_theta")
-    if block["rope_type"] == "linear":
-        block["type"] = block.pop("rope_type")
-    config["rope_scaling"] = None if block == {"rope_type": "default"} else block
-    config["torch_dtype"] = config.pop("dtype")
-    config["transformers_version"] = "4.46.0"
-    if config["head_dim"] * config["num_attention_heads"] == config["hidden_size"]:
-        del config["head_dim"]
-    if config["num_key_value_heads"] == config["num_attention_heads"]:
-        del config["num_key_value_heads"]
-    path = folder / "config_old.json"
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    old = LlamaConfig.from_pretrained(path)
-    old.rope_parameters.pop("type", None)
-    for key in ("rope_parameters", "head_dim", "num_key_value_heads", "tie_word_embeddings"):
-        assert getattr(old, key) == getattr(new, key), f"{folder.name}: {key}"
+def make(folder, variant, seed):
+    """Writes the fixture; nothing comes of it if a router hesitates."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    generator = torch.Generator().manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(variant.model_type, **variant.config))
+    randomise(model, variant, generator)
+    model.tie_weights()
+    shards = {"max_shard_size": variant.shard_size} if variant.shard_size else {}
+    model.to(variant.dtype).save_pretrained(folder, **shards)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if variant.hub_names:
+        published_names(folder, variant)
+    write_old_config(folder)
+    vocabulary = variant.config["vocab_size"]
+    ids = torch.randint(vocabulary, (SEQUENCES, LENGTH), generator=generator)
+    ids[0, 0], ids[1, -1] = 0, vocabulary - 1
+    expected = in_float64(folder, ids)
+    if expected is None:
+        return False
+    save_file({"ids": ids.int(), **expected}, folder / "expected.safetensors")
+    return True
 
 
 def main():
-    out = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent / "tests/golden/data")
-    for seed, (name, (dtype, embedding_std, shard, config)) in enumerate(VARIANTS.items()):
-        folder = out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.iterdir():
-            old.unlink()
-        generator = torch.Generator().manual_seed(seed)
-        model = LlamaForCausalLM(LlamaConfig(**config))
-        randomise(model, embedding_std, generator)
-        model.tie_weights()
-        model.to(dtype).save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
-        (folder / "generation_config.json").unlink(missing_ok=True)
-        old_spelling(folder)
-        vocabulary = config["vocab_size"]
-        ids = torch.randint(vocabulary, (SEQUENCES, LENGTH), generator=generator)
-        ids[0, 0], ids[1, -1] = 0, vocabulary - 1
-        save_file({"ids": ids.int(), **in_float64(folder, ids)}, folder / "expected.safetensors")
+    out, *names = sys.argv[1:] or [Path(__file__).parent.parent / "tests/golden/data"]
+    for name in names or VARIANTS:
+        seed = VARIANTS[name].first_seed(name)
+        while not make(Path(out) / name, VARIANTS[name], seed):
+            seed += 1
 
 
 if __name__ == "__main__":
