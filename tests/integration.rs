@@ -1,5 +1,6 @@
 //! The test binary: one module per rung of the ladder.
 
+mod activations;
 mod calib;
 mod checkpoint;
 mod cli;

@@ -214,6 +214,24 @@ pub enum CheckpointError {
     #[error("{}: not empty (it holds {found}); give a new or empty directory", dir.display())]
     OutputNotEmpty { dir: PathBuf, found: String },
 
+    /// The output directory holds a run that was not finished.
+    #[error(
+        "{}: holds an unfinished run; continue it with --resume, or delete the folder to start afresh",
+        dir.display()
+    )]
+    UnfinishedRun { dir: PathBuf },
+
+    /// A weight file of an unfinished output is not what it should be.
+    #[error(
+        "{}: the unfinished output cannot be continued ({reason}); delete {} and start again without --resume",
+        file.display(), dir.display()
+    )]
+    UnfinishedShard {
+        file: PathBuf,
+        dir: PathBuf,
+        reason: String,
+    },
+
     /// The output directory is the input directory.
     #[error("{}: this is the checkpoint being read; give another directory for the output", dir.display())]
     OutputIsSource { dir: PathBuf },

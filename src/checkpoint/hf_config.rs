@@ -1,5 +1,6 @@
 //! `config.json` as Hugging Face writes it: kept whole, asked key by key.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -11,13 +12,15 @@ const QUANTIZED: [&str; 2] = ["quantization_config", "compression_config"];
 
 /// The contents of `config.json`.
 ///
-/// A key that is absent at the top is looked up under `text_config`, where multimodal models keep their language part.
-/// A key with the value `null` counts as absent.
+/// A key that is absent at the top is looked up under `text_config`, where multimodal models keep their language part,
+/// then among the family's defaults. A key with the value `null` counts as absent.
 #[derive(Clone, Debug)]
 pub struct HfConfig {
     file: PathBuf,
     text: Vec<u8>,
     raw: Value,
+    names: BTreeMap<String, String>,
+    defaults: Map<String, Value>,
 }
 
 impl HfConfig {
@@ -48,6 +51,8 @@ impl HfConfig {
             file: file.into(),
             text,
             raw,
+            names: BTreeMap::new(),
+            defaults: Map::new(),
         };
         for key in QUANTIZED {
             if let Some(block) = config.value(key) {
@@ -64,6 +69,21 @@ impl HfConfig {
             }
         }
         Ok(config)
+    }
+
+    /// The same file seen by a family: `names` maps the usual key to the family's own, `defaults` holds what an absent
+    /// key means there (by the family's own key).
+    pub fn seen_by(&self, names: &BTreeMap<String, String>, defaults: &Map<String, Value>) -> Self {
+        HfConfig {
+            names: names.clone(),
+            defaults: defaults.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// What this file calls the usual `key`.
+    pub fn own_key<'a>(&'a self, key: &'a str) -> &'a str {
+        self.names.get(key).map_or(key, String::as_str)
     }
 
     /// Where the file was read from.
@@ -83,8 +103,16 @@ impl HfConfig {
 
     /// The value of `key`, unless absent or `null`.
     pub fn value(&self, key: &str) -> Option<&Value> {
-        let top = self.raw.get(key).filter(|v| !v.is_null());
-        top.or_else(|| self.raw.get("text_config")?.get(key).filter(|v| !v.is_null()))
+        let key = self.own_key(key);
+        let in_file = [Some(&self.raw), self.raw.get("text_config")]
+            .into_iter()
+            .flatten()
+            .find_map(|object| object.get(key));
+        // A `null` in the file is absent, but says so: defaults do not step in for it.
+        match in_file {
+            Some(value) => Some(value).filter(|v| !v.is_null()),
+            None => self.defaults.get(key),
+        }
     }
 
     /// The string at `key`; fails if absent or no string.
@@ -170,7 +198,7 @@ impl HfConfig {
     fn wrong(&self, key: &str, expected: &'static str, found: String) -> CheckpointError {
         CheckpointError::ConfigKey {
             file: self.file.clone(),
-            key: key.into(),
+            key: self.own_key(key).into(),
             expected,
             found,
         }

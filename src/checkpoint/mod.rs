@@ -6,9 +6,11 @@
 //! Reading maps the files and touches only their headers, writing streams: neither ever holds a model in memory.
 //! Start at [`Checkpoint`], then [`CheckpointWriter`].
 
+mod durable;
 mod error;
 mod hf_config;
 mod open;
+mod out;
 mod shards;
 mod side_files;
 mod writer;
@@ -21,10 +23,15 @@ use safetensors::tensor::Dtype;
 use crate::tensor::DType;
 use shards::{Entry, Shard};
 
+pub(crate) use durable::{Replacement, sync_folder};
 pub use error::CheckpointError;
 pub use hf_config::HfConfig;
 pub use writer::CheckpointWriter;
 
+/// Folder within an output that holds the state of an unfinished run; gone once the output is complete.
+pub(crate) const STATE_FOLDER: &str = ".secateur";
+/// The file in it that makes an output one that can be resumed.
+pub(crate) const STATE_FILE: &str = "state.json";
 /// Bytes at the start of each tensor that enter [`Checkpoint::fingerprint`].
 const FINGERPRINT_BYTES: usize = 64;
 
@@ -131,6 +138,31 @@ impl Checkpoint {
         if let Ok((shard, entry)) = self.locate(name) {
             shard.release(entry.range.clone());
         }
+    }
+
+    /// Asks the operating system to read these tensors ahead, in the background; returns at once.
+    ///
+    /// Unknown names are passed over, failures cost only time, and off Unix it does nothing.
+    pub fn prefetch<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) {
+        let mut ranges = vec![Vec::new(); self.shards.len()];
+        for name in names {
+            if let Some(&(shard, entry)) = self.places.get(name.as_ref()) {
+                ranges[shard].push(self.shards[shard].entries[entry].range.clone());
+            }
+        }
+        for (shard, ranges) in self.shards.iter().zip(ranges).filter(|(_, ranges)| !ranges.is_empty()) {
+            shard.prefetch(ranges);
+        }
+    }
+
+    /// Elements of all tensors.
+    pub fn parameters(&self) -> usize {
+        self.entries().map(|entry| entry.shape.iter().product::<usize>()).sum()
+    }
+
+    /// Number of weight files.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
     }
 
     /// Bytes of all tensors.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
@@ -30,7 +31,7 @@ pub(super) struct Shard {
     pub(super) data_start: usize,
     /// In the order of the file.
     pub(super) entries: Vec<Entry>,
-    map: Mmap,
+    map: Arc<Mmap>,
 }
 
 impl Shard {
@@ -58,7 +59,7 @@ impl Shard {
             path,
             data_start,
             entries,
-            map,
+            map: Arc::new(map),
         })
     }
 
@@ -90,6 +91,31 @@ impl Shard {
             let _ = unsafe { self.map.unchecked_advise_range(DontNeed, range.start, range.len()) };
         }
     }
+}
+
+#[cfg(unix)]
+impl Shard {
+    /// Asks for the pages of `ranges` ahead. On a thread of its own: asking blocks while the disk's queue is full.
+    pub(super) fn prefetch(&self, ranges: Vec<Range<usize>>) {
+        /// Linux reads no more than its read-ahead window per request, 128 KiB at least, and drops the rest silently.
+        const PIECE: usize = 128 << 10;
+        let map = self.map.clone();
+        let work = move || {
+            for range in ranges {
+                for start in range.clone().step_by(PIECE) {
+                    let _ = map.advise_range(memmap2::Advice::WillNeed, start, PIECE.min(range.end - start));
+                }
+            }
+        };
+        // Without a thread there is no prefetch, which costs only time.
+        let _ = std::thread::Builder::new().name("prefetch".into()).spawn(work);
+    }
+}
+
+#[cfg(not(unix))]
+impl Shard {
+    /// Does nothing: only Unix can be asked.
+    pub(super) fn prefetch(&self, _ranges: Vec<Range<usize>>) {}
 }
 
 /// Finds out what exactly the safetensors crate disliked: its errors name neither file nor, mostly, tensor or sizes.

@@ -5,21 +5,22 @@
 //! `model.safetensors`, or its index, is a complete checkpoint.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-
+use super::durable::{sync, sync_folder};
 use super::error::CheckpointError;
 use super::open::INDEX;
-use super::shards::{LENGTH_BYTES, Shard};
-use super::{Checkpoint, side_files};
+use super::out::{Created, Head, OutShard, prepare_directory, remove_if_there, reopen, start_file};
+use super::shards::Shard;
+use super::{Checkpoint, STATE_FILE, STATE_FOLDER, side_files};
 
 /// Untouched tensors are copied in pieces of this many bytes.
 const PIECE: usize = 16 << 20;
 
-/// A checkpoint being written; dropping it unfinished removes everything it has written.
+/// A checkpoint being written; dropping it unfinished removes everything it has written, unless it is to be continued
+/// by a later process ([`CheckpointWriter::keep`], [`CheckpointWriter::resume`]).
 pub struct CheckpointWriter<'a> {
     source: &'a Checkpoint,
     out: PathBuf,
@@ -29,12 +30,6 @@ pub struct CheckpointWriter<'a> {
     /// Bytes of all weight files, for the message when the disk is full.
     needed: u64,
     created: Created,
-}
-
-struct OutShard {
-    temporary: PathBuf,
-    /// First byte after the header, as in the source shard but for a header that had to be rewritten.
-    data_start: u64,
 }
 
 impl<'a> CheckpointWriter<'a> {
@@ -47,22 +42,87 @@ impl<'a> CheckpointWriter<'a> {
         prepare_directory(source, out, needed, &mut created)?;
         let mut shards = Vec::new();
         for shard in &source.shards {
-            let temporary = out.join(format!("{}.tmp", shard.file_name));
-            let header = header_with_format(shard);
-            let data_start = (LENGTH_BYTES + header.len()) as u64;
-            let length = data_start + shard.len() - shard.data_start as u64;
-            let mut file = created.file(&temporary, needed)?;
-            start_file(&mut file, &header, length).map_err(|e| CheckpointError::write(&temporary, needed, e))?;
-            shards.push(OutShard { temporary, data_start });
+            let Head { header, length, shard } = Head::of(shard, out);
+            let mut file = created.file(&shard.temporary, needed)?;
+            start_file(&mut file, &header, length).map_err(|e| CheckpointError::write(&shard.temporary, needed, e))?;
+            shards.push(shard);
         }
-        Ok(CheckpointWriter {
+        created.trees.push(out.join(STATE_FOLDER));
+        Ok(Self::new(source, out, shards, created))
+    }
+
+    /// Continues an output that an earlier process left unfinished in `out`, with all that was put and synced.
+    ///
+    /// What had been put is not known here: see [`CheckpointWriter::mark_written`]. Fails unless every shard is as
+    /// [`CheckpointWriter::create`] starts it. Dropping it leaves the files for yet another resume.
+    pub fn resume(source: &'a Checkpoint, out: &Path) -> Result<Self, CheckpointError> {
+        // A process that ended within `finish` may have come as far as the index: the output is incomplete again.
+        if source.index.is_some() {
+            remove_if_there(&out.join(INDEX))?;
+        }
+        let shards = source.shards.iter().map(|shard| reopen(shard, out));
+        let shards = shards.collect::<Result<_, _>>()?;
+        Ok(Self::new(source, out, shards, Created::resumed()))
+    }
+
+    /// Removes what a run that died before it kept its first state has left in `out`: half-made shards and the folder
+    /// of its state. Touches nothing else.
+    pub fn clear_leftovers(source: &Checkpoint, out: &Path) -> Result<(), CheckpointError> {
+        for shard in &source.shards {
+            remove_if_there(&out.join(format!("{}.tmp", shard.file_name)))?;
+        }
+        match fs::remove_dir_all(out.join(STATE_FOLDER)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(CheckpointError::io(out, "clear", e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn new(source: &'a Checkpoint, out: &Path, shards: Vec<OutShard>, created: Created) -> Self {
+        CheckpointWriter {
             source,
             out: out.into(),
             shards,
             replaced: HashSet::new(),
-            needed,
+            needed: source.shards.iter().map(Shard::len).sum(),
             created,
-        })
+        }
+    }
+
+    /// Says that the tensor `name` was put before the resume: [`CheckpointWriter::finish`] leaves it as it is.
+    pub fn mark_written(&mut self, name: &str) -> Result<(), CheckpointError> {
+        let (_, entry) = self.source.locate(name)?;
+        self.replaced.insert(&entry.name);
+        Ok(())
+    }
+
+    /// Waits until everything put so far is on the disk, so that it survives a crash of the machine.
+    pub fn sync(&mut self) -> Result<(), CheckpointError> {
+        let mut any = false;
+        for shard in self.shards.iter_mut().filter(|shard| shard.dirty) {
+            sync(&shard.temporary).map_err(|e| CheckpointError::write(&shard.temporary, self.needed, e))?;
+            shard.dirty = false;
+            any = true;
+        }
+        match any {
+            true => sync_folder(&self.out).map_err(|e| CheckpointError::write(&self.out, self.needed, e)),
+            false => Ok(()),
+        }
+    }
+
+    /// From now on dropping it, also because of an error, leaves all files for a [`CheckpointWriter::resume`].
+    pub fn keep(&mut self) {
+        self.created.keep();
+    }
+
+    /// Gives up and removes what this process created, also after [`CheckpointWriter::keep`].
+    pub fn discard(mut self) {
+        self.created.discard();
+    }
+
+    /// Stops here and leaves all files for a [`CheckpointWriter::resume`], on the disk.
+    pub fn suspend(mut self) -> Result<(), CheckpointError> {
+        self.keep();
+        self.sync()
     }
 
     /// Writes `bytes` to disk as the new contents of the tensor `name`; the last of several calls counts.
@@ -82,6 +142,7 @@ impl<'a> CheckpointWriter<'a> {
             });
         }
         let (number, _) = source.places[name];
+        self.shards[number].dirty = true;
         self.write_at(number, entry.range.start, bytes)?;
         self.replaced.insert(&entry.name);
         Ok(())
@@ -91,7 +152,8 @@ impl<'a> CheckpointWriter<'a> {
     /// and contents), and puts everything in its place. Returns the paths of all files written, weights last.
     ///
     /// `config.json` and the index are copied byte for byte. An extra file takes the place of one of the source; only
-    /// a `README.md` is joined with the source's, which then stands below. On failure nothing of the output is left.
+    /// a `README.md` is joined with the source's, which then stands below. The state of an unfinished run goes. On
+    /// failure nothing of the output is left, or everything if it is to be continued.
     pub fn finish(mut self, extra_files: &[(&str, &[u8])]) -> Result<Vec<PathBuf>, CheckpointError> {
         for number in 0..self.shards.len() {
             self.copy_untouched(number)?;
@@ -103,22 +165,29 @@ impl<'a> CheckpointWriter<'a> {
         for (shard, source) in self.shards.iter().zip(&self.source.shards) {
             let path = self.out.join(&source.file_name);
             fs::rename(&shard.temporary, &path).map_err(|e| CheckpointError::write(&path, self.needed, e))?;
-            self.created.files.push(path.clone());
+            self.created.note(&path);
             written.push(path);
         }
         if let Some(index) = &self.source.index {
             written.push(self.write_side_file(INDEX, side_files::Contents::Bytes(index))?);
         }
-        // Without this the names themselves may be lost with the power. Windows cannot open a directory.
-        #[cfg(unix)]
-        sync(&self.out).map_err(|e| CheckpointError::write(&self.out, self.needed, e))?;
+        // Without this the names themselves may be lost with the power.
+        sync_folder(&self.out).map_err(|e| CheckpointError::write(&self.out, self.needed, e))?;
         self.created.keep();
+        // Without the state file the rest of its folder means nothing to anyone, so that goes first.
+        let state = self.out.join(STATE_FOLDER);
+        remove_if_there(&state.join(STATE_FILE))?;
+        if state.exists() {
+            fs::remove_dir_all(&state).map_err(|e| CheckpointError::io(&state, "remove", e))?;
+        }
         Ok(written)
     }
 
     /// `offset` is counted as in the source file. The file is opened each time: a model may have hundreds of shards.
     fn write_at(&self, number: usize, offset: usize, bytes: &[u8]) -> Result<(), CheckpointError> {
-        let OutShard { temporary, data_start } = &self.shards[number];
+        let OutShard {
+            temporary, data_start, ..
+        } = &self.shards[number];
         let offset = data_start + (offset - self.source.shards[number].data_start) as u64;
         let write = || {
             let mut file = OpenOptions::new().write(true).open(temporary)?;
@@ -150,107 +219,5 @@ impl<'a> CheckpointWriter<'a> {
         let file = self.created.file(&path, self.needed)?;
         contents.write(file, &path, self.needed)?;
         Ok(path)
-    }
-}
-
-/// Creates `out` if need be; whatever it creates is noted in `created`.
-fn prepare_directory(
-    source: &Checkpoint,
-    out: &Path,
-    needed: u64,
-    created: &mut Created,
-) -> Result<(), CheckpointError> {
-    if !out.exists() {
-        created.directories = out
-            .ancestors()
-            .take_while(|p| !p.exists())
-            .map(Path::to_path_buf)
-            .collect();
-        return fs::create_dir_all(out).map_err(|e| CheckpointError::write(out, needed, e));
-    }
-    if !out.is_dir() {
-        return Err(CheckpointError::NotADirectory { dir: out.into() });
-    }
-    let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if same(out, &source.dir) {
-        return Err(CheckpointError::OutputIsSource { dir: out.into() });
-    }
-    let mut entries = fs::read_dir(out).map_err(|e| CheckpointError::io(out, "list", e))?;
-    match entries.next() {
-        None => Ok(()),
-        Some(Ok(entry)) => {
-            let found = entry.file_name().to_string_lossy().into_owned();
-            Err(CheckpointError::OutputNotEmpty { dir: out.into(), found })
-        }
-        Some(Err(error)) => Err(CheckpointError::io(out, "list", error)),
-    }
-}
-
-/// The source's header, byte for byte if it names a framework (transformers insists) and ends on 8 bytes (so that
-/// readers find aligned tensors); otherwise mended in these two points.
-fn header_with_format(shard: &Shard) -> Vec<u8> {
-    let mut header: Map<String, Value> = serde_json::from_slice(shard.header()).expect("checked when it was opened");
-    let format = header.get("__metadata__").and_then(|m| m.get("format"));
-    if format.is_some() && shard.header().len().is_multiple_of(LENGTH_BYTES) {
-        return shard.header().to_vec();
-    }
-    if format.is_none() {
-        let metadata = header.entry("__metadata__").or_insert(Value::Null);
-        let mut entries = metadata.as_object().cloned().unwrap_or_default();
-        entries.insert("format".into(), "pt".into());
-        *metadata = entries.into();
-    }
-    let mut text = Value::Object(header).to_string().into_bytes();
-    text.resize(text.len().next_multiple_of(LENGTH_BYTES), b' ');
-    text
-}
-
-fn start_file(file: &mut File, header: &[u8], length: u64) -> std::io::Result<()> {
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(header)?;
-    file.set_len(length)
-}
-
-/// Waits until a file or directory is on the disk; also reports a write that failed late.
-fn sync(path: &Path) -> std::io::Result<()> {
-    // Windows flushes only what is open for writing; a directory on Unix opens only for reading.
-    OpenOptions::new()
-        .read(true)
-        .write(!path.is_dir())
-        .open(path)?
-        .sync_all()
-}
-
-/// What has been created on disk; removed again on drop unless kept.
-#[derive(Default)]
-struct Created {
-    files: Vec<PathBuf>,
-    /// Innermost first.
-    directories: Vec<PathBuf>,
-}
-
-impl Created {
-    /// Creates a new file, part of an output of `needed` bytes; never one that is there already.
-    fn file(&mut self, path: &Path, needed: u64) -> Result<File, CheckpointError> {
-        let file = File::create_new(path).map_err(|e| CheckpointError::write(path, needed, e))?;
-        self.files.push(path.into());
-        Ok(file)
-    }
-
-    fn keep(&mut self) {
-        self.files.clear();
-        self.directories.clear();
-    }
-}
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        // Failures are passed over: the error that led here is the one to report. A directory goes only if empty.
-        for file in &self.files {
-            let _ = fs::remove_file(file);
-        }
-        for directory in &self.directories {
-            let _ = fs::remove_dir(directory);
-        }
     }
 }

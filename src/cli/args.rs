@@ -7,10 +7,11 @@ use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use crate::gpu::AdapterChoice;
 use crate::prune::Scope;
 use crate::run::Propagate;
+use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 unsupported model, 5 verification of the output failed, 130 interrupted.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 unsupported model, 4 over a memory limit, 5 verification of the output failed, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110)]
 pub(super) struct Args {
@@ -35,6 +36,12 @@ pub(super) struct Common {
     /// Print the time of each kernel at the end
     #[arg(long, global = true)]
     pub(super) profile: bool,
+    /// Most memory for buffers on the device, e.g. 6GiB or 800MiB [default: what the device has]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = size)]
+    pub(super) max_vram: Option<u64>,
+    /// A family file for an architecture that is not built in (models/README.md) [default: the built-in one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) family: Option<PathBuf>,
     /// Debug: play every kernel on the host too and stop at the first whose outputs differ (slow)
     #[arg(long, global = true, env = "SECATEUR_VERIFY_KERNELS", hide_short_help = true)]
     pub(super) verify_kernels: bool,
@@ -47,6 +54,10 @@ pub(super) struct Common {
 pub(super) enum Command {
     /// Prune a checkpoint
     Prune(PruneArgs),
+    /// What a prune would do and take: the same as `prune --dry-run`
+    Plan(PruneArgs),
+    /// Show what a checkpoint is: family, sizes, prunable linears, ties and zeros; needs no device
+    Inspect(InspectArgs),
     /// Perplexity of a checkpoint, and its divergence from another
     Eval(EvalArgs),
     /// Show adapters, limits, memory and disk, and check the shaders
@@ -60,7 +71,7 @@ pub(super) enum Command {
 pub(super) struct PruneArgs {
     /// Folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json)
     pub(super) model: PathBuf,
-    /// Output folder; must not exist or be empty
+    /// Output folder; must not exist or be empty, unless a run in it is resumed
     #[arg(short, long)]
     pub(super) output: PathBuf,
     /// Calibration text: .txt, or JSON lines with a `text` field (.jsonl), each also .gz
@@ -99,9 +110,68 @@ pub(super) struct PruneArgs {
     /// Prune only the first N decoder layers and copy the rest, to try settings quickly [default: all]
     #[arg(long, value_name = "N")]
     pub(super) limit_layers: Option<usize>,
+    /// Most resident memory of the process, e.g. 8GiB: beyond it activations go to a file in the output folder [default:
+    /// no limit]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) max_ram: Option<u64>,
+    /// Type of the activations kept between layers [default: f32, or bf16 where that exceeds --max-ram]
+    #[arg(long, value_enum)]
+    pub(super) activations: Option<ActivationArg>,
+    /// Go on with an unfinished run in the output folder, after its last finished decoder layer
+    #[arg(long)]
+    pub(super) resume: bool,
     /// Print what would happen, with predicted peak memory, and stop
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+/// Bytes from `6GiB`, `6GB`, `800M` or a plain number.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1_u64 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err(format!("`{unit}` is no unit of memory; write e.g. 6GiB or 800MiB")),
+    };
+    match number.parse::<f64>() {
+        Ok(value) if value > 0.0 => Ok((value * factor as f64) as u64),
+        _ => Err("write a size above 0, e.g. 6GiB or 800MiB".into()),
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InspectArgs {
+    /// Folder of a Hugging Face checkpoint
+    pub(super) model: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ActivationArg {
+    /// 4 bytes, exact
+    F32,
+    /// 2 bytes, 8 bits of precision
+    Bf16,
+    /// 2 bytes, 11 bits of precision, values up to 65504
+    F16,
+}
+
+impl From<ActivationArg> for DType {
+    fn from(arg: ActivationArg) -> Self {
+        match arg {
+            ActivationArg::F32 => DType::F32,
+            ActivationArg::Bf16 => DType::BF16,
+            ActivationArg::F16 => DType::F16,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

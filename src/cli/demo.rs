@@ -120,8 +120,12 @@ impl Demo<'_> {
             damping: 0.01,
             propagate: Propagate::Dense,
             limit_layers: None,
+            activations: None,
+            max_vram: self.common.max_vram,
+            max_ram: None,
+            resume: false,
         };
-        let plan = Plan::resolve(options, checkpoint, self.gpu)?;
+        let plan = Plan::resolve(options, checkpoint, Spec::of(checkpoint)?, self.gpu)?;
         let mut bar = Bar::new(self.common);
         let result = crate::run::prune(&plan, checkpoint, self.gpu, &mut bar, self.stop);
         bar.finish();

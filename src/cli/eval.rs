@@ -6,20 +6,20 @@ use std::time::Instant;
 use super::args::{Common, EvalArgs, ProtocolArg};
 use super::exit::CliError;
 use super::prune::length;
-use super::{open_gpu, print, print_profile, progress};
+use super::{open_gpu, print, print_profile, progress, spec};
 use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file};
 
 use crate::calib::{Corpus, Tokenizer};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::eval::{Protocol, Windows, divergence, perplexity};
 use crate::gpu::Gpu;
-use crate::model::{Decoder, Role, Spec};
+use crate::model::{Decoder, Spec};
 use crate::report::{EvalRecord, eval_table};
 use crate::run::adapter_record;
 
 pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
     let checkpoint = Checkpoint::open(&args.model)?;
-    let spec = Spec::of(&checkpoint)?;
+    let spec = spec(common, &checkpoint)?;
     let context = length(args.context, spec.max_positions, "--context")?;
     if let Some(file) = args.dump_logits.as_deref().filter(|file| file.exists()) {
         let message = format!("--dump-logits {} exists already; give another file", file.display());
@@ -87,7 +87,11 @@ pub(super) fn evaluate(
         windows: windows.ids.len(),
         stream_tokens: windows.stream,
         scored_tokens: result.scored,
-        dtype: checkpoint.tensor(&spec.linear(0, Role::Q))?.dtype.name().to_string(),
+        dtype: checkpoint
+            .tensor(&spec.linears_of(0)?[0].tensor)?
+            .dtype
+            .name()
+            .to_string(),
         nll: result.nll,
         perplexity: result.value(),
         standard_error: result.standard_error(),
@@ -107,7 +111,7 @@ fn compare(
     record: &mut EvalRecord,
 ) -> Result<(), CliError> {
     let other = Checkpoint::open(folder)?;
-    let other_spec = Spec::of(&other)?;
+    let other_spec = super::spec(common, &other)?;
     let reference = Decoder::new(gpu, &other, &other_spec, windows.context)?;
     let model = Decoder::new(gpu, checkpoint, spec, windows.context)?;
     let bar = progress::layers(common, spec.layers + other_spec.layers);

@@ -21,14 +21,19 @@ impl CliError {
         CliError(RunError::Setting(message))
     }
 
-    /// 2 wrong usage, 3 unsupported model, 5 verification failed, 130 interrupted, else 1.
+    /// 2 wrong usage, 3 unsupported model, 4 over a memory limit, 5 verification failed, 130 interrupted, else 1.
     pub(super) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match &self.0 {
-            RunError::Interrupted { .. } => 130,
+        let error = match &self.0 {
+            RunError::Suspended { error, .. } => error,
+            error => error,
+        };
+        ExitCode::from(match error {
+            RunError::Interrupted | RunError::NothingWritten { .. } => 130,
+            RunError::OverBudget { .. } | RunError::Gpu(GpuError::OverBudget { .. }) => 4,
             RunError::Verification { .. } => 5,
             RunError::UnknownMethod { .. } | RunError::Setting(_) => 2,
             RunError::Prune(PruneError::Pattern(_) | PruneError::Width { .. }) => 2,
-            RunError::Gpu(GpuError::NoSuchAdapter { .. }) => 2,
+            RunError::Gpu(GpuError::NoSuchAdapter { .. }) | RunError::Model(ModelError::BadFamily { .. }) => 2,
             RunError::Calib(CalibError::BadSpec { .. }) | RunError::Eval(EvalError::Context(_)) => 2,
             RunError::Model(ModelError::UnknownArchitecture { .. } | ModelError::UnsupportedSetting { .. }) => 3,
             _ => 1,

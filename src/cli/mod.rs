@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod eval;
 mod exit;
+mod inspect;
 mod progress;
 mod prune;
 
@@ -20,7 +21,9 @@ use serde::Serialize;
 use args::{Args, Command, Common};
 use exit::CliError;
 
+use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, GpuOptions};
+use crate::model::{Family, Spec};
 
 /// Parses the command line, runs the command, prints the result or one paragraph about the error.
 pub fn main() -> ExitCode {
@@ -41,6 +44,8 @@ pub fn main() -> ExitCode {
     let common = &args.common;
     let result = match &args.command {
         Command::Prune(prune) => prune::run(common, prune, &stop),
+        Command::Plan(prune) => prune::plan(common, prune),
+        Command::Inspect(inspect) => inspect::run(common, inspect),
         Command::Eval(eval) => eval::run(common, eval),
         Command::Doctor => doctor::run(common),
         Command::Demo(demo) => demo::run(common, demo, &stop),
@@ -61,6 +66,7 @@ fn open_gpu(common: &Common) -> Result<Gpu, CliError> {
         max_binding: common.max_binding,
         verify: common.verify_kernels,
         profile: common.profile,
+        budget: common.max_vram,
     };
     let gpu = Gpu::open(options)?;
     if gpu.is_host() && common.adapter == crate::gpu::AdapterChoice::Auto {
@@ -72,6 +78,14 @@ fn open_gpu(common: &Common) -> Result<Gpu, CliError> {
         say(common, &format!("running on {}", gpu.name()));
     }
     Ok(gpu)
+}
+
+/// The checkpoint's sizes, seen by the family file that was given or the built-in one.
+fn spec(common: &Common, checkpoint: &Checkpoint) -> Result<Spec, CliError> {
+    Ok(match &common.family {
+        Some(file) => Spec::with_family(checkpoint, Family::open(file)?)?,
+        None => Spec::of(checkpoint)?,
+    })
 }
 
 /// A line for people, on stderr so that stdout stays parseable.

@@ -15,6 +15,8 @@ pub(super) struct Bar {
     bar: ProgressBar,
     plain: bool,
     start: Instant,
+    /// Linears done before this run began.
+    before: Option<usize>,
 }
 
 impl Bar {
@@ -33,6 +35,7 @@ impl Bar {
             bar,
             plain: !common.quiet && !terminal,
             start: Instant::now(),
+            before: None,
         }
     }
 
@@ -44,21 +47,26 @@ impl Bar {
 
 impl Progress for Bar {
     fn linear(&mut self, done: usize, total: usize, record: &LinearRecord) {
+        self.before.get_or_insert(done - 1);
         self.bar.set_length(total as u64);
         self.bar.set_position(done as u64);
         self.bar.set_message(format!(
             "layer {} {} error {:.5} -> {:.5}",
             record.layer, record.role, record.error_before, record.error_after
         ));
-        let per_layer = 7;
-        if self.plain && done.is_multiple_of(per_layer) {
-            let elapsed = self.start.elapsed().as_secs_f64();
-            let left = elapsed / done as f64 * (total - done) as f64;
-            note(&format!(
-                "layer {} done, {done}/{total} linears, {elapsed:.0} s elapsed, {left:.0} s left",
-                record.layer
-            ));
+    }
+
+    fn layer(&mut self, layer: usize, done: usize, total: usize) {
+        if !self.plain {
+            return;
         }
+        let elapsed = self.start.elapsed().as_secs_f64();
+        // Linears that an earlier run had done took no time of this one.
+        let here = done.saturating_sub(*self.before.get_or_insert(0)).max(1);
+        let left = elapsed / here as f64 * (total - done) as f64;
+        note(&format!(
+            "layer {layer} done, {done}/{total} linears, {elapsed:.0} s elapsed, {left:.0} s left"
+        ));
     }
 
     fn stage(&mut self, name: &str) {

@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicBool;
 use super::args::{Common, PruneArgs};
 use super::exit::CliError;
 use super::progress::Bar;
-use super::{open_gpu, print, print_profile, say};
+use super::{open_gpu, print, print_profile, say, spec};
 use crate::calib::SampleSpec;
 use crate::checkpoint::Checkpoint;
-use crate::model::Spec;
+use crate::gpu::Gpu;
 use crate::prune::Pattern;
 use crate::report::prune_table;
 use crate::run::{Plan, PruneOptions};
@@ -17,6 +17,28 @@ use crate::run::{Plan, PruneOptions};
 pub(super) const DEFAULT_LENGTH: usize = 2048;
 
 pub(super) fn run(common: &Common, args: &PruneArgs, stop: &AtomicBool) -> Result<(), CliError> {
+    if args.dry_run {
+        return plan(common, args);
+    }
+    let (checkpoint, gpu, plan) = resolve(common, args)?;
+    say(common, &describe(&plan));
+    let mut bar = Bar::new(common);
+    let result = crate::run::prune(&plan, &checkpoint, &gpu, &mut bar, stop);
+    bar.finish();
+    let report = result?;
+    print(common, &report, || prune_table(&report));
+    print_profile(common, &gpu);
+    Ok(())
+}
+
+/// `secateur plan`, also `prune --dry-run`.
+pub(super) fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
+    let (_, _, plan) = resolve(common, args)?;
+    print(common, &plan, || describe(&plan));
+    Ok(())
+}
+
+fn resolve(common: &Common, args: &PruneArgs) -> Result<(Checkpoint, Gpu, Plan), CliError> {
     // Settings are checked before anything is opened, the checkpoint before a device is.
     let pattern = match (args.sparsity, &args.pattern) {
         (Some(sparsity), _) => Pattern::unstructured(sparsity, args.scope.into())?,
@@ -24,14 +46,14 @@ pub(super) fn run(common: &Common, args: &PruneArgs, stop: &AtomicBool) -> Resul
         (None, None) => unreachable!("clap requires one of the two"),
     };
     let checkpoint = Checkpoint::open(&args.model)?;
-    let longest = Spec::of(&checkpoint)?.max_positions;
+    let spec = spec(common, &checkpoint)?;
     let options = PruneOptions {
         model: args.model.clone(),
         output: args.output.clone(),
         calibration: args.calibration.clone(),
         samples: SampleSpec {
             samples: args.samples,
-            length: length(args.length, longest, "--length")?,
+            length: length(args.length, spec.max_positions, "--length")?,
             seed: args.seed,
         },
         pattern,
@@ -40,22 +62,14 @@ pub(super) fn run(common: &Common, args: &PruneArgs, stop: &AtomicBool) -> Resul
         damping: args.damping,
         propagate: args.propagate,
         limit_layers: args.limit_layers,
+        activations: args.activations.map(Into::into),
+        max_vram: common.max_vram,
+        max_ram: args.max_ram,
+        resume: args.resume,
     };
     let gpu = open_gpu(common)?;
-    let plan = Plan::resolve(options, &checkpoint, &gpu)?;
-    let lines = describe(&plan);
-    if args.dry_run {
-        print(common, &plan, || lines);
-        return Ok(());
-    }
-    say(common, &lines);
-    let mut bar = Bar::new(common);
-    let result = crate::run::prune(&plan, &checkpoint, &gpu, &mut bar, stop);
-    bar.finish();
-    let report = result?;
-    print(common, &report, || prune_table(&report));
-    print_profile(common, &gpu);
-    Ok(())
+    let plan = Plan::resolve(options, &checkpoint, spec, &gpu)?;
+    Ok((checkpoint, gpu, plan))
 }
 
 /// A length asked for or the default, refused if the model cannot have it.
@@ -73,17 +87,23 @@ pub(super) fn length(asked: Option<usize>, longest: usize, flag: &str) -> Result
 }
 
 fn describe(plan: &Plan) -> String {
-    let options = &plan.options;
+    let (options, demand) = (&plan.options, &plan.demand);
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let kept = match demand.activation_ram {
+        None => "in memory".to_string(),
+        Some(ram) => format!("{:.0} MiB of them in memory, the rest in a file", mib(ram)),
+    };
     format!(
-        "{} ({} family, pruning {} decoder layers): {} of {} weights by {}, refit {} steps, {} propagation\n\
-         {} x {} calibration tokens of {}, seed {}\n\
-         on {}: predicted peak {:.0} MiB of device buffers, {:.0} MiB of host memory; output {:.0} MiB in {}",
+        "{} ({} family, pruning {} decoder layers): {} of {} weights in {} linears by {}, refit {} steps, {} propagation\n\
+         {} x {} calibration tokens of {}, seed {}; {:.0} MiB of {} activations per stream, {kept}; batches of {} rows\n\
+         on {}: predicted peak {:.0} MiB of device buffers, {:.0} MiB of host memory; {:.0} MiB on disk in {}\n\
+         about {:.3} TFLOP; {}",
         options.model.display(),
         plan.family,
         plan.layers,
         options.pattern,
         plan.weights,
+        plan.linears,
         options.method,
         options.refit,
         options.propagate.name(),
@@ -91,10 +111,15 @@ fn describe(plan: &Plan) -> String {
         options.samples.length,
         options.calibration.display(),
         options.samples.seed,
+        mib(demand.activation_bytes),
+        demand.activations.name(),
+        demand.batch_rows,
         plan.adapter,
-        mib(plan.device_bytes),
-        mib(plan.host_bytes),
+        mib(demand.device_bytes),
+        mib(demand.host_bytes),
         mib(plan.output_bytes),
         options.output.display(),
+        plan.flops / 1e12,
+        demand.largest,
     )
 }

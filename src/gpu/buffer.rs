@@ -1,7 +1,8 @@
-//! Device memory handles and the pool that reuses them.
+//! Device memory handles.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::sync::{Arc, RwLock, Weak};
+
+use super::pool::Pool;
 
 pub(super) enum Storage {
     Wgpu(wgpu::Buffer),
@@ -28,8 +29,8 @@ impl Drop for Inner {
 pub struct Buffer(pub(super) Arc<Inner>);
 
 impl Buffer {
+    /// Wraps memory that the pool handed out or reserved.
     pub(super) fn new(label: &str, bytes: u64, storage: Storage, pool: &Arc<Pool>) -> Self {
-        pool.count(bytes as i64);
         Buffer(Arc::new(Inner {
             label: label.into(),
             bytes,
@@ -100,60 +101,4 @@ pub struct Slice {
     pub offset: u64,
     /// Number of bytes.
     pub len: u64,
-}
-
-#[derive(Default)]
-struct Free {
-    by_size: HashMap<u64, Vec<Storage>>,
-    bytes: u64,
-}
-
-/// Freed buffers by exact size, up to a stock in bytes, and a count of what is alive.
-pub(super) struct Pool {
-    stock: u64,
-    free: Mutex<Free>,
-    live: Mutex<(i64, i64)>,
-}
-
-impl Pool {
-    /// Keeps at most `stock` freed bytes; beyond it buffers go back to the driver.
-    pub(super) fn new(stock: u64) -> Arc<Self> {
-        Arc::new(Pool {
-            stock,
-            free: Mutex::default(),
-            live: Mutex::default(),
-        })
-    }
-
-    pub(super) fn take(&self, bytes: u64) -> Option<Storage> {
-        let mut free = self.free.lock().expect("pool lock");
-        let storage = free.by_size.get_mut(&bytes)?.pop()?;
-        free.bytes -= bytes;
-        Some(storage)
-    }
-
-    fn put(&self, bytes: u64, storage: Storage) {
-        self.count(-(bytes as i64));
-        let mut free = self.free.lock().expect("pool lock");
-        if free.bytes + bytes <= self.stock {
-            free.bytes += bytes;
-            free.by_size.entry(bytes).or_default().push(storage);
-        }
-    }
-
-    /// Gives everything back to the driver.
-    pub(super) fn clear(&self) {
-        *self.free.lock().expect("pool lock") = Free::default();
-    }
-
-    fn count(&self, change: i64) {
-        let mut live = self.live.lock().expect("pool lock");
-        live.0 += change;
-        live.1 = live.1.max(live.0);
-    }
-
-    /// Largest number of bytes alive at once so far (the pool's own stock not counted).
-    pub(super) fn peak(&self) -> u64 {
-        self.live.lock().expect("pool lock").1.max(0) as u64
-    }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::buffer::{Pool, Storage};
+use super::buffer::Storage;
+use super::pool::Pool;
 use super::timing::{Timing, Timings};
 use super::wgpu_device::WgpuDevice;
 use super::{AdapterChoice, Buffer, GpuError, Recording, Slice, Submission, adapter, host, submit};
@@ -23,6 +24,8 @@ pub struct GpuOptions {
     pub verify: bool,
     /// Measure each kernel.
     pub profile: bool,
+    /// Bytes of buffers held at once at most, those kept for reuse included; see [`Gpu::peak_bytes`] for what counts.
+    pub budget: Option<u64>,
 }
 
 /// What the ops must respect.
@@ -77,7 +80,7 @@ impl Gpu {
                 buffer: u64::MAX,
                 alignment: 4,
             },
-            pool: Pool::new(HOST_STOCK),
+            pool: Pool::new(HOST_STOCK, options.budget),
             timings: Timings::default(),
             name: format!("host ({} threads)", rayon::current_num_threads()),
             software: false,
@@ -98,7 +101,7 @@ impl Gpu {
                 buffer: limits.max_buffer_size,
                 alignment: u64::from(limits.min_storage_buffer_offset_alignment),
             },
-            pool: Pool::new(DEVICE_STOCK),
+            pool: Pool::new(DEVICE_STOCK, options.budget),
             timings: Timings::default(),
             software: info.device_type == wgpu::DeviceType::Cpu,
             name: info.name,
@@ -127,7 +130,7 @@ impl Gpu {
         self.0.limits
     }
 
-    /// A buffer of at least `bytes` bytes (rounded up to 4, at least 4), contents undefined.
+    /// A buffer of at least `bytes` bytes (rounded up to 4, at least 4), contents undefined. Fails beyond the budget.
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer, GpuError> {
         let bytes = bytes.next_multiple_of(4).max(4);
         if bytes > self.0.limits.buffer {
@@ -140,12 +143,39 @@ impl Gpu {
         }
         let storage = match self.0.pool.take(bytes) {
             Some(storage) => storage,
-            None => match &self.0.executor {
-                Executor::Wgpu(device) => Storage::Wgpu(device.allocate(label, bytes, &self.0.pool)?),
-                Executor::Host => Storage::Host(vec![0; bytes as usize / 4].into()),
-            },
+            None => {
+                self.reserve(label, bytes)?;
+                self.allocate(label, bytes)
+                    .inspect_err(|_| self.0.pool.unreserve(bytes))?
+            }
         };
         Ok(Buffer::new(label, bytes, storage, &self.0.pool))
+    }
+
+    fn allocate(&self, label: &str, bytes: u64) -> Result<Storage, GpuError> {
+        match &self.0.executor {
+            Executor::Wgpu(device) => Ok(Storage::Wgpu(device.allocate(label, bytes, &self.0.pool)?)),
+            Executor::Host => Ok(Storage::Host(vec![0; bytes as usize / 4].into())),
+        }
+    }
+
+    /// Makes room within the budget, if need be by giving up the stock of freed buffers.
+    fn reserve(&self, label: &str, bytes: u64) -> Result<(), GpuError> {
+        let pool = &self.0.pool;
+        if pool.reserve(bytes).is_ok() {
+            return Ok(());
+        }
+        let returned = pool.clear();
+        if let Executor::Wgpu(device) = &self.0.executor {
+            device.wait()?;
+        }
+        pool.settle(returned);
+        pool.reserve(bytes).map_err(|in_use| GpuError::OverBudget {
+            label: label.to_string(),
+            bytes,
+            in_use,
+            budget: self.0.options.budget.unwrap_or(u64::MAX),
+        })
     }
 
     /// A new buffer holding `bytes` (padded with zeros to a multiple of 4).
@@ -170,7 +200,10 @@ impl Gpu {
         self.submit(recording)?.words(id)
     }
 
-    /// Largest number of bytes of buffers alive at once.
+    /// Largest number of bytes of buffers held at once: those in use and freed ones kept for reuse.
+    ///
+    /// Not counted: parameter blocks, staging memory of uploads (16 MiB at a time) and of readbacks (host memory, as
+    /// large as what is read), and what the driver rounds up. On the host the buffers are ordinary memory.
     pub fn peak_bytes(&self) -> u64 {
         self.0.pool.peak()
     }

@@ -45,6 +45,20 @@ pub enum GpuError {
         /// Largest storage binding of the device.
         limit: u64,
     },
+    /// The budget for buffers is spent.
+    #[error(
+        "`{label}` needs {bytes} bytes of device memory, but {in_use} of the {budget} allowed are in use; raise --max-vram, or halve the activations with half the --length"
+    )]
+    OverBudget {
+        /// Buffer label.
+        label: String,
+        /// Size asked for.
+        bytes: u64,
+        /// Bytes that other buffers hold.
+        in_use: u64,
+        /// Bytes allowed.
+        budget: u64,
+    },
     /// The device has no memory left.
     #[error(
         "out of device memory while allocating `{label}` ({bytes} bytes): {message}. Use shorter samples or `--adapter cpu`"

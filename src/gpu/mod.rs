@@ -11,6 +11,7 @@ mod error;
 mod host;
 mod kernel;
 mod pipeline;
+mod pool;
 mod record;
 mod shader;
 mod submit;

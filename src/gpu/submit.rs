@@ -1,7 +1,5 @@
 //! Plays a recording: on the host command by command, on wgpu in batches short enough for a desktop watchdog.
 
-use std::time::Duration;
-
 use super::device::Executor;
 use super::record::{Command, Dispatch};
 use super::wgpu_device::WgpuDevice;
@@ -45,7 +43,7 @@ impl Submission {
     /// Waits until the device has finished everything queued so far.
     pub fn wait(&self) -> Result<(), GpuError> {
         match &self.gpu.0.executor {
-            Executor::Wgpu(device) => wait(device),
+            Executor::Wgpu(device) => device.wait(),
             Executor::Host => Ok(()),
         }
     }
@@ -260,23 +258,9 @@ fn stage(device: &WgpuDevice, encoder: &mut wgpu::CommandEncoder, from: &Slice) 
     staging
 }
 
-fn wait(device: &WgpuDevice) -> Result<(), GpuError> {
-    /// A batch takes well under a second on a GPU; minutes mean a software adapter under load, not a hang.
-    const PATIENCE: Duration = Duration::from_secs(600);
-    let result = device.device.poll(wgpu::PollType::Wait {
-        submission_index: None,
-        timeout: Some(PATIENCE),
-    });
-    device.check_lost()?;
-    result.map(|_| ()).map_err(|e| GpuError::DeviceLost {
-        adapter: device.name.clone(),
-        message: format!("no answer within {} s ({e})", PATIENCE.as_secs()),
-    })
-}
-
 fn map(device: &WgpuDevice, staging: &wgpu::Buffer) -> Result<Vec<u32>, GpuError> {
     staging.map_async(wgpu::MapMode::Read, .., |_| {});
-    wait(device)?;
+    device.wait()?;
     let lost = |e: &dyn std::fmt::Display| GpuError::DeviceLost {
         adapter: device.name.clone(),
         message: format!("readback failed: {e}"),

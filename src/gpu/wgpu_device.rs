@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::buffer::Pool;
 use super::pipeline::Pipeline;
+use super::pool::Pool;
 use super::{Buffer, GpuError};
 
 /// Kernel stem and knob values.
@@ -100,6 +101,21 @@ impl WgpuDevice {
         }
     }
 
+    /// Waits until the device has finished everything queued so far.
+    pub(super) fn wait(&self) -> Result<(), GpuError> {
+        /// A batch takes well under a second on a GPU; minutes mean a software adapter under load, not a hang.
+        const PATIENCE: Duration = Duration::from_secs(600);
+        let result = self.device.poll(wgpu::PollType::Wait {
+            submission_index: None,
+            timeout: Some(PATIENCE),
+        });
+        self.check_lost()?;
+        result.map(|_| ()).map_err(|e| GpuError::DeviceLost {
+            adapter: self.name.clone(),
+            message: format!("no answer within {} s ({e})", PATIENCE.as_secs()),
+        })
+    }
+
     /// Allocates; on out-of-memory the pool's stock is freed and the allocation tried once more.
     pub(super) fn allocate(&self, label: &str, bytes: u64, pool: &Pool) -> Result<wgpu::Buffer, GpuError> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
@@ -113,8 +129,9 @@ impl WgpuDevice {
         };
         match self.guarded(label, create) {
             Err(GpuError::OutOfMemory { .. }) => {
-                pool.clear();
+                let returned = pool.clear();
                 let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+                pool.settle(returned);
                 self.guarded(label, create)
             }
             other => other,

@@ -1,98 +1,308 @@
-//! One decoder layer: norm, attention, residual, norm, gated MLP, residual.
+//! One decoder layer: attention and MLP, each with its norms and its place on the residual stream.
+//!
+//! A layer has two halves. The first takes the residual stream that enters the layer to the one between attention and
+//! MLP, the second from there to the output. With a parallel residual both halves read the stream that enters.
 
+use super::experts::Routing;
+use super::family::{Norm, QkNorm, Role};
 use super::linear::{linear, project};
-use super::{LayerWeights, ModelError, Role, Spec, Tap};
+use super::weights::{Linear, NormWeights};
+use super::{LayerWeights, ModelError, Spec, Tap};
 use crate::gpu::{Gpu, Recording};
+use crate::ops::dense;
 use crate::ops::nn::{self, AttentionShape, RopeShape};
 use crate::tensor::Tensor;
 
 /// A decoder layer ready to run.
 pub struct Block<'a> {
+    /// Device.
+    pub gpu: &'a Gpu,
     /// Sizes.
     pub spec: &'a Spec,
     /// Weights on the device.
     pub weights: &'a LayerWeights,
-    /// Rotary table `[>= sequence, head_dim]`.
-    pub rope: &'a Tensor,
+    /// Rotary table `[>= sequence, rotary_dim]`; none with learned positions.
+    pub rope: Option<&'a Tensor>,
+    /// Tokens per sequence.
+    pub sequence: usize,
 }
 
 impl Block<'_> {
-    /// Records the forward pass of `x` `[batch * sequence, hidden]` as far as `tap` and returns the activations there.
-    pub fn forward_to(
-        &self,
-        recording: &mut Recording,
-        gpu: &Gpu,
-        x: &Tensor,
-        sequence: usize,
-        tap: Tap,
-    ) -> Result<Tensor, ModelError> {
-        let normed = self.normed(recording, gpu, x, &self.weights.attention_norm)?;
-        if tap == Tap::AttentionInput {
-            return Ok(normed);
-        }
-        let mixed = self.attention(recording, gpu, &normed, sequence)?;
-        if tap == Tap::AttentionOutput {
-            return Ok(mixed);
-        }
-        let residual = Tensor::empty(gpu, "residual", x.rows(), x.cols())?;
+    /// Records the forward pass of `x` `[batch * sequence, hidden]`, the stream that enters the layer, to its output.
+    ///
+    /// A mixture of experts plays what was recorded so far: its routes are chosen on the host.
+    pub fn forward(&self, recording: &mut Recording, x: &Tensor) -> Result<Tensor, ModelError> {
+        let middle = self.attention_half(recording, x)?;
+        self.mlp_half(recording, x, middle)
+    }
+
+    /// Records the first half: the stream between attention and MLP.
+    pub fn attention_half(&self, recording: &mut Recording, x: &Tensor) -> Result<Tensor, ModelError> {
+        let mixed = self.tap(recording, x, Tap::AttentionOutput)?;
+        let residual = Tensor::empty(self.gpu, "residual", x.rows(), x.cols())?;
         recording.copy(&x.slice(), &residual.slice());
-        linear(recording, gpu, &mixed, &self.weights.linears[&Role::O], &residual, true);
-        let normed = self.normed(recording, gpu, &residual, &self.weights.mlp_norm)?;
-        if tap == Tap::MlpInput {
-            return Ok(normed);
-        }
-        let gate = project(recording, gpu, "gate", &normed, &self.weights.linears[&Role::Gate])?;
-        let up = project(recording, gpu, "up", &normed, &self.weights.linears[&Role::Up])?;
-        nn::silu_gate(recording, &up, &gate);
-        if tap == Tap::MlpHidden {
-            return Ok(gate);
-        }
-        linear(
+        self.join(
             recording,
-            gpu,
-            &gate,
-            &self.weights.linears[&Role::Down],
+            &mixed,
+            self.weights.linear(Role::O, None),
+            Norm::AttentionOut,
             &residual,
-            true,
-        );
+        )?;
         Ok(residual)
     }
 
-    fn normed(&self, recording: &mut Recording, gpu: &Gpu, x: &Tensor, weight: &Tensor) -> Result<Tensor, ModelError> {
-        let out = Tensor::empty(gpu, "normed", x.rows(), x.cols())?;
-        nn::rms_norm(recording, x, weight, self.spec.norm_eps, &out);
+    /// Records the second half, which adds to `middle`, the first half's result, and returns it. `entering` is the stream
+    /// that entered the layer; it is read only with a parallel residual.
+    pub fn mlp_half(&self, recording: &mut Recording, entering: &Tensor, middle: Tensor) -> Result<Tensor, ModelError> {
+        // Both streams are one buffer unless the residual is parallel, and norms do not write in place.
+        let source = if self.spec.parallel { entering } else { &middle };
+        if self.weights.router.is_some() {
+            let normed = self.tap(recording, source, Tap::MlpInput)?;
+            let routing = self.route_normed(recording, &normed)?;
+            let sum = Tensor::zeros(self.gpu, recording, "sum of experts", middle.rows(), middle.cols())?;
+            for expert in 0..routing.experts.len() {
+                self.add_expert(recording, &normed, &routing, expert, &sum)?;
+            }
+            self.add_normed(recording, sum, Norm::MlpOut, &middle)?;
+        } else {
+            let hidden = self.tap(recording, source, Tap::MlpHidden)?;
+            self.join(
+                recording,
+                &hidden,
+                self.weights.linear(Role::Down, None),
+                Norm::MlpOut,
+                &middle,
+            )?;
+        }
+        Ok(middle)
+    }
+
+    /// Records the activations at a tap outside a mixture of experts. `x` is the stream its half reads: that which
+    /// enters the layer for attention, that between the halves for the MLP (with a parallel residual the former).
+    pub fn tap(&self, recording: &mut Recording, x: &Tensor, tap: Tap) -> Result<Tensor, ModelError> {
+        match tap {
+            Tap::AttentionInput => self.normed(recording, x, Norm::Attention),
+            Tap::AttentionOutput => {
+                let normed = self.normed(recording, x, Norm::Attention)?;
+                self.attention(recording, &normed)
+            }
+            Tap::MlpInput => self.normed(recording, x, Norm::Mlp),
+            Tap::MlpHidden => {
+                let normed = self.normed(recording, x, Norm::Mlp)?;
+                self.mlp_hidden(recording, &normed, None)
+            }
+            Tap::ExpertInput(_) | Tap::ExpertHidden(_) => unreachable!("experts are tapped with their routes"),
+            Tap::Output => unreachable!("the output is no tap of a half"),
+        }
+    }
+
+    /// Chooses the experts of every token of `x`, the stream the MLP reads.
+    pub fn route(&self, recording: &mut Recording, x: &Tensor) -> Result<Routing, ModelError> {
+        let normed = self.tap(recording, x, Tap::MlpInput)?;
+        self.route_normed(recording, &normed)
+    }
+
+    /// Records the activations at a tap of one expert, the rows of its tokens; none if it has none.
+    pub fn expert_tap(
+        &self,
+        recording: &mut Recording,
+        x: &Tensor,
+        routing: &Routing,
+        tap: Tap,
+    ) -> Result<Option<Tensor>, ModelError> {
+        let (expert, hidden) = match tap {
+            Tap::ExpertInput(expert) => (expert, false),
+            Tap::ExpertHidden(expert) => (expert, true),
+            other => unreachable!("{other:?} belongs to no expert"),
+        };
+        if routing.experts[expert].rows.is_empty() {
+            return Ok(None);
+        }
+        let normed = self.tap(recording, x, Tap::MlpInput)?;
+        let input = self.gather(recording, &normed, routing, expert)?;
+        Ok(Some(if hidden {
+            self.mlp_hidden(recording, &input, Some(expert))?
+        } else {
+            input
+        }))
+    }
+
+    fn route_normed(&self, recording: &mut Recording, normed: &Tensor) -> Result<Routing, ModelError> {
+        let router = self.weights.router.as_ref().expect("a sparse layer has a router");
+        let logits = project(recording, self.gpu, "router logits", normed, router)?;
+        let id = recording.read(&logits.slice());
+        let logits = self.gpu.submit(std::mem::take(recording))?.floats(id)?;
+        let experts = self.spec.experts.expect("a sparse layer has experts");
+        Ok(Routing::choose(&logits, experts))
+    }
+
+    fn gather(
+        &self,
+        recording: &mut Recording,
+        normed: &Tensor,
+        routing: &Routing,
+        expert: usize,
+    ) -> Result<Tensor, ModelError> {
+        let rows = &routing.experts[expert].rows;
+        let ids = self.gpu.upload("rows of an expert", bytemuck::cast_slice(rows))?;
+        let out = Tensor::empty(self.gpu, "expert input", rows.len(), normed.cols())?;
+        nn::embed(recording, &ids.slice(), normed, 0, &out);
         Ok(out)
     }
 
-    fn attention(
+    /// Adds one expert's weighted output to the rows of its tokens.
+    fn add_expert(
         &self,
         recording: &mut Recording,
-        gpu: &Gpu,
-        x: &Tensor,
-        sequence: usize,
-    ) -> Result<Tensor, ModelError> {
-        let spec = self.spec;
-        let q = project(recording, gpu, "q", x, &self.weights.linears[&Role::Q])?;
-        let k = project(recording, gpu, "k", x, &self.weights.linears[&Role::K])?;
-        let v = project(recording, gpu, "v", x, &self.weights.linears[&Role::V])?;
-        for (tensor, heads) in [(&q, spec.heads), (&k, spec.kv_heads)] {
-            let shape = RopeShape {
-                seq: sequence,
-                heads,
-                head_dim: spec.head_dim,
-                rotary_dim: spec.head_dim,
-            };
-            nn::rope(recording, tensor, self.rope, shape);
+        normed: &Tensor,
+        routing: &Routing,
+        expert: usize,
+        sum: &Tensor,
+    ) -> Result<(), ModelError> {
+        let chosen = &routing.experts[expert];
+        if chosen.rows.is_empty() {
+            return Ok(());
         }
-        let out = Tensor::empty(gpu, "attention", q.rows(), q.cols())?;
+        let input = self.gather(recording, normed, routing, expert)?;
+        let hidden = self.mlp_hidden(recording, &input, Some(expert))?;
+        let out = self.apply(
+            recording,
+            "expert output",
+            &hidden,
+            self.weights.linear(Role::Down, Some(expert)),
+        )?;
+        let rows = self
+            .gpu
+            .upload("rows of an expert", bytemuck::cast_slice(&chosen.rows))?;
+        let weights = Tensor::upload(self.gpu, "expert weights", 1, chosen.weights.len(), &chosen.weights)?;
+        dense::scatter_rows(recording, &rows.slice(), &weights, &out, sum);
+        Ok(())
+    }
+
+    /// `x Wᵀ + b` in a new tensor.
+    fn apply(&self, recording: &mut Recording, label: &str, x: &Tensor, by: &Linear) -> Result<Tensor, ModelError> {
+        let out = project(recording, self.gpu, label, x, &by.weight)?;
+        if let Some(bias) = &by.bias {
+            dense::add_row(recording, bias, &out);
+        }
+        Ok(out)
+    }
+
+    /// `residual += scale * norm(x Wᵀ + b)`, in place and without a copy where neither scale nor norm intervene.
+    fn join(
+        &self,
+        recording: &mut Recording,
+        x: &Tensor,
+        by: &Linear,
+        norm: Norm,
+        residual: &Tensor,
+    ) -> Result<(), ModelError> {
+        if !self.spec.has_norm(norm) && self.spec.residual_scale == 1.0 {
+            linear(recording, self.gpu, x, &by.weight, residual, true);
+            if let Some(bias) = &by.bias {
+                dense::add_row(recording, bias, residual);
+            }
+            return Ok(());
+        }
+        let out = self.apply(recording, "half output", x, by)?;
+        self.add_normed(recording, out, norm, residual)
+    }
+
+    fn add_normed(
+        &self,
+        recording: &mut Recording,
+        out: Tensor,
+        norm: Norm,
+        residual: &Tensor,
+    ) -> Result<(), ModelError> {
+        let out = if self.spec.has_norm(norm) {
+            self.normed(recording, &out, norm)?
+        } else {
+            out
+        };
+        dense::axpby(recording, self.spec.residual_scale, &out, 1.0, residual);
+        Ok(())
+    }
+
+    /// A norm of the rows of `x`; `x` itself in layers without it.
+    fn normed(&self, recording: &mut Recording, x: &Tensor, norm: Norm) -> Result<Tensor, ModelError> {
+        match self.weights.norms.get(&norm) {
+            None => Ok(x.clone()),
+            Some(weights) => normalise(recording, self.gpu, self.spec, weights, x),
+        }
+    }
+
+    /// The norm of queries or keys, head by head or over all.
+    fn qk_normed(&self, recording: &mut Recording, x: Tensor, norm: Norm) -> Result<Tensor, ModelError> {
+        match self.spec.qk_norm {
+            QkNorm::None => Ok(x),
+            QkNorm::All => self.normed(recording, &x, norm),
+            QkNorm::Head => {
+                let (rows, cols) = (x.rows(), x.cols());
+                let heads = x.reshaped(rows * (cols / self.spec.head_dim), self.spec.head_dim);
+                Ok(self.normed(recording, &heads, norm)?.reshaped(rows, cols))
+            }
+        }
+    }
+
+    fn attention(&self, recording: &mut Recording, x: &Tensor) -> Result<Tensor, ModelError> {
+        let (spec, weights) = (self.spec, self.weights);
+        let q = self.apply(recording, "q", x, weights.linear(Role::Q, None))?;
+        let k = self.apply(recording, "k", x, weights.linear(Role::K, None))?;
+        let v = self.apply(recording, "v", x, weights.linear(Role::V, None))?;
+        let (q, k) = (
+            self.qk_normed(recording, q, Norm::Q)?,
+            self.qk_normed(recording, k, Norm::K)?,
+        );
+        if let Some(rope) = self.rope {
+            for (tensor, heads) in [(&q, spec.heads), (&k, spec.kv_heads)] {
+                let shape = RopeShape {
+                    seq: self.sequence,
+                    heads,
+                    head_dim: spec.head_dim,
+                    rotary_dim: rope.cols(),
+                };
+                nn::rope(recording, tensor, rope, shape);
+            }
+        }
+        let out = Tensor::empty(self.gpu, "attention", q.rows(), q.cols())?;
         let shape = AttentionShape {
-            seq: sequence,
+            seq: self.sequence,
             heads: spec.heads,
             kv_heads: spec.kv_heads,
             head_dim: spec.head_dim,
-            scale: (spec.head_dim as f32).sqrt().recip(),
+            scale: spec.attention_scale,
+            window: spec.kinds[weights.layer].window,
+            soft_cap: spec.attention_cap,
         };
-        nn::attention(recording, gpu, &q, &k, &v, &out, shape);
+        nn::attention(recording, self.gpu, &q, &k, &v, &out, shape);
         Ok(out)
     }
+
+    fn mlp_hidden(&self, recording: &mut Recording, x: &Tensor, expert: Option<usize>) -> Result<Tensor, ModelError> {
+        let up = self.apply(recording, "up", x, self.weights.linear(Role::Up, expert))?;
+        if !self.weights.gated(expert) {
+            nn::activation(recording, self.spec.activation, &up);
+            return Ok(up);
+        }
+        let gate = self.apply(recording, "gate", x, self.weights.linear(Role::Gate, expert))?;
+        nn::gate(recording, self.spec.activation, &up, &gate);
+        Ok(gate)
+    }
+}
+
+/// A norm of the rows of `x` in a new tensor.
+pub(super) fn normalise(
+    recording: &mut Recording,
+    gpu: &Gpu,
+    spec: &Spec,
+    weights: &NormWeights,
+    x: &Tensor,
+) -> Result<Tensor, ModelError> {
+    let out = Tensor::empty(gpu, "normed", x.rows(), x.cols())?;
+    match &weights.bias {
+        None => nn::rms_norm(recording, x, &weights.weight, spec.norm_eps, &out),
+        Some(bias) => nn::layer_norm(recording, x, &weights.weight, bias, spec.norm_eps, &out),
+    }
+    Ok(out)
 }

@@ -1,51 +1,16 @@
 //! The stack of decoder layers, run one layer at a time over all sequences: only that layer is on the device.
 
-use super::weights::finite;
-use super::{Block, LayerWeights, ModelError, Spec, Tap};
-use crate::checkpoint::Checkpoint;
+use std::collections::BTreeSet;
+
+use super::weights::{finite, finite_from};
+use super::{ActivationOptions, Activations, Block, LayerWeights, ModelError, Rope, Spec};
+use crate::checkpoint::{Checkpoint, TensorView};
 use crate::gpu::{Gpu, Recording};
 use crate::ops::nn;
 use crate::tensor::Tensor;
 
-/// Rows of activations that go through a layer at once: enough for a fast product, few enough for a small GPU.
-const BATCH_ROWS: usize = 2048;
-/// Bytes of the embedding (or head) on the device at once.
+/// Bytes of the head on the device at once.
 pub(super) const VOCABULARY_BYTES: usize = 16 << 20;
-
-/// Residual streams of all sequences, kept in host memory between layers: `[batch rows, hidden]` per batch.
-#[derive(Clone)]
-pub struct Activations {
-    /// Batches of whole sequences, row-major.
-    pub batches: Vec<Vec<f32>>,
-    /// Tokens per sequence.
-    pub sequence: usize,
-    /// Width of a row.
-    pub hidden: usize,
-}
-
-impl Activations {
-    /// Tokens in all.
-    pub fn tokens(&self) -> usize {
-        self.batches.iter().map(Vec::len).sum::<usize>() / self.hidden
-    }
-
-    /// One batch on the device, `[rows, hidden]`.
-    pub fn upload(&self, gpu: &Gpu, batch: usize) -> Result<Tensor, ModelError> {
-        let values = &self.batches[batch];
-        Ok(Tensor::upload(
-            gpu,
-            "residual stream",
-            values.len() / self.hidden,
-            self.hidden,
-            values,
-        )?)
-    }
-
-    /// Sequences per batch for sequences of `sequence` tokens.
-    pub fn sequences_per_batch(sequence: usize) -> usize {
-        (BATCH_ROWS / sequence.max(1)).max(1)
-    }
-}
 
 /// A checkpoint that can be run.
 pub struct Decoder<'a> {
@@ -55,18 +20,22 @@ pub struct Decoder<'a> {
     pub checkpoint: &'a Checkpoint,
     /// Sizes and names.
     pub spec: &'a Spec,
-    rope: Tensor,
+    /// Tokens per sequence.
+    pub sequence: usize,
+    ropes: Vec<Tensor>,
 }
 
 impl<'a> Decoder<'a> {
-    /// Prepares to run sequences of at most `sequence` tokens.
+    /// Prepares to run sequences of `sequence` tokens.
     pub fn new(gpu: &'a Gpu, checkpoint: &'a Checkpoint, spec: &'a Spec, sequence: usize) -> Result<Self, ModelError> {
-        let rope = Tensor::upload(gpu, "rotary table", sequence, spec.head_dim, &spec.rope.table(sequence))?;
+        let table =
+            |rope: &Rope| Tensor::upload(gpu, "rotary table", sequence, rope.rotary_dim(), &rope.table(sequence));
         Ok(Decoder {
             gpu,
             checkpoint,
             spec,
-            rope,
+            sequence,
+            ropes: spec.ropes.iter().map(table).collect::<Result<_, _>>()?,
         })
     }
 
@@ -77,17 +46,24 @@ impl<'a> Decoder<'a> {
 
     /// A layer's forward pass with the given weights.
     pub fn block<'b>(&'b self, weights: &'b LayerWeights) -> Block<'b> {
+        let local = self.spec.kinds[weights.layer].local_rope;
         Block {
+            gpu: self.gpu,
             spec: self.spec,
             weights,
-            rope: &self.rope,
+            rope: self.ropes.get(usize::from(local)),
+            sequence: self.sequence,
         }
     }
 
-    /// Embeds sequences of equal length. The table passes through the device in windows; windows without any of the
-    /// ids are skipped.
+    /// Embeds sequences of equal length, kept in memory as f32.
     pub fn embed(&self, ids: &[Vec<u32>]) -> Result<Activations, ModelError> {
-        let (spec, gpu) = (self.spec, self.gpu);
+        self.embed_with(ids, &ActivationOptions::default())
+    }
+
+    /// Embeds sequences of equal length, batch by batch. Only the rows in use reach memory and the device.
+    pub fn embed_with(&self, ids: &[Vec<u32>], options: &ActivationOptions) -> Result<Activations, ModelError> {
+        let spec = self.spec;
         let sequence = ids.first().map_or(1, Vec::len);
         if let Some(id) = ids.iter().flatten().find(|id| **id as usize >= spec.vocabulary) {
             return Err(ModelError::TokenOutOfRange {
@@ -97,55 +73,73 @@ impl<'a> Decoder<'a> {
         }
         let view = self
             .checkpoint
-            .tensor_of_shape(spec.embedding(), &[spec.vocabulary, spec.hidden])?;
-        let row = spec.hidden * view.dtype.size();
-        let window = even(VOCABULARY_BYTES.min(binding(gpu)) / row);
-        let batches: Vec<Vec<u32>> = ids
-            .chunks(Activations::sequences_per_batch(sequence))
-            .map(|c| c.concat())
-            .collect();
-        let mut out: Vec<Vec<f32>> = batches.iter().map(|b| vec![0.0; b.len() * spec.hidden]).collect();
-        for first in (0..spec.vocabulary).step_by(window) {
-            let rows = window.min(spec.vocabulary - first);
-            let inside = |id: &u32| (first..first + rows).contains(&(*id as usize));
-            if !batches.iter().flatten().any(inside) {
-                continue;
-            }
-            let bytes = &view.bytes[first * row..(first + rows) * row];
-            let table = Tensor::upload_stored(gpu, "embedding window", [rows, spec.hidden], view.dtype, bytes)?;
-            for (batch, values) in batches.iter().zip(&mut out).filter(|(b, _)| b.iter().any(inside)) {
-                let ids = gpu.upload("token ids", bytemuck::cast_slice(batch))?;
-                let x = Tensor::upload(gpu, "embedded", batch.len(), spec.hidden, values)?;
-                let mut recording = Recording::new();
-                nn::embed(&mut recording, &ids.slice(), &table, first, &x);
-                let id = recording.read(&x.slice());
-                *values = gpu.submit(recording)?.floats(id)?;
-            }
-        }
-        // The rows in use are checked, not the whole table: it can be larger than memory.
-        for values in &out {
+            .tensor_of_shape(&spec.embedding(), &[spec.vocabulary, spec.hidden])?;
+        let mut out = Activations::new(ids.len(), sequence, spec.hidden, options)?;
+        for (batch, ids) in ids.chunks(out.per_batch()).enumerate() {
+            let mut values = self.embed_batch(&view, &ids.concat())?;
+            // The rows in use are checked, not the whole table: it can be larger than memory.
             if let Some(element) = values.iter().position(|v| !v.is_finite()) {
                 finite(&view)?;
                 unreachable!("element {element} was read from a finite embedding");
             }
+            self.place(&mut values)?;
+            out.write(batch, &values)?;
+            self.checkpoint.release(&spec.embedding());
         }
         self.checkpoint.release_all();
-        Ok(Activations {
-            batches: out,
-            sequence,
-            hidden: spec.hidden,
-        })
+        Ok(out)
+    }
+
+    /// Rows of `table` for one batch: its distinct ids make a table of their own, in the order of the file and never
+    /// larger than the result.
+    fn embed_batch(&self, table: &TensorView<'_>, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
+        let (gpu, hidden) = (self.gpu, self.spec.hidden);
+        let distinct: Vec<u32> = BTreeSet::from_iter(ids).into_iter().copied().collect();
+        let place = |id: &u32| distinct.binary_search(id).expect("of these ids") as u32;
+        let places: Vec<u32> = ids.iter().map(place).collect();
+        let places = gpu.upload("token ids", bytemuck::cast_slice(&places))?;
+        let x = Tensor::empty(gpu, "embedded", ids.len(), hidden)?;
+        let row = hidden * table.dtype.size();
+        let rows = distinct.iter().map(|id| &table.bytes[*id as usize * row..][..row]);
+        let bytes = rows.collect::<Vec<_>>().concat();
+        let rows = Tensor::upload_stored(gpu, "embedding rows", [distinct.len(), hidden], table.dtype, &bytes)?;
+        let mut recording = Recording::new();
+        nn::embed(&mut recording, &places.slice(), &rows, 0, &x);
+        gpu.submit(recording)?;
+        Ok(x.fetch(gpu)?)
+    }
+
+    /// Turns embedding rows of whole sequences into the stream that enters the first layer: scales them and adds the
+    /// learned positions.
+    fn place(&self, values: &mut [f32]) -> Result<(), ModelError> {
+        let spec = self.spec;
+        if spec.embedding_scale != 1.0 {
+            values.iter_mut().for_each(|v| *v *= spec.embedding_scale);
+        }
+        let (Some(name), Some(offset)) = (spec.positions(), spec.position_offset) else {
+            return Ok(());
+        };
+        let view = self.checkpoint.tensor(&name)?;
+        let row = spec.hidden * view.dtype.size();
+        let bytes = &view.bytes[offset * row..(offset + self.sequence) * row];
+        finite_from(&view, offset * spec.hidden, bytes)?;
+        let table = view.dtype.decode(bytes);
+        for sequence in values.chunks_mut(table.len()) {
+            sequence.iter_mut().zip(&table).for_each(|(v, p)| *v += p);
+        }
+        Ok(())
     }
 
     /// Replaces every batch by the layer's output.
     pub fn advance(&self, activations: &mut Activations, weights: &LayerWeights) -> Result<(), ModelError> {
         let block = self.block(weights);
-        for batch in 0..activations.batches.len() {
+        for batch in 0..activations.batches() {
             let x = activations.upload(self.gpu, batch)?;
             let mut recording = Recording::new();
-            let y = block.forward_to(&mut recording, self.gpu, &x, activations.sequence, Tap::Output)?;
+            let y = block.forward(&mut recording, &x)?;
             let id = recording.read(&y.slice());
-            activations.batches[batch] = self.gpu.submit(recording)?.floats(id)?;
+            let values = self.gpu.submit(recording)?.floats(id)?;
+            activations.write(batch, &values)?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Why a checkpoint cannot be run.
 
+use super::ActivationError;
 use crate::checkpoint::CheckpointError;
 use crate::gpu::GpuError;
 
@@ -15,6 +16,14 @@ pub enum ModelError {
         found: String,
         /// What we know.
         supported: String,
+    },
+    /// A family file cannot be used.
+    #[error("{file}: {message}; the fields are described in models/README.md")]
+    BadFamily {
+        /// The family file.
+        file: String,
+        /// What is wrong.
+        message: String,
     },
     /// The family is known, but a switch of this checkpoint is not.
     #[error("{file}: `{key}` is {found}, which is not supported for this family ({supported})")]
@@ -60,6 +69,9 @@ pub enum ModelError {
         /// Rows of the embedding.
         vocabulary: usize,
     },
+    /// Activations that cannot be kept.
+    #[error(transparent)]
+    Activations(#[from] ActivationError),
     /// A file problem.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -1,10 +1,11 @@
 //! Final norm and head, vocabulary tile by tile: tokens x vocabulary is never in memory at once.
 
+use super::block::normalise;
 use super::decoder::{VOCABULARY_BYTES, binding, even};
-use super::weights::{finite_from, vector};
+use super::weights::{NormWeights, finite_from};
 use super::{Activations, Decoder, ModelError, Weight, linear};
 use crate::gpu::{Buffer, Recording};
-use crate::ops::nn;
+use crate::ops::{dense, nn};
 use crate::tensor::Tensor;
 
 /// Columns of a tile of logits at most; with 2048 rows that is 32 MiB.
@@ -37,7 +38,7 @@ struct Row {
 impl Decoder<'_> {
     /// Loss of every position but the last of each sequence; `ids` are the sequences that gave `activations`.
     pub fn losses(&self, activations: &Activations, ids: &[Vec<u32>]) -> Result<Vec<Vec<TokenLoss>>, ModelError> {
-        let per_batch = Activations::sequences_per_batch(activations.sequence);
+        let per_batch = activations.per_batch();
         let targets: Vec<Buffer> = ids
             .chunks(per_batch)
             .map(|chunk| {
@@ -115,14 +116,20 @@ impl Decoder<'_> {
 
     /// Applies the final norm to every batch.
     fn prepare(&self, activations: &Activations, state: usize) -> Result<Vec<Row>, ModelError> {
-        let norm = vector(self.gpu, self.checkpoint, self.spec.final_norm(), self.spec.hidden)?;
-        (0..activations.batches.len())
+        let spec = self.spec;
+        let norm = NormWeights::load(self.gpu, self.checkpoint, spec, &spec.final_norm(), spec.hidden)?;
+        (0..activations.batches())
             .map(|batch| {
                 let x = activations.upload(self.gpu, batch)?;
-                let hidden = Tensor::empty(self.gpu, "final hidden", x.rows(), x.cols())?;
                 let state = Tensor::empty(self.gpu, "loss state", x.rows(), state)?;
                 let mut recording = Recording::new();
-                nn::rms_norm(&mut recording, &x, &norm, self.spec.norm_eps, &hidden);
+                let mut hidden = normalise(&mut recording, self.gpu, spec, &norm, &x)?;
+                if spec.logits_scale != 1.0 {
+                    // The head is linear: its input is scaled once instead of every tile of logits.
+                    let scaled = Tensor::empty(self.gpu, "final hidden", x.rows(), x.cols())?;
+                    dense::axpby(&mut recording, spec.logits_scale, &hidden, 0.0, &scaled);
+                    hidden = scaled;
+                }
                 self.gpu.submit(recording)?;
                 Ok(Row { hidden, state })
             })
@@ -149,7 +156,7 @@ impl Decoder<'_> {
         let spec = self.spec;
         let view = self
             .checkpoint
-            .tensor_of_shape(spec.head(), &[spec.vocabulary, spec.hidden])?;
+            .tensor_of_shape(&spec.head(), &[spec.vocabulary, spec.hidden])?;
         let (rows, row) = (step.min(spec.vocabulary - first), spec.hidden * view.dtype.size());
         let bytes = &view.bytes[first * row..(first + rows) * row];
         finite_from(&view, first * spec.hidden, bytes)?;
@@ -159,6 +166,9 @@ impl Decoder<'_> {
     fn logits(&self, recording: &mut Recording, row: &Row, weight: &Weight) -> Result<Tensor, ModelError> {
         let logits = Tensor::empty(self.gpu, "logits", row.hidden.rows(), weight.outputs())?;
         linear(recording, self.gpu, &row.hidden, weight, &logits, false);
+        if let Some(cap) = self.spec.logits_cap {
+            nn::soft_cap(recording, cap, &logits);
+        }
         Ok(logits)
     }
 }

@@ -2,59 +2,141 @@
 
 use std::collections::BTreeMap;
 
-use super::{ModelError, Role, Spec, Weight};
+use super::family::{Norm, NormKind, Role};
+use super::linear_spec::{LinearId, LinearSpec};
+use super::{ModelError, Spec, Weight};
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::gpu::Gpu;
 use crate::tensor::{DType, Tensor};
 
+/// A norm's weight and, for layer norms, its bias; rows.
+#[derive(Clone)]
+pub(super) struct NormWeights {
+    pub(super) weight: Tensor,
+    pub(super) bias: Option<Tensor>,
+}
+
+/// A linear of the forward pass.
+#[derive(Clone)]
+pub(super) struct Linear {
+    pub(super) weight: Weight,
+    pub(super) bias: Option<Tensor>,
+}
+
 /// Norms and linears of one decoder layer. Cloning shares the memory, so a pruned copy costs only what it replaces.
 #[derive(Clone)]
 pub struct LayerWeights {
-    pub(super) attention_norm: Tensor,
-    pub(super) mlp_norm: Tensor,
-    pub(super) linears: BTreeMap<Role, Weight>,
+    /// The decoder layer.
+    pub layer: usize,
+    pub(super) norms: BTreeMap<Norm, NormWeights>,
+    pub(super) linears: BTreeMap<LinearId, Linear>,
+    pub(super) router: Option<Weight>,
 }
 
 impl LayerWeights {
     /// Uploads layer `layer`. Fails on a non-finite weight, naming it.
     pub fn load(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, layer: usize) -> Result<Self, ModelError> {
-        let mut linears = BTreeMap::new();
-        for role in Role::ALL {
-            let name = spec.linear(layer, role);
-            let view = checkpoint.tensor_of_shape(&name, &spec.shape(role))?;
-            finite(&view)?;
-            linears.insert(
-                role,
-                Weight::upload(gpu, &name, spec.shape(role), view.dtype, view.bytes)?,
-            );
+        let mut weights = LayerWeights {
+            layer,
+            norms: BTreeMap::new(),
+            linears: BTreeMap::new(),
+            router: None,
+        };
+        for norm in spec.norms() {
+            let loaded = NormWeights::load(
+                gpu,
+                checkpoint,
+                spec,
+                &spec.norm_module(layer, norm),
+                spec.norm_width(norm),
+            )?;
+            weights.norms.insert(norm, loaded);
         }
-        Ok(LayerWeights {
-            attention_norm: vector(gpu, checkpoint, &spec.attention_norm(layer), spec.hidden)?,
-            mlp_norm: vector(gpu, checkpoint, &spec.mlp_norm(layer), spec.hidden)?,
-            linears,
-        })
+        for linear in spec.linears_of(layer)? {
+            let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
+            finite(&view)?;
+            let rows = linear.rows(view.bytes, view.dtype);
+            weights.put(gpu, &linear, view.dtype, &rows)?;
+            if let Some(name) = &linear.bias {
+                let bias = row(checkpoint, name, linear.shape[0])?;
+                weights.put_bias(gpu, &linear, &bias)?;
+            }
+        }
+        if let (true, Some(name), Some(experts)) = (spec.kinds[layer].sparse, spec.router(layer), spec.experts) {
+            let shape = [experts.count, spec.hidden];
+            let view = checkpoint.tensor_of_shape(&name, &shape)?;
+            finite(&view)?;
+            weights.router = Some(Weight::upload(gpu, &name, shape, view.dtype, view.bytes)?);
+        }
+        Ok(weights)
     }
 
-    /// Puts another weight in place of a linear's, given as it will be stored.
-    pub fn replace(
-        &mut self,
-        gpu: &Gpu,
-        role: Role,
-        shape: [usize; 2],
-        dtype: DType,
-        bytes: &[u8],
-    ) -> Result<(), ModelError> {
-        self.linears
-            .insert(role, Weight::upload(gpu, "pruned weight", shape, dtype, bytes)?);
+    /// Puts another weight in place of a linear's: `[outputs, inputs]` elements of a stored type.
+    pub fn put(&mut self, gpu: &Gpu, linear: &LinearSpec, dtype: DType, rows: &[u8]) -> Result<(), ModelError> {
+        let width = linear.shape[1] * dtype.size();
+        for part in &linear.parts {
+            let bytes = LinearSpec::part(part, rows, width);
+            let shape = [bytes.len() / width, linear.shape[1]];
+            let weight = Weight::upload(gpu, &linear.tensor, shape, dtype, &bytes)?;
+            let bias = self.linears.get(&linear.id_of(part)).and_then(|l| l.bias.clone());
+            self.linears.insert(linear.id_of(part), Linear { weight, bias });
+        }
         Ok(())
+    }
+
+    fn put_bias(&mut self, gpu: &Gpu, linear: &LinearSpec, bias: &[f32]) -> Result<(), ModelError> {
+        for part in &linear.parts {
+            let values: Vec<f32> = part.rows.iter().flat_map(|r| &bias[r.clone()]).copied().collect();
+            let tensor = Tensor::upload(gpu, "bias", 1, values.len(), &values)?;
+            let stored = self.linears.get_mut(&linear.id_of(part));
+            stored.expect("the weight was put first").bias = Some(tensor);
+        }
+        Ok(())
+    }
+
+    pub(super) fn linear(&self, role: Role, expert: Option<usize>) -> &Linear {
+        &self.linears[&LinearId { role, expert }]
+    }
+
+    pub(super) fn gated(&self, expert: Option<usize>) -> bool {
+        self.linears.contains_key(&LinearId {
+            role: Role::Gate,
+            expert,
+        })
     }
 }
 
-/// A norm's weight as an f32 row.
-pub(super) fn vector(gpu: &Gpu, checkpoint: &Checkpoint, name: &str, width: usize) -> Result<Tensor, ModelError> {
+impl NormWeights {
+    pub(super) fn load(
+        gpu: &Gpu,
+        checkpoint: &Checkpoint,
+        spec: &Spec,
+        module: &str,
+        width: usize,
+    ) -> Result<Self, ModelError> {
+        let mut tensors = spec.norm_tensors(module).into_iter();
+        let name = tensors.next().expect("a norm has a weight");
+        let mut weight = row(checkpoint, &name, width)?;
+        for value in &mut weight {
+            *value += spec.norm_offset;
+        }
+        let bias = match tensors.next() {
+            None => None,
+            Some(name) => Some(Tensor::upload(gpu, &name, 1, width, &row(checkpoint, &name, width)?)?),
+        };
+        debug_assert_eq!(bias.is_some(), spec.norm == NormKind::Layer);
+        Ok(NormWeights {
+            weight: Tensor::upload(gpu, &name, 1, width, &weight)?,
+            bias,
+        })
+    }
+}
+
+/// A finite vector of the checkpoint.
+fn row(checkpoint: &Checkpoint, name: &str, width: usize) -> Result<Vec<f32>, ModelError> {
     let view = checkpoint.tensor_of_shape(name, &[width])?;
     finite(&view)?;
-    Ok(Tensor::upload(gpu, name, 1, width, &view.dtype.decode(view.bytes))?)
+    Ok(view.to_f32())
 }
 
 /// Fails if a value is NaN or infinite; checked on the bits, in pieces.

@@ -69,6 +69,10 @@ impl Method for Fista {
         "fista"
     }
 
+    fn workspace(&self) -> usize {
+        15
+    }
+
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
         let mut best = Wanda.solve(gpu, problem)?;
         let settings = &self.settings;

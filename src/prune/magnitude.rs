@@ -12,6 +12,10 @@ impl Method for Magnitude {
         "magnitude"
     }
 
+    fn workspace(&self) -> usize {
+        9
+    }
+
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
         let (kept, support) = (problem.scratch(gpu, "kept")?, problem.scratch(gpu, "support")?);
         let weight = problem.scratch(gpu, "magnitude solution")?;

@@ -45,6 +45,9 @@ pub trait Method: Sync {
     /// Name on the command line and in reports.
     fn name(&self) -> &'static str;
 
+    /// Matrices of the linear's size alive at once while it solves, the problem's own four included.
+    fn workspace(&self) -> usize;
+
     /// Finds a weight with the problem's pattern.
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError>;
 }

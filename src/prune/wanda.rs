@@ -14,6 +14,10 @@ impl Method for Wanda {
         "wanda"
     }
 
+    fn workspace(&self) -> usize {
+        9
+    }
+
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
         let (weight, support) = (
             problem.scratch(gpu, "wanda solution")?,

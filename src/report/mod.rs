@@ -1,8 +1,10 @@
 //! Records of what was done, as JSON and as terminal tables. Formats numbers; computes none.
 
+mod inspect;
 mod record;
 mod table;
 
+pub use inspect::{InspectRecord, LinearKind, inspect_table};
 pub use record::{
     AdapterRecord, CalibrationRecord, EvalRecord, LinearRecord, Memory, Phases, PruneReport, Settings, Totals,
 };

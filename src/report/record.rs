@@ -1,9 +1,10 @@
 //! What `pruning_report.json` and `--json` hold. Field names are a public format: add, do not rename.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Settings of a run as resolved.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Settings {
     /// Source checkpoint.
     pub model: String,
@@ -23,10 +24,14 @@ pub struct Settings {
     pub damping: f64,
     /// Which inputs a decoder layer sees: `dense`, `local` or `pruned`.
     pub propagate: String,
+    /// Stored type of the activations between layers.
+    pub activations: String,
+    /// Rows of activations that go through a layer at once.
+    pub batch_rows: usize,
 }
 
 /// Where the calibration tokens came from.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CalibrationRecord {
     /// Text file.
     pub source: String,
@@ -43,7 +48,7 @@ pub struct CalibrationRecord {
 }
 
 /// The device that did the work.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AdapterRecord {
     /// Name.
     pub name: String,
@@ -52,16 +57,21 @@ pub struct AdapterRecord {
 }
 
 /// One pruned linear.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LinearRecord {
     /// Decoder layer.
     pub layer: usize,
-    /// Role: q, k, v, o, gate, up, down.
+    /// Role: q, k, v, qkv, o, gate, up, gate_up, down.
     pub role: String,
+    /// Expert, in a mixture of experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expert: Option<usize>,
     /// Tensor name.
     pub tensor: String,
     /// `[outputs, inputs]`.
     pub shape: [usize; 2],
+    /// Calibration tokens that went through it.
+    pub tokens: usize,
     /// Relative layer error ‖VX* − WX‖² / ‖WX‖² of the warm start.
     pub error_before: f64,
     /// The same of the weights as written.
@@ -91,7 +101,7 @@ pub struct LinearRecord {
 }
 
 /// Wall time by phase, in seconds.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Phases {
     /// Tokenising and embedding.
     pub prepare: f64,
@@ -113,7 +123,7 @@ impl Phases {
 }
 
 /// Peak memory in bytes.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
     /// Buffers on the device at once.
     pub device_peak: u64,
@@ -126,7 +136,7 @@ pub struct Memory {
 }
 
 /// Sums over all pruned linears, counted in the files as written.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Weights in pruned linears.
     pub weights: usize,
@@ -138,8 +148,8 @@ pub struct Totals {
     pub input_zeros: usize,
 }
 
-/// Everything about a run; written as `pruning_report.json`.
-#[derive(Clone, Debug, Default, Serialize)]
+/// Everything about a run; written without times as `pruning_report.json`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PruneReport {
     /// Tool and version.
     pub tool: String,
@@ -159,6 +169,23 @@ pub struct PruneReport {
     pub phases: Phases,
     /// Peak memory.
     pub memory: Memory,
+    /// What the user should know of the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl PruneReport {
+    /// The part that two runs of the same settings agree in, byte for byte: no times and no memory.
+    pub fn reproducible(&self) -> Value {
+        let mut value = serde_json::to_value(self).expect("a report is plain data");
+        let fields = value.as_object_mut().expect("a struct");
+        fields.remove("phases");
+        fields.remove("memory");
+        for linear in fields["linears"].as_array_mut().into_iter().flatten() {
+            linear.as_object_mut().expect("a struct").remove("seconds");
+        }
+        value
+    }
 }
 
 /// One evaluation.

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::{EvalRecord, LinearRecord, PruneReport};
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::ASCII_MARKDOWN)
@@ -59,7 +59,7 @@ pub fn prune_table(report: &PruneReport) -> String {
         "{out}\nerrors: mean of |VX* - WX|^2 / |WX|^2 over layers\n\
          sparsity {} of {} weights, counted in the written files ({} zeros were in the input); at most {dead} dead inputs in a linear\n\
          {:.1} s: prepare {:.1}, capture {:.1}, solve {:.1}, propagate {:.1}, write and verify {:.1}\n\
-         peak memory: device {}, host {}",
+         peak memory: device {}, host {}{}",
         percent(totals.sparsity),
         totals.weights,
         totals.input_zeros,
@@ -71,6 +71,11 @@ pub fn prune_table(report: &PruneReport) -> String {
         phases.write,
         megabytes(memory.device_peak),
         memory.host_peak.map_or("unknown".to_string(), megabytes),
+        report
+            .warnings
+            .iter()
+            .map(|w| format!("\nwarning: {w}"))
+            .collect::<String>(),
     )
 }
 
@@ -116,7 +121,7 @@ pub fn demo_table(rows: &[(String, String, EvalRecord)]) -> String {
     out.to_string()
 }
 
-fn percent(fraction: f64) -> String {
+pub(super) fn percent(fraction: f64) -> String {
     format!("{:.4} %", 100.0 * fraction)
 }
 

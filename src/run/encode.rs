@@ -62,17 +62,6 @@ fn round(value: f32, dtype: DType) -> f32 {
     }
 }
 
-/// Number of elements whose bits are zero of either sign.
-pub(super) fn count_zeros(dtype: DType, bytes: &[u8]) -> usize {
-    match dtype {
-        DType::F32 => bytes
-            .chunks_exact(4)
-            .filter(|b| b[..3] == [0; 3] && b[3] & 0x7f == 0)
-            .count(),
-        DType::F16 | DType::BF16 => bytes.chunks_exact(2).filter(|b| b[0] == 0 && b[1] & 0x7f == 0).count(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,7 +74,7 @@ mod tests {
             let encoded = encode(&values, &support, dtype);
             let back = dtype.decode(&encoded.bytes);
             assert_eq!(encoded.zeros, 1);
-            assert_eq!(count_zeros(dtype, &encoded.bytes), 1, "{dtype:?}");
+            assert_eq!(dtype.count_zeros(&encoded.bytes), 1, "{dtype:?}");
             assert!(back.iter().all(|v| v.is_finite()), "{dtype:?} {back:?}");
             assert!(
                 back[1] < 0.0 && back[2] > 0.0 && back[0] == 1.0 && back[5] == 5.0,

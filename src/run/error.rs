@@ -1,20 +1,50 @@
 //! Everything that can stop a run.
 
+use super::StateError;
 use crate::calib::CalibError;
 use crate::checkpoint::CheckpointError;
 use crate::eval::EvalError;
 use crate::gpu::GpuError;
-use crate::model::ModelError;
+use crate::model::{ActivationError, ModelError};
 use crate::prune::PruneError;
 
 /// Errors of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// Ctrl-C before anything worth keeping was done.
     #[error("interrupted; nothing was written to `{output}`")]
-    Interrupted {
+    NothingWritten {
         /// Output folder.
         output: String,
+    },
+    /// Something stopped a run whose first decoder layers are done.
+    #[error(
+        "{error}; {layers_done} of {layers} decoder layers are done and kept in `{output}`: the same command with --resume goes on from there"
+    )]
+    Suspended {
+        /// What stopped it.
+        error: Box<RunError>,
+        /// Output folder.
+        output: String,
+        /// Layers done.
+        layers_done: usize,
+        /// Layers in all.
+        layers: usize,
+    },
+    /// A memory limit that cannot be kept.
+    #[error("{what} of {} MiB is too little: at least {} MiB are needed; {advice}", budget >> 20, needed.div_ceil(1 << 20))]
+    OverBudget {
+        /// The flag.
+        what: String,
+        /// Its value, bytes.
+        budget: u64,
+        /// Bytes needed.
+        needed: u64,
+        /// What takes the memory and what would take less.
+        advice: String,
     },
     /// A method that does not exist.
     #[error("unknown method `{name}`; choose one of {known}")]
@@ -41,12 +71,18 @@ pub enum RunError {
         /// Zeros written.
         wanted: usize,
     },
+    /// An unfinished run that cannot be kept or continued.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A checkpoint problem.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A text problem.
     #[error(transparent)]
     Calib(#[from] CalibError),
+    /// A problem with the activations between layers.
+    #[error(transparent)]
+    Activations(#[from] ActivationError),
     /// A device problem.
     #[error(transparent)]
     Gpu(#[from] GpuError),
@@ -59,4 +95,34 @@ pub enum RunError {
     /// An evaluation problem.
     #[error(transparent)]
     Eval(#[from] EvalError),
+}
+
+impl RunError {
+    /// Whether the same command may succeed later, so that what is done is worth keeping.
+    pub(super) fn resumable(&self) -> bool {
+        let damaged = matches!(
+            self,
+            RunError::Model(ModelError::NonFiniteWeight { .. } | ModelError::BadFamily { .. })
+                | RunError::Prune(PruneError::NonFiniteActivations { .. })
+                | RunError::Verification { .. }
+        );
+        !damaged
+    }
+
+    /// Adds how to go on, if a layer is done.
+    pub(super) fn suspended(self, output: &std::path::Path, layers_done: usize, layers: usize) -> Self {
+        let output = output.display().to_string();
+        if layers_done == 0 || !self.resumable() {
+            return match self {
+                RunError::Interrupted => RunError::NothingWritten { output },
+                other => other,
+            };
+        }
+        RunError::Suspended {
+            error: Box::new(self),
+            output,
+            layers_done,
+            layers,
+        }
+    }
 }

@@ -2,13 +2,19 @@
 //!
 //! Start reading at [`prune`].
 
+mod capture;
 mod encode;
 mod error;
 mod memory;
 mod plan;
+mod report;
+mod solve;
+mod state;
 mod walk;
 
 pub use error::RunError;
-pub use memory::{peak_resident, total_memory};
+pub use memory::{Demand, peak_resident, total_memory};
 pub use plan::{Plan, Propagate, PruneOptions};
-pub use walk::{Progress, adapter_record, prune};
+pub use report::adapter_record;
+pub use state::{RunIdentity, RunState, StateError};
+pub use walk::{Progress, prune};

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::RunError;
+use super::memory::{Budget, Demand};
 use crate::calib::SampleSpec;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::model::{Activations, Role, Spec};
+use crate::model::{ActivationOptions, Spec};
 use crate::prune::{METHODS, Method, Pattern, method};
+use crate::tensor::DType;
 
 /// Which inputs a decoder layer sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -40,7 +43,7 @@ impl Propagate {
 pub struct PruneOptions {
     /// Source checkpoint folder.
     pub model: PathBuf,
-    /// Output folder; must not exist or be empty.
+    /// Output folder; must not exist or be empty, unless a run in it is resumed.
     pub output: PathBuf,
     /// Calibration text.
     pub calibration: PathBuf,
@@ -58,6 +61,14 @@ pub struct PruneOptions {
     pub propagate: Propagate,
     /// Prune only the first layers; the rest are copied.
     pub limit_layers: Option<usize>,
+    /// Stored type of activations between layers; by default f32, or bf16 where that does not fit `max_ram`.
+    pub activations: Option<DType>,
+    /// Limit of device buffers, bytes.
+    pub max_vram: Option<u64>,
+    /// Limit of resident host memory, bytes.
+    pub max_ram: Option<u64>,
+    /// Go on with an unfinished run in the output folder.
+    pub resume: bool,
 }
 
 /// A resolved run; printable before it starts.
@@ -72,25 +83,30 @@ pub struct Plan {
     /// The method.
     #[serde(skip)]
     pub method: Box<dyn Method>,
+    /// What decides the result; a run can only be resumed with the same.
+    pub settings: Value,
     /// Family file.
     pub family: String,
     /// Decoder layers to prune.
     pub layers: usize,
+    /// Linears that will be pruned.
+    pub linears: usize,
     /// Weights that will be pruned.
     pub weights: usize,
     /// Device.
     pub adapter: String,
-    /// Predicted peak of device buffers, bytes.
-    pub device_bytes: u64,
-    /// Predicted peak of resident host memory, bytes.
-    pub host_bytes: u64,
-    /// Bytes the output will take.
+    /// Memory, predicted.
+    #[serde(flatten)]
+    pub demand: Demand,
+    /// Bytes of the output's weights; a stream of activations for `--resume` comes on top while it runs.
     pub output_bytes: u64,
+    /// Rough number of floating-point operations.
+    pub flops: f64,
 }
 
 impl Plan {
     /// Checks the options against the checkpoint. Touches no output.
-    pub fn resolve(options: PruneOptions, checkpoint: &Checkpoint, gpu: &Gpu) -> Result<Self, RunError> {
+    pub fn resolve(options: PruneOptions, checkpoint: &Checkpoint, spec: Spec, gpu: &Gpu) -> Result<Self, RunError> {
         if !(options.damping > 0.0 && options.damping <= 1.0) {
             let message = format!(
                 "--damping {} is a fraction of each input's energy: above 0, at most 1",
@@ -102,76 +118,77 @@ impl Plan {
             let message = "--limit-layers 0 would prune nothing; use at least 1".to_string();
             return Err(RunError::Setting(message));
         }
-        let spec = Spec::of(checkpoint)?;
-        for role in Role::ALL {
-            options
-                .pattern
-                .check_width(&spec.linear(0, role), spec.shape(role)[1])?;
+        let layers = options.limit_layers.unwrap_or(spec.layers).min(spec.layers);
+        let (mut linears, mut weights) = (0, 0);
+        for layer in 0..layers {
+            for linear in spec.linears_of(layer)? {
+                options.pattern.check_width(&linear.tensor, linear.shape[1])?;
+                linears += 1;
+                weights += linear.shape[0] * linear.shape[1];
+            }
         }
         let method = method(&options.method).ok_or_else(|| RunError::UnknownMethod {
             name: options.method.clone(),
             known: METHODS.join(", "),
         })?;
-        let device_bytes = device_bytes(&spec, checkpoint, &options, gpu);
-        // Saturating: the number of samples is only held against the text later.
-        let tokens = options.samples.samples.saturating_mul(options.samples.length);
-        let activations = tokens.saturating_mul(spec.hidden * 4) as u64;
-        let layers = options.limit_layers.unwrap_or(spec.layers).min(spec.layers);
+        let demand = Budget {
+            spec: &spec,
+            checkpoint,
+            gpu,
+            options: &options,
+            workspace: method
+                .workspace()
+                .max(if options.refit > 0 { super::memory::REFIT } else { 0 }),
+        }
+        .resolve(layers)?;
         Ok(Plan {
+            settings: settings(&options, &spec, &demand, gpu),
             family: spec.family.clone(),
             layers,
-            weights: layers * spec.layer_weights(),
+            linears,
+            weights,
             adapter: gpu.name().to_string(),
-            device_bytes,
-            host_bytes: host_bytes(
-                &spec,
-                checkpoint,
-                activations,
-                if gpu.is_host() { device_bytes } else { 0 },
-            ),
             output_bytes: checkpoint.total_bytes(),
+            flops: demand.flops(&spec, &options, layers)?,
+            demand,
             method,
             spec,
             options,
         })
     }
-}
 
-/// Bytes of a weight element once it is on the device.
-fn element(gpu: &Gpu, stored: usize) -> usize {
-    if gpu.is_host() || gpu.is_software() { 4 } else { stored }
-}
-
-/// The larger of the two phases of a group, with both streams' weights, for the widest group.
-fn device_bytes(spec: &Spec, checkpoint: &Checkpoint, options: &PruneOptions, gpu: &Gpu) -> u64 {
-    /// Matrices of a linear's size alive at once in the largest solver phase.
-    const SOLVER: usize = 15;
-    let stored = checkpoint
-        .tensor(&spec.linear(0, Role::Q))
-        .map_or(4, |t| t.dtype.size());
-    let weights = 2 * spec.layer_weights() * element(gpu, stored);
-    let sequences = Activations::sequences_per_batch(options.samples.length).min(options.samples.samples);
-    let rows = sequences * options.samples.length;
-    let (q, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
-    let stream = rows * (3 * spec.hidden + 2 * q + 2 * kv + 2 * spec.ffn) * 4;
-    let (mut capture, mut solve) = (0, 0);
-    for group in &spec.groups {
-        let n = spec.width(group.input);
-        let largest = group.linears.iter().map(|r| spec.shape(*r)[0] * n).max().unwrap_or(0);
-        capture = capture.max(3 * n * n * 4 + 2 * stream + rows * spec.hidden * 4);
-        solve = solve.max((3 * n * n + SOLVER * largest) * 4);
+    /// Outputs of a linear that are solved together: all, unless the device binds or the budget allows less.
+    pub fn solver_rows(&self, gpu: &Gpu, [rows, cols]: [usize; 2]) -> usize {
+        let matrix = gpu.limits().binding.min(self.demand.solver_matrix_bytes);
+        ((matrix / (4 * cols as u64)) as usize).clamp(1, rows)
     }
-    (weights + capture.max(solve)) as u64
+
+    /// How activations are kept between layers, beside the output.
+    pub fn activation_options(&self) -> ActivationOptions {
+        ActivationOptions {
+            dtype: self.demand.activations,
+            ram_budget: self.demand.activation_ram,
+            spill_dir: self.options.output.clone(),
+            rows: self.demand.batch_rows,
+        }
+    }
 }
 
-/// Residual streams, the tensor being copied or decoded, and the program with its tokenizer.
-fn host_bytes(spec: &Spec, checkpoint: &Checkpoint, activations: u64, device: u64) -> u64 {
-    const PROGRAM: u64 = 120 << 20;
-    let linear = Role::ALL
-        .iter()
-        .map(|r| spec.shape(*r).iter().product::<usize>())
-        .max()
-        .unwrap_or(0) as u64;
-    let solution = 4 * linear * 4;
-    activations.saturating_add(checkpoint.largest_tensor_bytes().max(solution) + device + PROGRAM)
+/// Everything that shapes the result, for the identity of a run.
+fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> Value {
+    json!({
+        "tool": env!("CARGO_PKG_VERSION"),
+        "family": spec.family,
+        "method": options.method,
+        "pattern": options.pattern,
+        "refit": options.refit,
+        "damping": options.damping,
+        "propagate": options.propagate,
+        "limit_layers": options.limit_layers,
+        "samples": options.samples,
+        "activations": demand.activations.name(),
+        "batch_rows": demand.batch_rows,
+        "solver_matrix_bytes": demand.solver_matrix_bytes.min(gpu.limits().binding),
+        "adapter": gpu.name(),
+    })
 }

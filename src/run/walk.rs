@@ -1,30 +1,36 @@
-//! The walk over decoder layers: capture, accumulate, prune, replay, next layer. Once, for every method and family.
+//! The walk over decoder layers: capture, accumulate, prune, replay, commit, next layer. Once, for every method and
+//! family, and built so that it can stop after any layer and go on from there.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::encode::{Encoded, count_zeros, encode};
+use super::capture::Streams;
 use super::plan::{Plan, Propagate};
+use super::report::{begin_report, total, warn_of_experts};
+use super::solve::Solver;
+use super::state::{RunIdentity, RunState};
 use super::{RunError, peak_resident};
 use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::{Gpu, Recording};
-use crate::linalg;
-use crate::model::{Activations, Block, Decoder, Group, LayerWeights, Role};
-use crate::ops::dense;
-use crate::prune::{GramStatistics, InputStatistics, LayerProblem, PruneError, refit};
-use crate::report::{AdapterRecord, CalibrationRecord, LinearRecord, Memory, Phases, PruneReport, Settings, Totals};
-use crate::tensor::{PanelMatrix, Tensor};
+use crate::model::{Activations, Decoder, Group, LayerWeights, Tap};
+use crate::prune::InputStatistics;
+use crate::report::{LinearRecord, PruneReport};
 
 /// What a run tells while it works.
 pub trait Progress {
     /// A linear is done; `done` of `total` linears.
     fn linear(&mut self, done: usize, total: usize, record: &LinearRecord);
+    /// A decoder layer is done, `done` of `total` linears with it.
+    fn layer(&mut self, layer: usize, done: usize, total: usize);
     /// A stage outside the layers begins.
     fn stage(&mut self, name: &str);
 }
 
 /// Prunes the plan's checkpoint and writes the result; `stop` is asked between linears.
+///
+/// Whatever stops it after the first decoder layer leaves the finished layers in the output, to be resumed.
 pub fn prune(
     plan: &Plan,
     checkpoint: &Checkpoint,
@@ -33,27 +39,97 @@ pub fn prune(
     stop: &AtomicBool,
 ) -> Result<PruneReport, RunError> {
     let start = Instant::now();
-    // Creating the writer first refuses a bad output before hours of work.
-    let writer = CheckpointWriter::create(checkpoint, &plan.options.output)?;
+    let output = &plan.options.output;
+    // A bad output is refused before hours of work.
+    let earlier = if plan.options.resume {
+        RunState::load(output)?
+    } else {
+        None
+    };
+    let earlier = earlier.filter(|state| state.layers_done > 0);
+    let writer = match &earlier {
+        Some(_) => None,
+        None => Some(begin_output(plan, checkpoint)?),
+    };
     progress.stage("tokenise and embed");
     let calibration = calibrate(plan, checkpoint)?;
+    let identity = RunIdentity {
+        model: checkpoint.fingerprint(),
+        tokens: calibration.hash.clone(),
+        settings: plan.settings.clone(),
+    };
     let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
-    let activations = decoder.embed(&calibration.ids)?;
+    let mut report = begin_report(plan, checkpoint, gpu, &calibration);
+    let options = plan.activation_options();
+    let (mut writer, activations, first) = match (earlier, writer) {
+        (Some(state), _) => {
+            state.check(&identity, output)?;
+            report = super::report::continued(&state, report)?;
+            progress.stage(&format!(
+                "resumed after {} of {} decoder layers",
+                state.layers_done, plan.layers
+            ));
+            let activations = state.load_activations(output, &options)?;
+            (
+                resume_output(checkpoint, output, &report)?,
+                activations,
+                state.layers_done,
+            )
+        }
+        (None, Some(writer)) => (writer, Some(decoder.embed_with(&calibration.ids, &options)?), 0),
+        (None, None) => unreachable!("one of both was made"),
+    };
+    if first == 0 {
+        // A run that dies before its first layer is done can then be told from a stranger's folder.
+        RunState::new(identity.clone(), 0, serde_json::Value::Null, false).commit(output, None)?;
+    }
+    report.phases.prepare += start.elapsed().as_secs_f64();
+    let done = report.linears.len();
     let mut walk = Walk {
         plan,
         decoder,
         activations,
-        writer,
-        report: begin_report(plan, checkpoint, gpu, &calibration),
+        writer: &mut writer,
+        report,
         progress,
         stop,
-        done: 0,
+        identity,
+        done,
+        layers_done: first,
     };
-    walk.report.phases.prepare = start.elapsed().as_secs_f64();
-    for layer in 0..plan.layers {
-        walk.layer(layer)?;
+    let result = (first..plan.layers).try_for_each(|layer| walk.layer(layer));
+    let result = result.and_then(|()| walk.begin_finish());
+    let (layers_done, report) = (walk.layers_done, walk.report);
+    let result = match result {
+        Ok(files) => finish(plan, writer, report, &files),
+        Err(error) => {
+            if !error.resumable() {
+                writer.discard();
+            }
+            Err(error)
+        }
+    };
+    result.map_err(|error| error.suspended(output, layers_done, plan.layers))
+}
+
+/// A new output; with `--resume` what a run that died before its first layer was done has left is cleared first.
+fn begin_output<'a>(plan: &Plan, checkpoint: &'a Checkpoint) -> Result<CheckpointWriter<'a>, RunError> {
+    if plan.options.resume {
+        CheckpointWriter::clear_leftovers(checkpoint, &plan.options.output)?;
     }
-    walk.finish()
+    Ok(CheckpointWriter::create(checkpoint, &plan.options.output)?)
+}
+
+fn resume_output<'a>(
+    checkpoint: &'a Checkpoint,
+    output: &Path,
+    report: &PruneReport,
+) -> Result<CheckpointWriter<'a>, RunError> {
+    let mut writer = CheckpointWriter::resume(checkpoint, output)?;
+    for linear in &report.linears {
+        writer.mark_written(&linear.tensor)?;
+    }
+    Ok(writer)
 }
 
 fn calibrate(plan: &Plan, checkpoint: &Checkpoint) -> Result<CalibrationSet, RunError> {
@@ -62,308 +138,239 @@ fn calibrate(plan: &Plan, checkpoint: &Checkpoint) -> Result<CalibrationSet, Run
     Ok(draw(&corpus, &tokenizer, &plan.options.samples)?)
 }
 
-struct Walk<'a> {
+struct Walk<'w, 'a> {
     plan: &'a Plan,
     decoder: Decoder<'a>,
-    activations: Activations,
-    writer: CheckpointWriter<'a>,
+    /// The stream that enters the next layer; gone after the last.
+    activations: Option<Activations>,
+    writer: &'w mut CheckpointWriter<'a>,
     report: PruneReport,
-    progress: &'a mut dyn Progress,
-    stop: &'a AtomicBool,
+    progress: &'w mut dyn Progress,
+    stop: &'w AtomicBool,
+    identity: RunIdentity,
     done: usize,
+    layers_done: usize,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn layer(&mut self, layer: usize) -> Result<(), RunError> {
+        let spec = &self.plan.spec;
+        let last = layer + 1 == self.plan.layers;
         let dense = self.decoder.layer(layer)?;
+        if !last {
+            let next = spec.linears_of(layer + 1)?;
+            self.decoder.checkpoint.prefetch(next.iter().map(|l| l.tensor.clone()));
+        }
         let mut pruned = dense.clone();
-        for (index, group) in self.plan.spec.groups.iter().enumerate() {
-            self.group(layer, group, index == 0, &dense, &mut pruned)?;
+        let (mlp, attention): (Vec<Group>, Vec<Group>) =
+            spec.groups(layer)?.into_iter().partition(|g| g.input.in_mlp());
+        let entering = self.activations.take().expect("a stream enters every layer");
+        for group in &attention {
+            self.group(group, &dense, &mut pruned, [&entering, &entering])?;
         }
         let clock = Instant::now();
-        let next = if self.plan.options.propagate == Propagate::Dense {
-            &dense
-        } else {
-            &pruned
-        };
-        if layer + 1 < self.plan.layers {
-            self.decoder.advance(&mut self.activations, next)?;
+        let middle = Middle::of(&self.decoder, self.plan, entering, &dense, &pruned)?;
+        self.report.phases.propagate += clock.elapsed().as_secs_f64();
+        for group in &mlp {
+            self.group(group, &dense, &mut pruned, middle.streams())?;
+        }
+        let clock = Instant::now();
+        if !last {
+            let next = match self.plan.options.propagate {
+                Propagate::Dense => &dense,
+                Propagate::Local | Propagate::Pruned => &pruned,
+            };
+            self.activations = Some(middle.advance(&self.decoder, self.plan, next)?);
         }
         self.decoder.checkpoint.release_all();
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
+        self.commit(layer)
+    }
+
+    /// Makes the layer durable: its weights, then the state that counts it.
+    fn commit(&mut self, layer: usize) -> Result<(), RunError> {
+        let clock = Instant::now();
+        self.layers_done = layer + 1;
+        self.writer.sync()?;
+        let report = serde_json::to_value(&self.report).expect("a report is plain data");
+        let state = RunState::new(self.identity.clone(), layer + 1, report, self.activations.is_some());
+        state.commit(&self.plan.options.output, self.activations.as_ref())?;
+        self.writer.keep();
+        self.report.phases.write += clock.elapsed().as_secs_f64();
+        self.progress.layer(layer, self.done, self.plan.linears);
         Ok(())
     }
 
-    /// Captures the group's inputs once, then prunes its linears one by one.
+    /// Captures the group's inputs once, then prunes its linears one by one. `streams`: what the pruned and the dense
+    /// weights read.
     fn group(
         &mut self,
-        layer: usize,
         group: &Group,
-        first: bool,
         dense: &LayerWeights,
         pruned: &mut LayerWeights,
+        streams: [&Activations; 2],
     ) -> Result<(), RunError> {
-        let clock = Instant::now();
-        let gpu = self.decoder.gpu;
-        // The first group's inputs are the same in both streams; without correction there is one stream only.
-        let corrected = !first && self.plan.options.propagate != Propagate::Pruned;
-        let sums = self.capture(group, corrected.then_some(dense), pruned)?;
-        let place = format!("layer {layer}, {:?}", group.input);
-        let inputs = InputStatistics::prepare(gpu, sums, self.plan.options.damping, &place)?;
+        let (clock, layer, gpu) = (Instant::now(), dense.layer, self.decoder.gpu);
+        let inputs = {
+            let both = Streams {
+                pruned: (self.decoder.block(pruned), streams[0]),
+                dense: (self.decoder.block(dense), streams[1]),
+            };
+            let sums = both.capture(gpu, group, self.drifts(group.input))?;
+            let place = format!("layer {layer}, {:?}", group.input);
+            InputStatistics::prepare(gpu, sums, self.plan.options.damping, &place)?
+        };
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let mut replaced = Vec::new();
-        for role in &group.linears {
+        for linear in &group.linears {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(RunError::Interrupted);
+            }
             let clock = Instant::now();
-            let (record, encoded) = self.linear(layer, *role, &inputs)?;
+            let solver = Solver {
+                plan: self.plan,
+                checkpoint: self.decoder.checkpoint,
+                gpu,
+                inputs: &inputs,
+            };
+            let solved = solver.prune(layer, linear)?;
             self.report.phases.solve += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
-            self.writer.put(&record.tensor, &encoded)?;
+            self.writer
+                .put(&linear.tensor, &linear.stored(&solved.rows, solved.dtype))?;
             self.report.phases.write += clock.elapsed().as_secs_f64();
             self.done += 1;
-            let total = self.plan.layers * Role::ALL.len();
-            self.progress.linear(self.done, total, &record);
-            self.report.linears.push(record);
-            replaced.push((*role, encoded));
-            if self.stop.load(Ordering::Relaxed) {
-                let output = self.plan.options.output.display().to_string();
-                return Err(RunError::Interrupted { output });
-            }
+            self.progress.linear(self.done, self.plan.linears, &solved.record);
+            self.report.linears.push(solved.record);
+            replaced.push((linear, solved.dtype, solved.rows));
         }
         drop(inputs);
-        for (role, encoded) in replaced {
-            let name = self.plan.spec.linear(layer, role);
-            let dtype = self.decoder.checkpoint.tensor(&name)?.dtype;
-            pruned.replace(gpu, role, self.plan.spec.shape(role), dtype, &encoded)?;
+        for (linear, dtype, rows) in replaced {
+            pruned.put(gpu, linear, dtype, &rows)?;
         }
         Ok(())
     }
 
-    /// Sums over all batches: the Gram of the pruned stream's inputs and, with a dense stream beside it, the drift.
-    fn capture(
-        &self,
-        group: &Group,
-        dense: Option<&LayerWeights>,
-        pruned: &LayerWeights,
-    ) -> Result<GramStatistics, RunError> {
-        let (gpu, n) = (self.decoder.gpu, self.plan.spec.width(group.input));
-        let mut recording = Recording::new();
-        let gram = PanelMatrix::zeros(gpu, &mut recording, "gram", n)?;
-        let drift = match dense {
-            None => None,
-            Some(_) => Some([
-                PanelMatrix::zeros(gpu, &mut recording, "drift cross-gram", n)?,
-                PanelMatrix::zeros(gpu, &mut recording, "drift gram", n)?,
-            ]),
+    /// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
+    fn drifts(&self, tap: Tap) -> bool {
+        let same = match tap {
+            Tap::AttentionInput => true,
+            Tap::MlpInput | Tap::ExpertInput(_) => self.plan.spec.parallel,
+            _ => false,
         };
-        gpu.submit(recording)?;
-        let block = self.decoder.block(pruned);
-        let beside = dense.map(|weights| self.decoder.block(weights));
-        for batch in 0..self.activations.batches.len() {
-            let x = self.activations.upload(gpu, batch)?;
-            let mut recording = Recording::new();
-            let inputs = self.tap(&mut recording, &block, &x, group)?;
-            linalg::accumulate(&mut recording, gpu, &inputs, &inputs, &gram, true);
-            if let (Some(block), Some([cross, square])) = (&beside, &drift) {
-                let delta = self.tap(&mut recording, block, &x, group)?;
-                dense::axpby(&mut recording, 1.0, &inputs, -1.0, &delta);
-                linalg::accumulate(&mut recording, gpu, &delta, &inputs, cross, false);
-                linalg::accumulate(&mut recording, gpu, &delta, &delta, square, true);
-            }
-            gpu.submit(recording)?.wait()?;
-        }
-        let mut recording = Recording::new();
-        linalg::finish(&mut recording, &gram);
-        if let Some([_, square]) = &drift {
-            linalg::finish(&mut recording, square);
-        }
-        gpu.submit(recording)?;
-        Ok(GramStatistics {
-            gram,
-            drift,
-            tokens: self.activations.tokens(),
-        })
+        !same && self.plan.options.propagate != Propagate::Pruned
     }
 
-    fn tap(&self, recording: &mut Recording, block: &Block<'_>, x: &Tensor, group: &Group) -> Result<Tensor, RunError> {
-        Ok(block.forward_to(recording, self.decoder.gpu, x, self.activations.sequence, group.input)?)
-    }
-
-    /// Solves one linear and returns its record and the bytes to be stored.
-    fn linear(&self, layer: usize, role: Role, inputs: &InputStatistics) -> Result<(LinearRecord, Vec<u8>), RunError> {
-        let start = Instant::now();
-        let (spec, gpu) = (&self.plan.spec, self.decoder.gpu);
-        let (name, shape) = (spec.linear(layer, role), spec.shape(role));
-        let view = self.decoder.checkpoint.tensor_of_shape(&name, &shape)?;
-        let weight = view.to_f32();
-        let blocks = row_blocks(gpu, shape);
-        let mut record = LinearRecord {
-            layer,
-            role: format!("{role:?}").to_lowercase(),
-            tensor: name,
-            shape,
-            input_zeros: count_zeros(view.dtype, view.bytes),
-            lipschitz: inputs.lipschitz,
-            dead_inputs: inputs.dead,
-            row_blocks: blocks.len(),
-            ..Default::default()
-        };
-        let mut bytes = Vec::with_capacity(view.bytes.len());
-        let (mut before, mut after, mut energy) = (0.0, 0.0, 0.0);
-        for rows in blocks {
-            let part = &weight[rows.start * shape[1]..rows.end * shape[1]];
-            let problem = LayerProblem::new(gpu, inputs, [rows.len(), shape[1]], part, self.plan.options.pattern)?;
-            let solved = self.solve(&problem, view.dtype, &mut record)?;
-            before += solved.before;
-            after += solved.after;
-            energy += problem.energy;
-            bytes.extend(solved.encoded.bytes);
-        }
-        // A weight of zeros has no energy to lose.
-        let relative = |error: f64| if energy > 0.0 { error / energy } else { 0.0 };
-        (record.error_before, record.error_after) = (relative(before), relative(after));
-        record.sparsity = record.zeros as f64 / weight.len() as f64;
-        record.seconds = start.elapsed().as_secs_f64();
-        Ok((record, bytes))
-    }
-
-    fn solve(
-        &self,
-        problem: &LayerProblem<'_>,
-        dtype: crate::tensor::DType,
-        record: &mut LinearRecord,
-    ) -> Result<Solved, RunError> {
-        let gpu = self.decoder.gpu;
-        let solution = self.plan.method.solve(gpu, problem)?;
-        let solution = refit(gpu, problem, solution, self.plan.options.refit)?;
-        let mut recording = Recording::new();
-        problem
-            .inputs
-            .leave(&mut recording, gpu, &solution.weight)
-            .map_err(PruneError::from)?;
-        let ids = [
-            recording.read(&solution.weight.slice()),
-            recording.read(&solution.support.slice()),
-        ];
-        let done = gpu.submit(recording)?;
-        let encoded = encode(&done.floats(ids[0])?, &done.floats(ids[1])?, dtype);
-        // The error that counts is that of the weights as stored.
-        let [rows, cols] = solution.weight.shape();
-        let stored = Tensor::upload(gpu, "stored weight", rows, cols, &dtype.decode(&encoded.bytes))?;
-        let mut recording = Recording::new();
-        problem
-            .inputs
-            .enter(&mut recording, gpu, &stored)
-            .map_err(PruneError::from)?;
-        gpu.submit(recording)?;
-        let after = problem.error(gpu, &stored)?;
-        record.rounds += solution.rounds;
-        record.lambda = record.lambda.max(solution.lambda);
-        record.zeros += encoded.zeros;
-        record.raised += encoded.raised;
-        record.saturated += encoded.saturated;
-        Ok(Solved {
-            encoded,
-            before: solution.start_error,
-            after,
-        })
-    }
-
-    /// Writes what remains, opens the result again and counts its zeros.
-    fn finish(self) -> Result<PruneReport, RunError> {
+    /// The files beside the weights.
+    fn begin_finish(&mut self) -> Result<Vec<(&'static str, Vec<u8>)>, RunError> {
         self.progress.stage("write and verify");
-        let clock = Instant::now();
-        let mut report = self.report;
-        let mut totals = Totals::default();
-        for linear in &report.linears {
-            totals.weights += linear.shape[0] * linear.shape[1];
-            totals.zeros += linear.zeros;
-            totals.input_zeros += linear.input_zeros;
-        }
-        totals.sparsity = totals.zeros as f64 / totals.weights.max(1) as f64;
-        report.totals = totals;
-        report.memory.device_peak = self.decoder.gpu.peak_bytes();
-        report.memory.host_peak = peak_resident();
-        let json = serde_json::to_string_pretty(&report).expect("a report is plain data");
-        self.writer.finish(&[("pruning_report.json", json.as_bytes())])?;
-        verify(&self.plan.options.output, &report)?;
-        report.phases.write += clock.elapsed().as_secs_f64();
-        Ok(report)
+        self.report.totals = total(&self.report.linears);
+        self.report.warnings = warn_of_experts(&self.report.linears);
+        self.report.memory.device_peak = self.decoder.gpu.peak_bytes();
+        let json = serde_json::to_string_pretty(&self.report.reproducible()).expect("a report is plain data");
+        Ok(vec![("pruning_report.json", json.into_bytes())])
     }
 }
 
-struct Solved {
-    encoded: Encoded,
-    before: f64,
-    after: f64,
+/// Writes what remains, opens the result again and counts its zeros.
+fn finish(
+    plan: &Plan,
+    writer: CheckpointWriter<'_>,
+    mut report: PruneReport,
+    files: &[(&'static str, Vec<u8>)],
+) -> Result<PruneReport, RunError> {
+    let clock = Instant::now();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    writer.finish(&files)?;
+    super::report::verify(&plan.options.output, &report)?;
+    report.memory.host_peak = peak_resident();
+    report.phases.write += clock.elapsed().as_secs_f64();
+    Ok(report)
 }
 
-/// Rows of a linear that fit a binding together; one block in the usual case. N:M and per-row patterns do not care.
-fn row_blocks(gpu: &Gpu, [rows, cols]: [usize; 2]) -> Vec<std::ops::Range<usize>> {
-    let height = ((gpu.limits().binding / (4 * cols as u64)) as usize).clamp(1, rows);
-    (0..rows)
-        .step_by(height)
-        .map(|first| first..(first + height).min(rows))
-        .collect()
+/// The streams between attention and MLP. With a parallel residual the MLP reads the stream that enters the layer.
+struct Middle {
+    pruned: Activations,
+    /// Absent where it is the same or not needed.
+    dense: Option<Activations>,
 }
 
-fn verify(output: &std::path::Path, report: &PruneReport) -> Result<(), RunError> {
-    let written = Checkpoint::open(output)?;
-    for linear in &report.linears {
-        let view = written.tensor_of_shape(&linear.tensor, &linear.shape)?;
-        let found = count_zeros(view.dtype, view.bytes);
-        if found != linear.zeros {
-            return Err(RunError::Verification {
-                output: output.display().to_string(),
-                tensor: linear.tensor.clone(),
-                found,
-                wanted: linear.zeros,
-            });
+impl Middle {
+    fn of(
+        decoder: &Decoder<'_>,
+        plan: &Plan,
+        mut entering: Activations,
+        dense: &LayerWeights,
+        pruned: &LayerWeights,
+    ) -> Result<Self, RunError> {
+        let mut other = None;
+        if !plan.spec.parallel {
+            if plan.options.propagate != Propagate::Pruned {
+                let mut stream = entering.empty_like()?;
+                halfway(decoder, &entering, dense, &mut stream)?;
+                other = Some(stream);
+            }
+            halfway_in_place(decoder, &mut entering, pruned)?;
         }
-        written.release(&linear.tensor);
+        Ok(Middle {
+            pruned: entering,
+            dense: other,
+        })
+    }
+
+    fn streams(&self) -> [&Activations; 2] {
+        [&self.pruned, self.dense.as_ref().unwrap_or(&self.pruned)]
+    }
+
+    /// The stream that leaves the layer, through the MLP of `weights`.
+    fn advance(self, decoder: &Decoder<'_>, plan: &Plan, weights: &LayerWeights) -> Result<Activations, RunError> {
+        let mut stream = match (plan.options.propagate, self.dense) {
+            (Propagate::Dense, Some(dense)) => dense,
+            _ => self.pruned,
+        };
+        if plan.spec.parallel {
+            decoder.advance(&mut stream, weights)?;
+            return Ok(stream);
+        }
+        let block = decoder.block(weights);
+        for batch in 0..stream.batches() {
+            let middle = stream.upload(decoder.gpu, batch)?;
+            let mut recording = Recording::new();
+            let out = block.mlp_half(&mut recording, &middle.clone(), middle)?;
+            let id = recording.read(&out.slice());
+            let values = decoder.gpu.submit(recording)?.floats(id)?;
+            stream.write(batch, &values)?;
+        }
+        Ok(stream)
+    }
+}
+
+/// Takes every batch through the attention of `weights`.
+fn halfway(
+    decoder: &Decoder<'_>,
+    from: &Activations,
+    weights: &LayerWeights,
+    to: &mut Activations,
+) -> Result<(), RunError> {
+    for batch in 0..from.batches() {
+        let values = half(decoder, from, weights, batch)?;
+        to.write(batch, &values)?;
     }
     Ok(())
 }
 
-fn begin_report(plan: &Plan, checkpoint: &Checkpoint, gpu: &Gpu, calibration: &CalibrationSet) -> PruneReport {
-    let options = &plan.options;
-    PruneReport {
-        tool: format!("secateur {}", env!("CARGO_PKG_VERSION")),
-        settings: Settings {
-            model: options.model.display().to_string(),
-            output: options.output.display().to_string(),
-            family: plan.family.clone(),
-            method: options.method.clone(),
-            pattern: options.pattern.to_string(),
-            sparsity: options.pattern.sparsity(),
-            refit: options.refit,
-            damping: options.damping,
-            propagate: options.propagate.name().to_string(),
-        },
-        input_fingerprint: checkpoint.fingerprint(),
-        calibration: CalibrationRecord {
-            source: options.calibration.display().to_string(),
-            rule: calibration.rule.to_string(),
-            samples: options.samples.samples,
-            length: options.samples.length,
-            seed: options.samples.seed,
-            token_hash: calibration.hash.clone(),
-        },
-        adapter: adapter_record(gpu),
-        memory: Memory {
-            predicted_device: plan.device_bytes,
-            predicted_host: plan.host_bytes,
-            ..Default::default()
-        },
-        phases: Phases::default(),
-        ..Default::default()
+fn halfway_in_place(decoder: &Decoder<'_>, stream: &mut Activations, weights: &LayerWeights) -> Result<(), RunError> {
+    for batch in 0..stream.batches() {
+        let values = half(decoder, stream, weights, batch)?;
+        stream.write(batch, &values)?;
     }
+    Ok(())
 }
 
-/// How a device appears in reports.
-pub fn adapter_record(gpu: &Gpu) -> AdapterRecord {
-    let executor = if gpu.is_host() { "host" } else { "wgpu" };
-    AdapterRecord {
-        name: gpu.name().to_string(),
-        executor: executor.to_string(),
-    }
+fn half(decoder: &Decoder<'_>, from: &Activations, weights: &LayerWeights, batch: usize) -> Result<Vec<f32>, RunError> {
+    let x = from.upload(decoder.gpu, batch)?;
+    let mut recording = Recording::new();
+    let middle = decoder.block(weights).attention_half(&mut recording, &x)?;
+    let id = recording.read(&middle.slice());
+    Ok(decoder.gpu.submit(recording)?.floats(id)?)
 }

@@ -105,6 +105,22 @@ impl Tensor {
         self.slice.buffer.label()
     }
 
+    /// The same elements as `[rows, cols]`. Panics if their number differs.
+    pub fn reshaped(&self, rows: usize, cols: usize) -> Tensor {
+        assert_eq!(
+            self.len(),
+            rows * cols,
+            "`{}`: {:?} as [{rows}, {cols}]",
+            self.label(),
+            self.shape()
+        );
+        Tensor {
+            rows,
+            cols,
+            ..self.clone()
+        }
+    }
+
     /// Rows `first .. first + count` in the same memory. Panics unless the window starts on a whole word; whether its
     /// start suits the device is [`Tensor::window_rows`]'s concern.
     pub fn row_window(&self, first: usize, count: usize) -> Tensor {

@@ -69,4 +69,15 @@ impl DType {
             DType::BF16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
         }
     }
+
+    /// Number of elements whose bits are zero of either sign.
+    pub fn count_zeros(self, bytes: &[u8]) -> usize {
+        match self {
+            DType::F32 => bytes
+                .chunks_exact(4)
+                .filter(|b| b[..3] == [0; 3] && b[3] & 0x7f == 0)
+                .count(),
+            DType::F16 | DType::BF16 => bytes.chunks_exact(2).filter(|b| b[0] == 0 && b[1] & 0x7f == 0).count(),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod malformed;
 mod reading;
+mod resuming;
 mod side_files;
 mod writing;
 

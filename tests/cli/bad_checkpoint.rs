@@ -109,7 +109,7 @@ fn sizes_that_do_not_fit_the_weights() {
     refused(
         &configured("num_hidden_layers", json!(3)),
         1,
-        &["model.layers.2.input_layernorm.weight"],
+        &["model.layers.2.self_attn.q_proj.weight"],
     );
     refused(
         &configured("intermediate_size", json!(40)),
@@ -179,19 +179,19 @@ fn architectures_and_settings_we_do_not_know() {
     refused(&bloom, 3, &["config.json", "BloomForCausalLM", "LlamaForCausalLM"]);
     refused(
         &configured("attention_bias", json!(true)),
-        3,
-        &["config.json", "attention_bias"],
+        1,
+        &["self_attn.q_proj.bias"],
     );
-    refused(&configured("mlp_bias", json!(true)), 3, &["config.json", "mlp_bias"]);
+    refused(&configured("mlp_bias", json!(true)), 1, &["mlp.gate_proj.bias"]);
     refused(
-        &configured("hidden_act", json!("gelu")),
+        &configured("hidden_act", json!("xielu")),
         3,
-        &["config.json", "hidden_act", "gelu"],
+        &["config.json", "hidden_act", "xielu"],
     );
-    let scaling = json!({ "rope_type": "yarn", "factor": 2.0 });
+    let scaling = json!({ "rope_type": "spiral", "factor": 2.0 });
     refused(
         &configured("rope_scaling", scaling),
         3,
-        &["config.json", "rope_scaling", "yarn"],
+        &["config.json", "rope_scaling", "spiral"],
     );
 }

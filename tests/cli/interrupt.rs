@@ -1,4 +1,5 @@
-//! Ctrl-C: the run stops soon, says so, exits with 130 and leaves nothing.
+//! Ctrl-C: the run stops soon, says so, and exits with 130. Before the first decoder layer is done it leaves nothing;
+//! after it, what `--resume` goes on from (see `resume`).
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -74,23 +75,35 @@ fn prune(case: &Case, output: &Path) -> Command {
 fn leaves_nothing() {
     let case = long();
     let output = case.path("new/output");
-    for mark in ["tokenise and embed", "layer 0 done"] {
-        let run = interrupted(&mut prune(&case, &output), mark);
-        run.fails(130, &["interrupted", output.to_str().unwrap()]);
-        assert!(!run.stderr.contains("layer 23 done"), "{}", run.stderr);
-        assert!(
-            !case.path("new").exists(),
-            "{:?} was left behind",
-            listing(&case.path("new"))
-        );
-    }
+    let run = interrupted(&mut prune(&case, &output), "tokenise and embed");
+    run.fails(130, &["interrupted", "nothing was written", output.to_str().unwrap()]);
+    assert!(!run.stderr.contains("layer 23 done"), "{}", run.stderr);
+    assert!(
+        !case.path("new").exists(),
+        "{:?} was left behind",
+        listing(&case.path("new"))
+    );
+}
+
+#[test]
+fn keeps_what_is_done() {
+    let case = long();
+    let run = interrupted(&mut prune(&case, &case.output()), "layer 0 done");
+    run.fails(130, &["interrupted", "of 24 decoder layers", "--resume"]);
+    let left = listing(&case.output());
+    let has = |name: &str| left.iter().any(|file| file == name);
+    assert!(has("state.json") && has("model.safetensors.tmp"), "{left:?}");
+    assert!(!has("model.safetensors"), "{left:?}");
+    // Without --resume nobody's work is touched.
+    let again = super::run(&mut prune(&case, &case.output()));
+    again.fails(1, &["unfinished", "--resume"]);
 }
 
 #[test]
 fn leaves_a_folder_that_was_there_empty() {
     let case = long();
     fs::create_dir(case.output()).unwrap();
-    interrupted(&mut prune(&case, &case.output()), "layer 0 done").fails(130, &["interrupted", "output"]);
+    interrupted(&mut prune(&case, &case.output()), "tokenise and embed").fails(130, &["interrupted", "output"]);
     assert!(case.output().is_dir() && listing(&case.output()).is_empty());
 }
 

@@ -66,7 +66,12 @@ fn report_agrees(output: &Path, printed: &Value, linears: &[(Stored, Stored)]) {
         "input_fingerprint",
         "adapter",
     ] {
-        assert_eq!(report[part], printed[part], "printed and written {part}");
+        let mut printed = printed[part].clone();
+        for linear in printed.as_array_mut().into_iter().flatten() {
+            // The file holds no times: two runs write the same bytes.
+            assert!(linear.as_object_mut().unwrap().remove("seconds").unwrap().is_number());
+        }
+        assert_eq!(report[part], printed, "printed and written {part}");
     }
     assert_eq!(report["adapter"]["executor"], "host");
     let (mut zeros, mut elements, mut input_zeros) = (0, 0, 0);

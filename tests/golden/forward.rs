@@ -1,10 +1,10 @@
 use std::fs;
 
 use secateur::gpu::Gpu;
-use secateur::model::Decoder;
+use secateur::model::{ActivationOptions, Decoder};
 use tempfile::TempDir;
 
-use super::{VARIANTS, Variant, bound, folder, logits_bound};
+use super::{VARIANTS, Variant, bound, folder, logits_bound, values};
 use crate::common::{assert_close, devices};
 
 /// Embedding, every layer and the logits, in the order in which `run` and `eval` compute them.
@@ -15,7 +15,7 @@ fn check(gpu: &Gpu, variant: &Variant) {
     let mut activations = decoder.embed(&variant.ids).unwrap();
     assert_close(
         &what("embedding"),
-        &activations.batches.concat(),
+        &values(&activations),
         variant.expected("embedding"),
         0.0,
     );
@@ -24,7 +24,7 @@ fn check(gpu: &Gpu, variant: &Variant) {
             .advance(&mut activations, &decoder.layer(layer).unwrap())
             .unwrap();
         let name = format!("layers.{layer}");
-        let found = activations.batches.concat();
+        let found = values(&activations);
         assert_close(&what(&name), &found, variant.expected(&name), bound(spec, layer + 1));
     }
     let logits = decoder.all_logits(&activations, 0).unwrap();
@@ -44,7 +44,12 @@ fn every_layer_matches_transformers() {
 /// The fixtures' `config.json` is what transformers 5 writes; `config_old.json` says the same as transformers 4 did.
 #[test]
 fn both_spellings_of_the_config_mean_the_same() {
-    for name in VARIANTS {
+    let with_old: Vec<_> = VARIANTS
+        .into_iter()
+        .filter(|name| folder(name).join("config_old.json").exists())
+        .collect();
+    assert!(with_old.len() > 20, "only {with_old:?} have an old spelling");
+    for name in with_old {
         let dir = TempDir::new().unwrap();
         for entry in fs::read_dir(folder(name)).unwrap() {
             let path = entry.unwrap().path();
@@ -64,7 +69,7 @@ fn batches_do_not_mix() {
     for gpu in devices() {
         let decoder = Decoder::new(gpu, &variant.checkpoint, &variant.spec, variant.sequence()).unwrap();
         let activations = decoder.run(&ids, |_| {}).unwrap();
-        assert_eq!(activations.batches.len(), 2);
+        assert_eq!(activations.batches(), 2);
         assert_eq!(activations.tokens(), ids.len() * variant.sequence());
         let logits: Vec<f32> = (0..2)
             .flat_map(|batch| decoder.all_logits(&activations, batch).unwrap())
@@ -76,5 +81,33 @@ fn batches_do_not_mix() {
             &wanted,
             logits_bound(&variant.spec),
         );
+    }
+}
+
+/// In memory, in a file, in smaller batches: the same numbers.
+#[test]
+fn where_activations_are_kept_does_not_matter() {
+    let variant = Variant::open("rope_linear_sharded");
+    let (ids, _) = variant.two_batches();
+    let folder = TempDir::new().unwrap();
+    for gpu in devices() {
+        let decoder = Decoder::new(gpu, &variant.checkpoint, &variant.spec, variant.sequence()).unwrap();
+        let wanted = values(&decoder.run(&ids, |_| {}).unwrap());
+        for (ram_budget, rows) in [(Some(0), 2048), (Some(10_000), 100), (None, 1)] {
+            let options = ActivationOptions {
+                ram_budget,
+                rows,
+                spill_dir: folder.path().into(),
+                ..Default::default()
+            };
+            let mut activations = decoder.embed_with(&ids, &options).unwrap();
+            for layer in 0..variant.spec.layers {
+                decoder
+                    .advance(&mut activations, &decoder.layer(layer).unwrap())
+                    .unwrap();
+            }
+            assert_eq!(activations.ram_bytes() > 0, ram_budget != Some(0));
+            assert!(values(&activations) == wanted, "{rows} rows on {}", gpu.name());
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! T4: tiny random Llama models against what transformers computes on them (fixtures of `scripts/golden.py`), and the
+//! T4: tiny random models of every family against what transformers computes on them (fixtures of `scripts/golden.py`), and the
 //! model room against plain f64 loops where fixtures would be too large.
 
 mod forward;
@@ -17,8 +17,40 @@ use secateur::model::{Activations, Spec};
 use secateur::tensor::DType;
 use tempfile::TempDir;
 
-/// Folders of `tests/golden/data`.
-const VARIANTS: [&str; 5] = [
+/// Folders of `tests/golden/data`: every family and every switch.
+const VARIANTS: [&str; 28] = [
+    "gemma2",
+    "gemma3",
+    "gpt2",
+    "gpt2_hub_names",
+    "gpt_neox",
+    "gpt_neox_hub_names",
+    "gpt_neox_sequential",
+    "granite",
+    "llama_biases",
+    "llama_yarn",
+    "llama_yarn_betas",
+    "mistral_window",
+    "mixtral",
+    "odd_sizes_f16",
+    "olmo2",
+    "opt",
+    "phi3",
+    "phi3_longrope_long",
+    "phi3_longrope_short",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "qwen3_moe_raw_weights",
+    "qwen3_yarn",
+    "rope_linear_sharded",
+    "rope_llama3",
+    "tied_gqa_bf16",
+    "untied_mha_f32",
+];
+
+/// Those whose maths is Llama's alone, which [`plain`] repeats.
+const PLAIN: [&str; 5] = [
     "tied_gqa_bf16",
     "untied_mha_f32",
     "odd_sizes_f16",
@@ -112,6 +144,12 @@ fn logits_bound(spec: &Spec) -> f64 {
 
 fn f64s(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| f64::from(*v)).collect()
+}
+
+/// All batches.
+fn values(activations: &Activations) -> Vec<f32> {
+    let batches = 0..activations.batches();
+    batches.flat_map(|batch| activations.read(batch).unwrap()).collect()
 }
 
 /// Root of the mean square.

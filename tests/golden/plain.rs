@@ -1,12 +1,13 @@
 //! A Llama forward pass in f64 on the twins: what the model room should compute, without its batches and windows.
 
 use secateur::checkpoint::Checkpoint;
-use secateur::model::{Role, Spec, Tap};
+use secateur::model::{LinearId, Norm, Role, Spec, Tap};
 use secateur::reference::dense::gemm::{Target, View, gemm};
+use secateur::reference::nn::activation::silu;
 use secateur::reference::nn::attention::{Shape, attention};
+use secateur::reference::nn::gate::gate as gated;
 use secateur::reference::nn::rms_norm::rms_norm;
 use secateur::reference::nn::rope::rope;
-use secateur::reference::nn::silu_gate::silu_gate;
 
 use super::f64s;
 
@@ -24,7 +25,7 @@ impl Plain<'_> {
 
     /// Rows of the embedding.
     pub(super) fn embed(&self, ids: &[Vec<u32>]) -> Vec<f64> {
-        let (table, hidden) = (self.weight(self.spec.embedding()), self.spec.hidden);
+        let (table, hidden) = (self.weight(&self.spec.embedding()), self.spec.hidden);
         ids.iter()
             .flatten()
             .flat_map(|id| table[*id as usize * hidden..][..hidden].to_vec())
@@ -34,7 +35,7 @@ impl Plain<'_> {
     /// Activations of `layer` at every tap, for the residual stream `x`.
     pub(super) fn layer(&self, layer: usize, x: &[f64]) -> Vec<(Tap, Vec<f64>)> {
         let spec = self.spec;
-        let normed = self.norm(x, &spec.attention_norm(layer));
+        let normed = self.norm(x, &spec.norm_module(layer, Norm::Attention));
         let [mut q, mut k, v] = [Role::Q, Role::K, Role::V].map(|role| self.linear(layer, role, &normed));
         self.rotate(&mut q, spec.heads);
         self.rotate(&mut k, spec.kv_heads);
@@ -44,13 +45,15 @@ impl Plain<'_> {
             kv_heads: spec.kv_heads,
             head_dim: spec.head_dim,
             scale: (spec.head_dim as f64).sqrt().recip(),
+            window: None,
+            soft_cap: None,
         };
         let mut mixed = vec![f64::NAN; q.len()];
         attention(shape, &q, &k, &v, &mut mixed);
         let middle = sum(x, &self.linear(layer, Role::O, &mixed));
-        let mlp_input = self.norm(&middle, &spec.mlp_norm(layer));
+        let mlp_input = self.norm(&middle, &spec.norm_module(layer, Norm::Mlp));
         let mut gate = self.linear(layer, Role::Gate, &mlp_input);
-        silu_gate(&self.linear(layer, Role::Up, &mlp_input), &mut gate);
+        gated(silu, &self.linear(layer, Role::Up, &mlp_input), &mut gate);
         let output = sum(&middle, &self.linear(layer, Role::Down, &gate));
         vec![
             (Tap::AttentionInput, normed),
@@ -64,29 +67,28 @@ impl Plain<'_> {
     /// Logits of the last residual stream `x`.
     pub(super) fn logits(&self, x: &[f64]) -> Vec<f64> {
         product(
-            &self.norm(x, self.spec.final_norm()),
-            &self.weight(self.spec.head()),
+            &self.norm(x, &self.spec.final_norm()),
+            &self.weight(&self.spec.head()),
             self.spec.hidden,
         )
     }
 
-    fn norm(&self, x: &[f64], name: &str) -> Vec<f64> {
+    fn norm(&self, x: &[f64], module: &str) -> Vec<f64> {
+        let name = &format!("{module}.weight");
         let mut out = vec![f64::NAN; x.len()];
         rms_norm(x, &self.weight(name), f64::from(self.spec.norm_eps), &mut out);
         out
     }
 
     fn linear(&self, layer: usize, role: Role, x: &[f64]) -> Vec<f64> {
-        product(
-            x,
-            &self.weight(&self.spec.linear(layer, role)),
-            self.spec.shape(role)[1],
-        )
+        let linears = self.spec.linears_of(layer).unwrap();
+        let linear = linears.iter().find(|l| l.id == LinearId::of(role)).unwrap();
+        product(x, &self.weight(&linear.tensor), linear.shape[1])
     }
 
     fn rotate(&self, x: &mut [f64], heads: usize) {
         let dim = self.spec.head_dim;
-        let table = f64s(&self.spec.rope.table(self.sequence));
+        let table = f64s(&self.spec.ropes[0].table(self.sequence));
         for (row, x) in x.chunks_mut(heads * dim).enumerate() {
             rope(dim, &table[row % self.sequence * dim..][..dim], x);
         }

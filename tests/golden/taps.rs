@@ -1,15 +1,15 @@
 use secateur::gpu::Recording;
-use secateur::model::Decoder;
+use secateur::model::{Decoder, Tap};
 use secateur::tensor::Tensor;
 
 use super::plain::Plain;
-use super::{VARIANTS, Variant, bound};
+use super::{PLAIN, Variant, bound};
 use crate::common::{assert_close, devices};
 
 /// What a pruning method will see: each layer alone, from transformers' own input, at every tap.
 #[test]
 fn every_tap_equals_a_plain_forward() {
-    for name in VARIANTS {
+    for name in PLAIN {
         let variant = Variant::open(name);
         let (spec, sequence) = (&variant.spec, variant.sequence());
         let plain = Plain {
@@ -27,10 +27,15 @@ fn every_tap_equals_a_plain_forward() {
                 let x = Tensor::upload(gpu, "x", values.len() / spec.hidden, spec.hidden, &values).unwrap();
                 for (tap, wanted) in &wanted {
                     let mut recording = Recording::new();
-                    let at = decoder
-                        .block(&weights)
-                        .forward_to(&mut recording, gpu, &x, sequence, *tap)
-                        .unwrap();
+                    let block = decoder.block(&weights);
+                    let at = match tap {
+                        Tap::Output => block.forward(&mut recording, &x).unwrap(),
+                        tap if tap.in_mlp() => {
+                            let middle = block.attention_half(&mut recording, &x).unwrap();
+                            block.tap(&mut recording, &middle, *tap).unwrap()
+                        }
+                        tap => block.tap(&mut recording, &x, *tap).unwrap(),
+                    };
                     gpu.submit(recording).unwrap().wait().unwrap();
                     assert_eq!(at.shape(), [values.len() / spec.hidden, spec.width(*tap)]);
                     let what = format!("{name} on {}: layer {layer}, {tap:?}", gpu.name());

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::plain::Plain;
 use super::scores::{check_divergence, check_losses};
-use super::{Stored, bound, f64s, logits_bound, perturbed, write};
+use super::{Stored, bound, f64s, logits_bound, perturbed, values, write};
 use crate::common::{Data, assert_close, devices, open};
 
 /// Two full tiles of the vocabulary and an odd rest; no size suits a window.
@@ -67,16 +67,11 @@ fn check(gpu: &Gpu, what: &str, checkpoint: &Checkpoint, other: &Checkpoint, ids
 
     let decoder = Decoder::new(gpu, checkpoint, &spec, sequence).unwrap();
     let mut activations = decoder.embed(ids).unwrap();
-    assert_close(
-        &format!("{what}: embedding"),
-        &activations.batches.concat(),
-        &embedded,
-        0.0,
-    );
+    assert_close(&format!("{what}: embedding"), &values(&activations), &embedded, 0.0);
     decoder.advance(&mut activations, &decoder.layer(0).unwrap()).unwrap();
     assert_close(
         &format!("{what}: layer"),
-        &activations.batches.concat(),
+        &values(&activations),
         &hidden,
         bound(&spec, 1),
     );

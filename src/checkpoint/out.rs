@@ -1,0 +1,206 @@
+//! The folder and the weight files of an output: how they begin, how they are found again, how they go.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::error::CheckpointError;
+use super::shards::{LENGTH_BYTES, Shard};
+use super::{Checkpoint, STATE_FILE, STATE_FOLDER};
+
+/// An unfinished weight file of the output.
+pub(super) struct OutShard {
+    pub(super) temporary: PathBuf,
+    /// First byte after the header, as in the source shard but for a header that had to be rewritten.
+    pub(super) data_start: u64,
+    /// Whether something has been written since the last sync.
+    pub(super) dirty: bool,
+}
+
+/// What a weight file of the output begins with, and how long it is.
+pub(super) struct Head {
+    pub(super) header: Vec<u8>,
+    pub(super) length: u64,
+    pub(super) shard: OutShard,
+}
+
+impl Head {
+    pub(super) fn of(shard: &Shard, out: &Path) -> Self {
+        let header = header_with_format(shard);
+        let data_start = (LENGTH_BYTES + header.len()) as u64;
+        Head {
+            length: data_start + shard.len() - shard.data_start as u64,
+            header,
+            shard: OutShard {
+                temporary: out.join(format!("{}.tmp", shard.file_name)),
+                data_start,
+                dirty: true,
+            },
+        }
+    }
+}
+
+/// Creates `out` if need be; whatever it creates is noted in `created`.
+pub(super) fn prepare_directory(
+    source: &Checkpoint,
+    out: &Path,
+    needed: u64,
+    created: &mut Created,
+) -> Result<(), CheckpointError> {
+    if !out.exists() {
+        created.directories = out
+            .ancestors()
+            .take_while(|p| !p.exists())
+            .map(Path::to_path_buf)
+            .collect();
+        return fs::create_dir_all(out).map_err(|e| CheckpointError::write(out, needed, e));
+    }
+    if !out.is_dir() {
+        return Err(CheckpointError::NotADirectory { dir: out.into() });
+    }
+    let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if same(out, &source.dir) {
+        return Err(CheckpointError::OutputIsSource { dir: out.into() });
+    }
+    if out.join(STATE_FOLDER).join(STATE_FILE).exists() {
+        return Err(CheckpointError::UnfinishedRun { dir: out.into() });
+    }
+    let mut entries = fs::read_dir(out).map_err(|e| CheckpointError::io(out, "list", e))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(Ok(entry)) => {
+            let found = entry.file_name().to_string_lossy().into_owned();
+            Err(CheckpointError::OutputNotEmpty { dir: out.into(), found })
+        }
+        Some(Err(error)) => Err(CheckpointError::io(out, "list", error)),
+    }
+}
+
+/// The source's header, byte for byte if it names a framework (transformers insists) and ends on 8 bytes (so that
+/// readers find aligned tensors); otherwise mended in these two points.
+fn header_with_format(shard: &Shard) -> Vec<u8> {
+    let mut header: Map<String, Value> = serde_json::from_slice(shard.header()).expect("checked when it was opened");
+    let format = header.get("__metadata__").and_then(|m| m.get("format"));
+    if format.is_some() && shard.header().len().is_multiple_of(LENGTH_BYTES) {
+        return shard.header().to_vec();
+    }
+    if format.is_none() {
+        let metadata = header.entry("__metadata__").or_insert(Value::Null);
+        let mut entries = metadata.as_object().cloned().unwrap_or_default();
+        entries.insert("format".into(), "pt".into());
+        *metadata = entries.into();
+    }
+    let mut text = Value::Object(header).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(LENGTH_BYTES), b' ');
+    text
+}
+
+pub(super) fn start_file(file: &mut File, header: &[u8], length: u64) -> std::io::Result<()> {
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header)?;
+    file.set_len(length)
+}
+
+/// Finds the unfinished weight file for `shard` and checks that it is the one that was started.
+pub(super) fn reopen(shard: &Shard, out: &Path) -> Result<OutShard, CheckpointError> {
+    let Head {
+        header,
+        length,
+        shard: found,
+    } = Head::of(shard, out);
+    let unusable = |reason: String| CheckpointError::UnfinishedShard {
+        file: found.temporary.clone(),
+        dir: out.into(),
+        reason,
+    };
+    let complete = out.join(&shard.file_name);
+    // A process that ended within `finish` may have given some files their names already.
+    if !found.temporary.exists() && complete.exists() {
+        fs::rename(&complete, &found.temporary).map_err(|e| CheckpointError::write(&complete, length, e))?;
+    }
+    let mut file = File::open(&found.temporary).map_err(|e| unusable(e.to_string()))?;
+    let failed = |e| CheckpointError::io(&found.temporary, "read", e);
+    let bytes = file.metadata().map_err(failed)?.len();
+    if bytes != length {
+        return Err(unusable(format!("{bytes} bytes long instead of {length}")));
+    }
+    let mut start = vec![0; found.data_start as usize];
+    file.read_exact(&mut start).map_err(failed)?;
+    let (size, text) = start.split_at(LENGTH_BYTES);
+    if size != (header.len() as u64).to_le_bytes() || text != header {
+        return Err(unusable("its header is not that of this model".into()));
+    }
+    Ok(found)
+}
+
+pub(super) fn remove_if_there(file: &Path) -> Result<(), CheckpointError> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(CheckpointError::io(file, "remove", e)),
+        _ => Ok(()),
+    }
+}
+
+/// What has been created on disk; removed again on drop unless kept.
+#[derive(Default)]
+pub(super) struct Created {
+    files: Vec<PathBuf>,
+    /// Folders that go with all that is in them.
+    pub(super) trees: Vec<PathBuf>,
+    /// Innermost first.
+    directories: Vec<PathBuf>,
+    kept: bool,
+    resumed: bool,
+}
+
+impl Created {
+    /// For an output that an earlier process began: what is there stays, and may be of that process.
+    pub(super) fn resumed() -> Self {
+        let mut created = Created::default();
+        (created.kept, created.resumed) = (true, true);
+        created
+    }
+
+    /// Creates a new file, part of an output of `needed` bytes. Never one that is there already, unless an earlier
+    /// process may have written it.
+    pub(super) fn file(&mut self, path: &Path, needed: u64) -> Result<File, CheckpointError> {
+        let create = if self.resumed { File::create } else { File::create_new };
+        let file = create(path).map_err(|e| CheckpointError::write(path, needed, e))?;
+        self.note(path);
+        Ok(file)
+    }
+
+    /// Notes a file that got its name otherwise.
+    pub(super) fn note(&mut self, path: &Path) {
+        self.files.push(path.into());
+    }
+
+    /// Nothing is removed any more.
+    pub(super) fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    /// What this process created is removed after all; what an earlier one did stays.
+    pub(super) fn discard(&mut self) {
+        self.kept = self.resumed;
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // Failures are passed over: the error that led here is the one to report. A directory goes only if empty.
+        for tree in &self.trees {
+            let _ = fs::remove_dir_all(tree);
+        }
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+        for directory in &self.directories {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}

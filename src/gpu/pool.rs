@@ -1,0 +1,103 @@
+//! Reuse of freed buffers, the count of what is held, and the budget it must stay within.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::buffer::Storage;
+
+/// Of a budget, the part that may be spent on freed buffers kept for reuse.
+const STOCK_SHARE: u64 = 8;
+
+#[derive(Default)]
+struct State {
+    /// Freed buffers by exact size.
+    free: HashMap<u64, Vec<Storage>>,
+    /// Bytes of these.
+    stock: u64,
+    /// Bytes in use.
+    live: u64,
+    /// Bytes given back to the driver, which frees them once the device has finished with them.
+    returned: u64,
+    /// Largest `live + stock` so far.
+    peak: u64,
+}
+
+/// Freed buffers by exact size, up to a stock in bytes, and a count of all that is held.
+pub(super) struct Pool {
+    stock: u64,
+    budget: Option<u64>,
+    state: Mutex<State>,
+}
+
+impl Pool {
+    /// Keeps at most `stock` freed bytes, and at most an eighth of the budget; beyond it buffers go back to the driver.
+    pub(super) fn new(stock: u64, budget: Option<u64>) -> Arc<Self> {
+        Arc::new(Pool {
+            stock: stock.min(budget.map_or(u64::MAX, |budget| budget / STOCK_SHARE)),
+            budget,
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("pool lock")
+    }
+
+    /// A freed buffer of this size, if there is one.
+    pub(super) fn take(&self, bytes: u64) -> Option<Storage> {
+        let mut state = self.state();
+        let storage = state.free.get_mut(&bytes)?.pop()?;
+        state.stock -= bytes;
+        state.live += bytes;
+        Some(storage)
+    }
+
+    /// Counts `bytes` as in use, before they are allocated; `Err` with the bytes held if that exceeds the budget.
+    pub(super) fn reserve(&self, bytes: u64) -> Result<(), u64> {
+        let mut state = self.state();
+        let held = state.live + state.stock + state.returned;
+        if self.budget.is_some_and(|budget| held.saturating_add(bytes) > budget) {
+            return Err(held);
+        }
+        state.live += bytes;
+        state.peak = state.peak.max(state.live + state.stock);
+        Ok(())
+    }
+
+    /// Takes back a reservation whose allocation failed.
+    pub(super) fn unreserve(&self, bytes: u64) {
+        self.state().live -= bytes;
+    }
+
+    /// Takes a buffer that is no longer in use.
+    pub(super) fn put(&self, bytes: u64, storage: Storage) {
+        let mut state = self.state();
+        state.live -= bytes;
+        if state.stock + bytes <= self.stock {
+            state.stock += bytes;
+            state.free.entry(bytes).or_default().push(storage);
+        } else if self.budget.is_some() {
+            state.returned += bytes;
+        }
+    }
+
+    /// Gives the stock back to the driver; returns the bytes that are free once the device has been waited for.
+    pub(super) fn clear(&self) -> u64 {
+        let mut state = self.state();
+        state.free.clear();
+        state.returned += std::mem::take(&mut state.stock);
+        state.returned
+    }
+
+    /// The device has been waited for since [`Pool::clear`] returned `bytes`.
+    pub(super) fn settle(&self, bytes: u64) {
+        let mut state = self.state();
+        // Another thread may have waited for the same bytes.
+        state.returned = state.returned.saturating_sub(bytes);
+    }
+
+    /// Largest number of bytes held at once so far: buffers in use and the pool's stock.
+    pub(super) fn peak(&self) -> u64 {
+        self.state().peak
+    }
+}

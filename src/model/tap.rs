@@ -1,0 +1,38 @@
+//! Points inside a decoder layer where the inputs of linears are.
+
+use super::LinearSpec;
+
+/// A point inside a decoder layer whose activations can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tap {
+    /// Normalised input of q, k and v.
+    AttentionInput,
+    /// Input of o.
+    AttentionOutput,
+    /// Normalised input of gate and up.
+    MlpInput,
+    /// Input of down.
+    MlpHidden,
+    /// Rows of the MLP's input that go through an expert.
+    ExpertInput(usize),
+    /// Input of an expert's down.
+    ExpertHidden(usize),
+    /// The layer's output (residual stream).
+    Output,
+}
+
+impl Tap {
+    /// Whether it lies in the second half of a layer.
+    pub fn in_mlp(self) -> bool {
+        !matches!(self, Tap::AttentionInput | Tap::AttentionOutput)
+    }
+}
+
+/// Linears that read the same activations.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Where their input is.
+    pub input: Tap,
+    /// Which linears, in the order of pruning.
+    pub linears: Vec<LinearSpec>,
+}

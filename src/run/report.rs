@@ -1,0 +1,128 @@
+//! The report of a run: begun, continued, summed up, and held against the files.
+
+use std::path::Path;
+
+use super::RunError;
+use super::plan::Plan;
+use super::state::{RunState, StateError};
+use crate::calib::CalibrationSet;
+use crate::checkpoint::{Checkpoint, STATE_FILE, STATE_FOLDER};
+use crate::gpu::Gpu;
+use crate::report::{AdapterRecord, CalibrationRecord, LinearRecord, Memory, PruneReport, Settings, Totals};
+
+/// Calibration tokens below which an expert's weights rest on too little.
+const EXPERT_TOKENS: usize = 256;
+
+/// Sums over all linears.
+pub(super) fn total(linears: &[LinearRecord]) -> Totals {
+    let mut totals = Totals::default();
+    for linear in linears {
+        totals.weights += linear.shape[0] * linear.shape[1];
+        totals.zeros += linear.zeros;
+        totals.input_zeros += linear.input_zeros;
+    }
+    totals.sparsity = totals.zeros as f64 / totals.weights.max(1) as f64;
+    totals
+}
+
+/// Says which experts saw hardly any token.
+pub(super) fn warn_of_experts(linears: &[LinearRecord]) -> Vec<String> {
+    let mut few: Vec<(usize, usize, usize)> = linears
+        .iter()
+        .filter(|l| l.tokens < EXPERT_TOKENS)
+        .filter_map(|l| Some((l.layer, l.expert?, l.tokens)))
+        .collect();
+    few.sort_unstable();
+    few.dedup();
+    let Some((layer, expert, tokens)) = few.iter().min_by_key(|(_, _, tokens)| *tokens) else {
+        return Vec::new();
+    };
+    vec![format!(
+        "{} experts saw fewer than {EXPERT_TOKENS} calibration tokens, the fewest layer {layer}, expert {expert}: {tokens} \
+         (one without any is pruned by magnitude); use more --samples",
+        few.len()
+    )]
+}
+
+/// The report of an earlier run, to be gone on with; `now` is what this run began.
+pub(super) fn continued(state: &RunState, now: PruneReport) -> Result<PruneReport, RunError> {
+    let earlier: PruneReport = serde_json::from_value(state.report.clone()).map_err(|e| StateError::Damaged {
+        file: Path::new(&now.settings.output).join(STATE_FOLDER).join(STATE_FILE),
+        output: now.settings.output.clone().into(),
+        reason: format!("its report cannot be read ({e})"),
+    })?;
+    Ok(PruneReport {
+        linears: earlier.linears,
+        phases: earlier.phases,
+        ..now
+    })
+}
+
+/// Opens the written checkpoint and counts its zeros.
+pub(super) fn verify(output: &Path, report: &PruneReport) -> Result<(), RunError> {
+    let written = Checkpoint::open(output)?;
+    for linear in &report.linears {
+        let view = written.tensor(&linear.tensor)?;
+        let found = view.dtype.count_zeros(view.bytes);
+        if found != linear.zeros {
+            return Err(RunError::Verification {
+                output: output.display().to_string(),
+                tensor: linear.tensor.clone(),
+                found,
+                wanted: linear.zeros,
+            });
+        }
+        written.release(&linear.tensor);
+    }
+    Ok(())
+}
+
+pub(super) fn begin_report(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    gpu: &Gpu,
+    calibration: &CalibrationSet,
+) -> PruneReport {
+    let options = &plan.options;
+    PruneReport {
+        tool: format!("secateur {}", env!("CARGO_PKG_VERSION")),
+        settings: Settings {
+            model: options.model.display().to_string(),
+            output: options.output.display().to_string(),
+            family: plan.family.clone(),
+            method: options.method.clone(),
+            pattern: options.pattern.to_string(),
+            sparsity: options.pattern.sparsity(),
+            refit: options.refit,
+            damping: options.damping,
+            propagate: options.propagate.name().to_string(),
+            activations: plan.demand.activations.name().to_string(),
+            batch_rows: plan.demand.batch_rows,
+        },
+        input_fingerprint: checkpoint.fingerprint(),
+        calibration: CalibrationRecord {
+            source: options.calibration.display().to_string(),
+            rule: calibration.rule.to_string(),
+            samples: options.samples.samples,
+            length: options.samples.length,
+            seed: options.samples.seed,
+            token_hash: calibration.hash.clone(),
+        },
+        adapter: adapter_record(gpu),
+        memory: Memory {
+            predicted_device: plan.demand.device_bytes,
+            predicted_host: plan.demand.host_bytes,
+            ..Default::default()
+        },
+        ..Default::default()
+    }
+}
+
+/// How a device appears in reports.
+pub fn adapter_record(gpu: &Gpu) -> AdapterRecord {
+    let executor = if gpu.is_host() { "host" } else { "wgpu" };
+    AdapterRecord {
+        name: gpu.name().to_string(),
+        executor: executor.to_string(),
+    }
+}

@@ -1,0 +1,126 @@
+//! One linear: its layer problem, the method, the refit, and the weights as they will be stored.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::RunError;
+use super::encode::{Encoded, encode};
+use super::plan::Plan;
+use crate::checkpoint::Checkpoint;
+use crate::gpu::{Gpu, Recording};
+use crate::model::LinearSpec;
+use crate::prune::{InputStatistics, LayerProblem, PruneError, refit};
+use crate::report::LinearRecord;
+use crate::tensor::{DType, Tensor};
+
+/// Everything a solve reads.
+pub(super) struct Solver<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) gpu: &'a Gpu,
+    /// The inputs of the group.
+    pub(super) inputs: &'a InputStatistics,
+}
+
+/// A pruned linear.
+pub(super) struct Pruned {
+    pub(super) record: LinearRecord,
+    /// `[outputs, inputs]` elements of the stored type.
+    pub(super) rows: Vec<u8>,
+    pub(super) dtype: DType,
+}
+
+struct Solved {
+    encoded: Encoded,
+    before: f64,
+    after: f64,
+}
+
+impl Solver<'_> {
+    /// Prunes one linear of `layer`.
+    pub(super) fn prune(&self, layer: usize, linear: &LinearSpec) -> Result<Pruned, RunError> {
+        let (start, shape) = (Instant::now(), linear.shape);
+        let view = self
+            .checkpoint
+            .tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
+        let dtype = view.dtype;
+        let weight = dtype.decode(&linear.rows(view.bytes, dtype));
+        let blocks = row_blocks(self.plan.solver_rows(self.gpu, shape), shape[0]);
+        let mut record = LinearRecord {
+            layer,
+            role: linear.id.role.name().to_string(),
+            expert: linear.id.expert,
+            tensor: linear.tensor.clone(),
+            shape,
+            tokens: self.inputs.tokens,
+            input_zeros: dtype.count_zeros(view.bytes),
+            lipschitz: self.inputs.lipschitz,
+            dead_inputs: self.inputs.dead,
+            row_blocks: blocks.len(),
+            ..Default::default()
+        };
+        let mut rows = Vec::with_capacity(view.bytes.len());
+        let (mut before, mut after, mut energy) = (0.0, 0.0, 0.0);
+        for block in blocks {
+            let part = &weight[block.start * shape[1]..block.end * shape[1]];
+            let size = [block.len(), shape[1]];
+            let problem = LayerProblem::new(self.gpu, self.inputs, size, part, self.plan.options.pattern)?;
+            let solved = self.solve(&problem, dtype, &mut record)?;
+            before += solved.before;
+            after += solved.after;
+            energy += problem.energy;
+            rows.extend(solved.encoded.bytes);
+        }
+        // A weight of zeros, or an expert without tokens, has no energy to lose.
+        let relative = |error: f64| if energy > 0.0 { error / energy } else { 0.0 };
+        (record.error_before, record.error_after) = (relative(before), relative(after));
+        record.sparsity = record.zeros as f64 / weight.len() as f64;
+        record.seconds = start.elapsed().as_secs_f64();
+        Ok(Pruned { record, rows, dtype })
+    }
+
+    fn solve(&self, problem: &LayerProblem<'_>, dtype: DType, record: &mut LinearRecord) -> Result<Solved, RunError> {
+        let gpu = self.gpu;
+        let solution = self.plan.method.solve(gpu, problem)?;
+        let solution = refit(gpu, problem, solution, self.plan.options.refit)?;
+        let mut recording = Recording::new();
+        problem
+            .inputs
+            .leave(&mut recording, gpu, &solution.weight)
+            .map_err(PruneError::from)?;
+        let ids = [
+            recording.read(&solution.weight.slice()),
+            recording.read(&solution.support.slice()),
+        ];
+        let done = gpu.submit(recording)?;
+        let encoded = encode(&done.floats(ids[0])?, &done.floats(ids[1])?, dtype);
+        // The error that counts is that of the weights as stored.
+        let [rows, cols] = solution.weight.shape();
+        let stored = Tensor::upload(gpu, "stored weight", rows, cols, &dtype.decode(&encoded.bytes))?;
+        let mut recording = Recording::new();
+        problem
+            .inputs
+            .enter(&mut recording, gpu, &stored)
+            .map_err(PruneError::from)?;
+        gpu.submit(recording)?;
+        let after = problem.error(gpu, &stored)?;
+        record.rounds += solution.rounds;
+        record.lambda = record.lambda.max(solution.lambda);
+        record.zeros += encoded.zeros;
+        record.raised += encoded.raised;
+        record.saturated += encoded.saturated;
+        Ok(Solved {
+            encoded,
+            before: solution.start_error,
+            after,
+        })
+    }
+}
+
+/// Ranges of at most `height` rows.
+fn row_blocks(height: usize, rows: usize) -> Vec<Range<usize>> {
+    (0..rows)
+        .step_by(height)
+        .map(|first| first..(first + height).min(rows))
+        .collect()
+}

@@ -1,0 +1,115 @@
+use secateur::gpu::{Gpu, GpuError, GpuOptions, Recording};
+use secateur::ops::dense::{self, Gemm, Layout};
+use secateur::tensor::Tensor;
+
+use crate::common::{devices, tensor};
+
+/// A device of its own for each of [`devices`]: counts start at zero.
+fn fresh(budget: Option<u64>) -> Vec<Gpu> {
+    let open = |gpu: &Gpu| {
+        let adapter = if gpu.is_host() { "cpu" } else { gpu.name() };
+        Gpu::open(GpuOptions {
+            adapter: adapter.parse().unwrap(),
+            budget,
+            ..Default::default()
+        })
+        .unwrap()
+    };
+    devices().iter().map(open).collect()
+}
+
+const KIB: u64 = 1024;
+const BUDGET: u64 = 1024 * KIB;
+
+#[test]
+fn a_buffer_beyond_the_budget_is_named_and_freed_memory_is_found_again() {
+    for gpu in fresh(Some(BUDGET)) {
+        let mut held: Vec<_> = (0..4).map(|_| gpu.buffer("quarter", 256 * KIB).unwrap()).collect();
+        // A refusal takes nothing, however often.
+        for _ in 0..3 {
+            let error = gpu.buffer("one more", 8).err().expect("must be refused");
+            assert!(matches!(
+                error,
+                GpuError::OverBudget {
+                    bytes: 8,
+                    in_use: BUDGET,
+                    budget: BUDGET,
+                    ..
+                }
+            ));
+            let message = error.to_string();
+            for part in ["one more", "8 bytes", "1048576", "--max-vram", "--length"] {
+                assert!(message.contains(part), "{part} in {message}");
+            }
+        }
+        held.pop();
+        assert!(gpu.buffer("too large by a word", 256 * KIB + 4).is_err());
+        held.push(gpu.buffer("fits", 256 * KIB).unwrap());
+        drop(held);
+        gpu.buffer("all", BUDGET).unwrap();
+        assert!(gpu.buffer("absurd", u64::MAX / 2).is_err());
+        assert_eq!(gpu.peak_bytes(), BUDGET, "{}", gpu.name());
+    }
+}
+
+#[test]
+fn the_stock_counts_and_goes_when_its_room_is_needed() {
+    for gpu in fresh(Some(BUDGET)) {
+        drop(gpu.buffer("small", 100 * KIB).unwrap());
+        let rest = gpu.buffer("the rest", BUDGET - 100 * KIB).unwrap();
+        assert_eq!(gpu.peak_bytes(), BUDGET, "the stock is held: {}", gpu.name());
+        // The stock serves this one, and cannot serve the next.
+        drop(gpu.buffer("small again", 100 * KIB).unwrap());
+        assert_eq!(gpu.peak_bytes(), BUDGET);
+        let other = gpu.buffer("of another size", 99 * KIB).unwrap();
+        drop((rest, other));
+        gpu.buffer("all", BUDGET).unwrap();
+        assert_eq!(gpu.peak_bytes(), BUDGET);
+    }
+}
+
+#[test]
+fn an_eighth_of_the_budget_is_kept_for_reuse() {
+    for (bytes, peak) in [(KIB, 5 * KIB), (KIB + 4, 4 * KIB)] {
+        for gpu in fresh(Some(8 * KIB)) {
+            drop(gpu.buffer("kept or not", bytes).unwrap());
+            gpu.buffer("other", 4 * KIB).unwrap();
+            assert_eq!(gpu.peak_bytes(), peak, "{bytes} on {}", gpu.name());
+        }
+    }
+}
+
+#[test]
+fn without_a_budget_the_peak_counts_what_is_kept() {
+    for gpu in fresh(None) {
+        drop(gpu.buffer("first", 4000).unwrap());
+        let second = gpu.buffer("second", 8000).unwrap();
+        assert_eq!(gpu.peak_bytes(), 12_000, "{}", gpu.name());
+        let first = gpu.buffer("first again", 4000).unwrap();
+        assert_eq!(gpu.peak_bytes(), 12_000);
+        drop((first, second));
+    }
+}
+
+/// Room is made while the device still works on what was dropped.
+#[test]
+fn work_in_flight_keeps_its_memory() {
+    for gpu in fresh(Some(4 * 64 * 64 * 5)) {
+        let ones = tensor(&gpu, 64, 64, &[1.0; 64 * 64]);
+        let mut last = tensor(&gpu, 64, 64, &[0.0; 64 * 64]);
+        for round in 1..20 {
+            let a = tensor(&gpu, 64, 64, &[round as f32; 64 * 64]);
+            // Of a new size every time, so the stock never serves it.
+            let pad = gpu.buffer("pad", 4 * round).unwrap();
+            let out = Tensor::empty(&gpu, "out", 64, 64).unwrap();
+            let mut recording = Recording::new();
+            dense::gemm(&mut recording, &gpu, &Gemm::new(&a, &ones, Layout::NN, &out));
+            dense::axpby(&mut recording, 1.0, &last, 1.0, &out);
+            gpu.submit(recording).unwrap();
+            last = out;
+            drop(pad);
+        }
+        assert_eq!(last.fetch(&gpu).unwrap(), [64.0 * 190.0; 64 * 64], "{}", gpu.name());
+        assert!(gpu.peak_bytes() <= 4 * 64 * 64 * 5);
+    }
+}
