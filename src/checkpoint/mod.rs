@@ -9,6 +9,7 @@
 mod durable;
 mod error;
 mod hf_config;
+mod lock;
 mod open;
 mod out;
 mod shards;
@@ -26,6 +27,7 @@ use shards::{Entry, Shard};
 pub(crate) use durable::{Replacement, sync_folder};
 pub use error::CheckpointError;
 pub use hf_config::HfConfig;
+pub use lock::OutputLock;
 pub use writer::CheckpointWriter;
 
 /// Folder within an output that holds the state of an unfinished run; gone once the output is complete.
@@ -168,6 +170,11 @@ impl Checkpoint {
     /// Bytes of all tensors.
     pub fn total_bytes(&self) -> u64 {
         self.entries().map(|entry| entry.range.len() as u64).sum()
+    }
+
+    /// Bytes of all weight files.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        self.shards.iter().map(Shard::len).sum()
     }
 
     /// Bytes of the largest tensor as stored.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::RunError;
 use super::memory::{Budget, Demand};
 use crate::calib::SampleSpec;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
 use crate::prune::{METHODS, Method, Pattern, method};
@@ -168,7 +168,7 @@ impl Plan {
         ActivationOptions {
             dtype: self.demand.activations,
             ram_budget: self.demand.activation_ram,
-            spill_dir: self.options.output.clone(),
+            spill_dir: self.options.output.join(STATE_FOLDER),
             rows: self.demand.batch_rows,
         }
     }

@@ -12,7 +12,7 @@ use super::solve::Solver;
 use super::state::{RunIdentity, RunState};
 use super::{RunError, peak_resident};
 use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
-use crate::checkpoint::{Checkpoint, CheckpointWriter};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, OutputLock};
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Activations, Decoder, Group, LayerWeights, Tap};
 use crate::prune::InputStatistics;
@@ -41,16 +41,7 @@ pub fn prune(
     let start = Instant::now();
     let output = &plan.options.output;
     // A bad output is refused before hours of work.
-    let earlier = if plan.options.resume {
-        RunState::load(output)?
-    } else {
-        None
-    };
-    let earlier = earlier.filter(|state| state.layers_done > 0);
-    let writer = match &earlier {
-        Some(_) => None,
-        None => Some(begin_output(plan, checkpoint)?),
-    };
+    let begun = Begun::at(plan, checkpoint)?;
     progress.stage("tokenise and embed");
     let calibration = calibrate(plan, checkpoint)?;
     let identity = RunIdentity {
@@ -61,8 +52,8 @@ pub fn prune(
     let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
     let mut report = begin_report(plan, checkpoint, gpu, &calibration);
     let options = plan.activation_options();
-    let (mut writer, activations, first) = match (earlier, writer) {
-        (Some(state), _) => {
+    let (mut writer, activations, first) = match begun {
+        Begun::Earlier(state, lock) => {
             state.check(&identity, output)?;
             report = super::report::continued(&state, report)?;
             progress.stage(&format!(
@@ -70,19 +61,12 @@ pub fn prune(
                 state.layers_done, plan.layers
             ));
             let activations = state.load_activations(output, &options)?;
-            (
-                resume_output(checkpoint, output, &report)?,
-                activations,
-                state.layers_done,
-            )
+            let writer = resume_output(checkpoint, output, lock, &report)?;
+            (writer, activations, state.layers_done)
         }
-        (None, Some(writer)) => (writer, Some(decoder.embed_with(&calibration.ids, &options)?), 0),
-        (None, None) => unreachable!("one of both was made"),
+        Begun::New(writer) => (writer, Some(decoder.embed_with(&calibration.ids, &options)?), 0),
     };
-    if first == 0 {
-        // A run that dies before its first layer is done can then be told from a stranger's folder.
-        RunState::new(identity.clone(), 0, serde_json::Value::Null, false).commit(output, None)?;
-    }
+    drop(calibration);
     report.phases.prepare += start.elapsed().as_secs_f64();
     let done = report.linears.len();
     let mut walk = Walk {
@@ -98,34 +82,51 @@ pub fn prune(
         layers_done: first,
     };
     let result = (first..plan.layers).try_for_each(|layer| walk.layer(layer));
-    let result = result.and_then(|()| walk.begin_finish());
-    let (layers_done, report) = (walk.layers_done, walk.report);
-    let result = match result {
-        Ok(files) => finish(plan, writer, report, &files),
-        Err(error) => {
-            if !error.resumable() {
-                writer.discard();
-            }
-            Err(error)
-        }
-    };
+    let (layers_done, mut report) = (walk.layers_done, walk.report);
+    report.memory.device_peak = gpu.peak_bytes();
+    let result = result.and_then(|()| {
+        progress.stage("write and verify");
+        finish(plan, writer, report)
+    });
     result.map_err(|error| error.suspended(output, layers_done, plan.layers))
 }
 
-/// A new output; with `--resume` what a run that died before its first layer was done has left is cleared first.
-fn begin_output<'a>(plan: &Plan, checkpoint: &'a Checkpoint) -> Result<CheckpointWriter<'a>, RunError> {
-    if plan.options.resume {
-        CheckpointWriter::clear_leftovers(checkpoint, &plan.options.output)?;
+/// How a run begins.
+enum Begun<'a> {
+    New(CheckpointWriter<'a>),
+    /// Some layers are done.
+    Earlier(Box<RunState>, OutputLock),
+}
+
+impl<'a> Begun<'a> {
+    /// A new output; with `--resume` what an earlier run left there. Changes nothing of a run that can be resumed.
+    fn at(plan: &Plan, checkpoint: &'a Checkpoint) -> Result<Self, RunError> {
+        let output = &plan.options.output;
+        let lock = if plan.options.resume {
+            OutputLock::of_unfinished(output)?
+        } else {
+            None
+        };
+        let Some(lock) = lock else {
+            if plan.options.resume {
+                CheckpointWriter::refuse_complete(checkpoint, output)?;
+            }
+            return Ok(Begun::New(CheckpointWriter::create(checkpoint, output)?));
+        };
+        Ok(match RunState::load(output)? {
+            Some(state) => Begun::Earlier(Box::new(state), lock),
+            None => Begun::New(CheckpointWriter::restart(checkpoint, output, lock)?),
+        })
     }
-    Ok(CheckpointWriter::create(checkpoint, &plan.options.output)?)
 }
 
 fn resume_output<'a>(
     checkpoint: &'a Checkpoint,
     output: &Path,
+    lock: OutputLock,
     report: &PruneReport,
 ) -> Result<CheckpointWriter<'a>, RunError> {
-    let mut writer = CheckpointWriter::resume(checkpoint, output)?;
+    let mut writer = CheckpointWriter::resume(checkpoint, output, lock)?;
     for linear in &report.linears {
         writer.mark_written(&linear.tensor)?;
     }
@@ -260,29 +261,17 @@ impl Walk<'_, '_> {
         };
         !same && self.plan.options.propagate != Propagate::Pruned
     }
-
-    /// The files beside the weights.
-    fn begin_finish(&mut self) -> Result<Vec<(&'static str, Vec<u8>)>, RunError> {
-        self.progress.stage("write and verify");
-        self.report.totals = total(&self.report.linears);
-        self.report.warnings = warn_of_experts(&self.report.linears);
-        self.report.memory.device_peak = self.decoder.gpu.peak_bytes();
-        let json = serde_json::to_string_pretty(&self.report.reproducible()).expect("a report is plain data");
-        Ok(vec![("pruning_report.json", json.into_bytes())])
-    }
 }
 
-/// Writes what remains, opens the result again and counts its zeros.
-fn finish(
-    plan: &Plan,
-    writer: CheckpointWriter<'_>,
-    mut report: PruneReport,
-    files: &[(&'static str, Vec<u8>)],
-) -> Result<PruneReport, RunError> {
+/// Writes what remains, opens the result again and counts its zeros. Until then the run can be resumed.
+fn finish(plan: &Plan, mut writer: CheckpointWriter<'_>, mut report: PruneReport) -> Result<PruneReport, RunError> {
     let clock = Instant::now();
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
-    writer.finish(&files)?;
+    report.totals = total(&report.linears);
+    report.warnings = warn_of_experts(&report.linears);
+    let json = serde_json::to_string_pretty(&report.reproducible()).expect("a report is plain data");
+    writer.place(&[("pruning_report.json", json.as_bytes())])?;
     super::report::verify(&plan.options.output, &report)?;
+    writer.close()?;
     report.memory.host_peak = peak_resident();
     report.phases.write += clock.elapsed().as_secs_f64();
     Ok(report)
