@@ -86,6 +86,8 @@ pub struct Spec {
     pub tied: bool,
     /// Whether a text without the BOS token is nonsense to it.
     pub needs_bos: bool,
+    /// Id of the BOS token.
+    pub bos: Option<u32>,
     /// Mixture of experts.
     pub experts: Option<ExpertSpec>,
     /// Each decoder layer's own switches.
@@ -175,6 +177,10 @@ impl Spec {
             logits_scale: 1.0 / scale(&switches.logits_divisor, 1.0)?,
             tied,
             needs_bos: switches.bos,
+            bos: config
+                .value("bos_token_id")
+                .and_then(|v| v.as_u64())
+                .map(|id| id as u32),
             experts: experts(config, &family)?,
             kinds: Vec::new(),
             biases: Vec::new(),
