@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+#[expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 fn main() {
     let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let models = Path::new(&root).join("models");

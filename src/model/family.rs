@@ -131,7 +131,8 @@ pub(super) enum WindowLayers {
     /// All but every `sliding_window_pattern`-th.
     Pattern,
     /// From layer `max_window_layers` on, if `use_sliding_window`.
-    FromMaxWindowLayers,
+    #[serde(rename = "from_max_window_layers")]
+    FromLayer,
 }
 
 /// A number that scales something.
