@@ -14,6 +14,8 @@ pub struct SampleSpec {
     pub length: usize,
     /// Seed of the choice.
     pub seed: u64,
+    /// Put in the place of each sample's first token, for models that are lost without a BOS.
+    pub bos: Option<u32>,
 }
 
 /// The samples taken.
@@ -39,7 +41,12 @@ pub struct CalibrationSet {
 ///
 /// Fails if `spec` asks for nothing, if the text is too short, or if no document is long enough.
 pub fn draw(corpus: &Corpus, tokenizer: &Tokenizer, spec: &SampleSpec) -> Result<CalibrationSet, CalibError> {
-    let SampleSpec { samples, length, seed } = *spec;
+    let SampleSpec {
+        samples,
+        length,
+        seed,
+        bos,
+    } = *spec;
     if samples == 0 || length < 2 {
         return Err(CalibError::BadSpec { samples, length });
     }
@@ -48,6 +55,10 @@ pub fn draw(corpus: &Corpus, tokenizer: &Tokenizer, spec: &SampleSpec) -> Result
         CorpusKind::Documents => ("sparsegpt", from_documents(corpus, tokenizer, spec, &mut random)?),
         CorpusKind::Plain => ("disjoint-windows", from_plain(corpus, tokenizer, spec, &mut random)?),
     };
+    let mut ids = ids;
+    if let Some(bos) = bos {
+        ids.iter_mut().for_each(|row| row[0] = bos);
+    }
     Ok(CalibrationSet {
         hash: hash_ids(&ids),
         ids,

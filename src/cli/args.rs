@@ -74,9 +74,10 @@ pub(super) struct PruneArgs {
     /// Output folder; must not exist or be empty, unless a run in it is resumed
     #[arg(short, long)]
     pub(super) output: PathBuf,
-    /// Calibration text: .txt, or JSON lines with a `text` field (.jsonl), each also .gz
+    /// Calibration text: .txt, or JSON lines with a `text` field (.jsonl), each also .gz; only an architecture without a
+    /// family file, pruned by magnitude alone, needs none [default: none]
     #[arg(short, long)]
-    pub(super) calibration: PathBuf,
+    pub(super) calibration: Option<PathBuf>,
     /// Fraction of weights to remove, e.g. 0.5
     #[arg(short, long, allow_negative_numbers = true)]
     pub(super) sparsity: Option<f64>,
@@ -207,12 +208,30 @@ pub(super) struct EvalArgs {
     /// P1: lines joined by blank lines as the papers do with WikiText; P1-raw: the file as it is
     #[arg(long, value_enum, default_value = "p1")]
     pub(super) protocol: ProtocolArg,
+    /// BOS token: as the tokenizer does, none, once at the start of the text, or before every window; `auto` is `window`
+    /// for families that are lost without one (Gemma), else `tokenizer`
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) bos: BosArg,
     /// Write the first window's token ids and logits to this safetensors file, to compare with other programs
     #[arg(long, value_name = "FILE")]
     pub(super) dump_logits: Option<PathBuf>,
     /// Also report KL divergence from this checkpoint and how often both put the same token first
     #[arg(long)]
     pub(super) against: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum BosArg {
+    /// Window where the family needs it, else as the tokenizer does
+    Auto,
+    /// Where the tokenizer puts it in a text
+    Tokenizer,
+    /// Nowhere
+    None,
+    /// Once, before the text
+    Once,
+    /// Before every window
+    Window,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -10,7 +10,7 @@ use super::progress::Bar;
 use super::{open_gpu, print, print_profile, say};
 use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::eval::{Protocol, Windows};
+use crate::eval::{Bos, Protocol, Windows};
 use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Pattern, Scope};
@@ -77,7 +77,13 @@ impl Demo<'_> {
         unpack(model)?;
         let checkpoint = Checkpoint::open(model)?;
         let text = model.join("evaluation.txt");
-        let windows = windows(&checkpoint, &text, Protocol::P1Raw, CONTEXT, self.args.windows)?;
+        let windows = windows(
+            &checkpoint,
+            &text,
+            Protocol::P1Raw,
+            [CONTEXT, self.args.windows],
+            Bos::Tokenizer,
+        )?;
         let mut rows = vec![("dense".to_string(), String::new(), self.evaluate(model, &windows)?)];
         for pattern in [Pattern::unstructured(0.5, Scope::Matrix)?, Pattern::NM { n: 2, m: 4 }] {
             for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 15)] {
@@ -113,6 +119,7 @@ impl Demo<'_> {
                 samples: self.args.samples,
                 length: CONTEXT,
                 seed: 0,
+                bos: None,
             },
             pattern,
             method: method.to_string(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::args::{Common, EvalArgs, ProtocolArg};
+use super::args::{BosArg, Common, EvalArgs, ProtocolArg};
 use super::exit::CliError;
 use super::prune::length;
 use super::{open_gpu, print, print_profile, progress, spec};
@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file}
 
 use crate::calib::{Corpus, Tokenizer};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::eval::{Protocol, Windows, divergence, perplexity};
+use crate::eval::{Bos, Protocol, Windows, divergence, perplexity};
 use crate::gpu::Gpu;
 use crate::model::{Decoder, Spec};
 use crate::report::{EvalRecord, eval_table};
@@ -29,12 +29,14 @@ pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
         ProtocolArg::P1 => Protocol::P1,
         ProtocolArg::P1Raw => Protocol::P1Raw,
     };
-    let windows = windows(&checkpoint, &args.text, protocol, context, args.windows)?;
+    let bos = bos(args.bos, &spec)?;
+    let windows = windows(&checkpoint, &args.text, protocol, [context, args.windows], bos)?;
     let gpu = open_gpu(common)?;
     let start = Instant::now();
     let mut record = evaluate(common, &gpu, &checkpoint, &spec, &windows)?;
     record.text = args.text.display().to_string();
     record.protocol = protocol.id().to_string();
+    record.bos = bos.name().to_string();
     if let Some(folder) = &args.against {
         compare(common, &gpu, (&checkpoint, &spec), folder, &windows, &mut record)?;
     }
@@ -52,19 +54,35 @@ pub(super) fn windows(
     checkpoint: &Checkpoint,
     text: &Path,
     protocol: Protocol,
-    context: usize,
-    limit: usize,
+    [context, limit]: [usize; 2],
+    bos: Bos,
 ) -> Result<Windows, CliError> {
     let corpus = Corpus::read(text)?;
     let tokenizer = Tokenizer::open(checkpoint.dir())?;
     let body = protocol.text(&corpus.documents.join("\n\n"));
     Ok(Windows::cut(
         &tokenizer,
-        &text.display().to_string(),
-        &body,
+        [&text.display().to_string(), &body],
         context,
         limit,
+        bos,
     )?)
+}
+
+/// Where the BOS token goes: as asked, or where the family needs it.
+fn bos(asked: BosArg, spec: &Spec) -> Result<Bos, CliError> {
+    let id = || {
+        spec.bos.ok_or_else(|| {
+            CliError::setting("--bos: config.json has no bos_token_id; use --bos none or --bos tokenizer".into())
+        })
+    };
+    Ok(match asked {
+        BosArg::Auto if spec.needs_bos => Bos::Window(id()?),
+        BosArg::Auto | BosArg::Tokenizer => Bos::Tokenizer,
+        BosArg::None => Bos::None,
+        BosArg::Once => Bos::Once(id()?),
+        BosArg::Window => Bos::Window(id()?),
+    })
 }
 
 /// Perplexity of a checkpoint on windows; text and protocol are left for the caller to fill in.

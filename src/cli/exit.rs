@@ -21,6 +21,16 @@ impl CliError {
         CliError(RunError::Setting(message))
     }
 
+    /// What architecture no family file describes, if that is the error.
+    pub(super) fn unknown_architecture(&self) -> Option<String> {
+        match &self.0 {
+            RunError::Model(ModelError::UnknownArchitecture { file, found, .. }) => {
+                Some(format!("{file}: architecture {found}"))
+            }
+            _ => None,
+        }
+    }
+
     /// 2 wrong usage, 3 unsupported model, 4 over a memory limit, 5 verification failed, 130 interrupted, else 1.
     pub(super) fn exit_code(&self) -> ExitCode {
         let error = match &self.0 {

@@ -9,9 +9,10 @@ use super::{open_gpu, print, print_profile, say, spec};
 use crate::calib::SampleSpec;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
+use crate::model::Spec;
 use crate::prune::Pattern;
 use crate::report::prune_table;
-use crate::run::{Plan, PruneOptions};
+use crate::run::{Plan, PruneOptions, WeightsOnly, prune_weights};
 
 /// Tokens per sample or window unless the model was made for less.
 pub(super) const DEFAULT_LENGTH: usize = 2048;
@@ -20,10 +21,28 @@ pub(super) fn run(common: &Common, args: &PruneArgs, stop: &AtomicBool) -> Resul
     if args.dry_run {
         return plan(common, args);
     }
-    let (checkpoint, gpu, plan) = resolve(common, args)?;
+    let pattern = pattern(args)?;
+    let checkpoint = Checkpoint::open(&args.model)?;
+    match spec(common, &checkpoint) {
+        Ok(spec) => with_spec(common, args, &checkpoint, spec, stop),
+        Err(error) => match error.unknown_architecture().filter(|_| args.method == "magnitude") {
+            Some(reason) => weights_only(common, args, &checkpoint, WeightsOnlyArgs { pattern, reason, stop }),
+            None => Err(error),
+        },
+    }
+}
+
+fn with_spec(
+    common: &Common,
+    args: &PruneArgs,
+    checkpoint: &Checkpoint,
+    spec: Spec,
+    stop: &AtomicBool,
+) -> Result<(), CliError> {
+    let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
     say(common, &describe(&plan));
     let mut bar = Bar::new(common);
-    let result = crate::run::prune(&plan, &checkpoint, &gpu, &mut bar, stop);
+    let result = crate::run::prune(&plan, checkpoint, &gpu, &mut bar, stop);
     bar.finish();
     let report = result?;
     print(common, &report, || prune_table(&report));
@@ -33,30 +52,67 @@ pub(super) fn run(common: &Common, args: &PruneArgs, stop: &AtomicBool) -> Resul
 
 /// `secateur plan`, also `prune --dry-run`.
 pub(super) fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
-    let (_, _, plan) = resolve(common, args)?;
+    // Settings are checked before anything is opened, the checkpoint before a device is.
+    pattern(args)?;
+    let checkpoint = Checkpoint::open(&args.model)?;
+    let spec = spec(common, &checkpoint)?;
+    let (_, plan) = resolve(common, args, &checkpoint, spec)?;
     print(common, &plan, || describe(&plan));
     Ok(())
 }
 
-fn resolve(common: &Common, args: &PruneArgs) -> Result<(Checkpoint, Gpu, Plan), CliError> {
-    // Settings are checked before anything is opened, the checkpoint before a device is.
-    let pattern = match (args.sparsity, &args.pattern) {
+struct WeightsOnlyArgs<'a> {
+    pattern: Pattern,
+    /// The architecture that is not known.
+    reason: String,
+    stop: &'a AtomicBool,
+}
+
+/// All that can be done for an architecture without a family file.
+fn weights_only(
+    common: &Common,
+    args: &PruneArgs,
+    checkpoint: &Checkpoint,
+    more: WeightsOnlyArgs<'_>,
+) -> Result<(), CliError> {
+    let options = WeightsOnly {
+        output: args.output.clone(),
+        pattern: more.pattern,
+        reason: more.reason,
+    };
+    let gpu = open_gpu(common)?;
+    let mut bar = Bar::new(common);
+    let result = prune_weights(&options, checkpoint, &gpu, &mut bar, more.stop);
+    bar.finish();
+    let report = result?;
+    print(common, &report, || prune_table(&report));
+    Ok(())
+}
+
+fn pattern(args: &PruneArgs) -> Result<Pattern, CliError> {
+    Ok(match (args.sparsity, &args.pattern) {
         (Some(sparsity), _) => Pattern::unstructured(sparsity, args.scope.into())?,
         (None, Some(pattern)) => pattern.parse()?,
         (None, None) => unreachable!("clap requires one of the two"),
+    })
+}
+
+fn resolve(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spec) -> Result<(Gpu, Plan), CliError> {
+    let Some(calibration) = args.calibration.clone() else {
+        let message = "--calibration is missing: a text file whose tokens the model is run on (.txt or .jsonl)";
+        return Err(CliError::setting(message.into()));
     };
-    let checkpoint = Checkpoint::open(&args.model)?;
-    let spec = spec(common, &checkpoint)?;
     let options = PruneOptions {
         model: args.model.clone(),
         output: args.output.clone(),
-        calibration: args.calibration.clone(),
+        calibration,
         samples: SampleSpec {
             samples: args.samples,
             length: length(args.length, spec.max_positions, "--length")?,
             seed: args.seed,
+            bos: spec.bos.filter(|_| spec.needs_bos),
         },
-        pattern,
+        pattern: pattern(args)?,
         method: args.method.clone(),
         refit: args.refit,
         damping: args.damping,
@@ -68,8 +124,8 @@ fn resolve(common: &Common, args: &PruneArgs) -> Result<(Checkpoint, Gpu, Plan),
         resume: args.resume,
     };
     let gpu = open_gpu(common)?;
-    let plan = Plan::resolve(options, &checkpoint, spec, &gpu)?;
-    Ok((checkpoint, gpu, plan))
+    let plan = Plan::resolve(options, checkpoint, spec, &gpu)?;
+    Ok((gpu, plan))
 }
 
 /// A length asked for or the default, refused if the model cannot have it.

@@ -6,4 +6,4 @@ mod divergence;
 mod perplexity;
 
 pub use divergence::{Divergence, divergence};
-pub use perplexity::{EvalError, Perplexity, Protocol, Windows, perplexity};
+pub use perplexity::{Bos, EvalError, Perplexity, Protocol, Windows, perplexity};

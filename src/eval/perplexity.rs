@@ -42,6 +42,32 @@ impl Protocol {
     }
 }
 
+/// Where a BOS token stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bos {
+    /// Where the tokenizer puts it in a text: at the start, or nowhere.
+    #[default]
+    Tokenizer,
+    /// Nowhere.
+    None,
+    /// This id, once, at the start of the stream.
+    Once(u32),
+    /// This id at the start of every window, which then holds one token of the stream less.
+    Window(u32),
+}
+
+impl Bos {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Bos::Tokenizer => "tokenizer",
+            Bos::None => "none",
+            Bos::Once(_) => "once",
+            Bos::Window(_) => "window",
+        }
+    }
+}
+
 /// Why nothing could be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
@@ -98,14 +124,28 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Tokenises once (with the tokenizer's special tokens) and cuts disjoint windows; the tail is dropped. `limit` keeps
-    /// the first windows only; 0 keeps all.
-    pub fn cut(tokenizer: &Tokenizer, name: &str, text: &str, context: usize, limit: usize) -> Result<Self, EvalError> {
+    /// Tokenises `text`, of the file `name`, once and cuts disjoint windows; the tail is dropped. `limit` keeps the first
+    /// windows only; 0 keeps all.
+    pub fn cut(
+        tokenizer: &Tokenizer,
+        [name, text]: [&str; 2],
+        context: usize,
+        limit: usize,
+        bos: Bos,
+    ) -> Result<Self, EvalError> {
         if context < 2 {
             return Err(EvalError::Context(context));
         }
-        let stream = tokenizer.encode(text, true)?;
-        let count = stream.len() / context;
+        let mut stream = tokenizer.encode(text, bos == Bos::Tokenizer)?;
+        if let Bos::Once(id) = bos {
+            stream.insert(0, id);
+        }
+        let first = match bos {
+            Bos::Window(id) => Some(id),
+            _ => None,
+        };
+        let step = context - usize::from(first.is_some());
+        let count = stream.len() / step;
         if count == 0 {
             return Err(EvalError::TooShort {
                 text: name.to_string(),
@@ -114,7 +154,8 @@ impl Windows {
             });
         }
         let count = if limit == 0 { count } else { count.min(limit) };
-        let ids = stream.chunks(context).take(count).map(<[u32]>::to_vec).collect();
+        let window = |tokens: &[u32]| first.iter().chain(tokens).copied().collect();
+        let ids = stream.chunks(step).take(count).map(window).collect();
         Ok(Windows {
             ids,
             stream: stream.len(),

@@ -8,7 +8,10 @@ use crate::gpu::GpuError;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// No family file matches.
-    #[error("{file}: architecture {found} is not supported (supported: {supported})")]
+    #[error(
+        "{file}: architecture {found} is not supported (supported: {supported}); `prune --method magnitude` still prunes \
+         its weights, and --family takes a file that describes it (models/README.md)"
+    )]
     UnknownArchitecture {
         /// The `config.json`.
         file: String,

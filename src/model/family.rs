@@ -9,23 +9,8 @@ use serde_json::{Map, Value};
 use super::ModelError;
 use crate::checkpoint::HfConfig;
 
-/// The families compiled into the program.
-const FAMILIES: &[&str] = &[
-    include_str!("../../models/gemma2.toml"),
-    include_str!("../../models/gemma3.toml"),
-    include_str!("../../models/gpt2.toml"),
-    include_str!("../../models/gpt_neox.toml"),
-    include_str!("../../models/granite.toml"),
-    include_str!("../../models/llama.toml"),
-    include_str!("../../models/mistral.toml"),
-    include_str!("../../models/mixtral.toml"),
-    include_str!("../../models/olmo2.toml"),
-    include_str!("../../models/opt.toml"),
-    include_str!("../../models/phi3.toml"),
-    include_str!("../../models/qwen2.toml"),
-    include_str!("../../models/qwen3.toml"),
-    include_str!("../../models/qwen3_moe.toml"),
-];
+/// Name and text of every file `models/*.toml`, compiled into the program.
+const FAMILIES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/families.rs"));
 
 /// The place of a linear in a decoder layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, serde::Serialize)]
@@ -146,7 +131,8 @@ pub(super) enum WindowLayers {
     /// All but every `sliding_window_pattern`-th.
     Pattern,
     /// From layer `max_window_layers` on, if `use_sliding_window`.
-    FromMaxWindowLayers,
+    #[serde(rename = "from_max_window_layers")]
+    FromLayer,
 }
 
 /// A number that scales something.
@@ -281,7 +267,12 @@ impl Family {
             file: file.to_string(),
             message,
         };
-        let family: Family = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
+        let family: Family = toml::from_str(text).map_err(|e| {
+            let line = e
+                .span()
+                .map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            bad(format!("line {line}: {}", e.message().replace('\n', " ")))
+        })?;
         family.check().map_err(bad)?;
         Ok(family)
     }
@@ -318,7 +309,7 @@ impl Family {
     pub fn builtin() -> impl Iterator<Item = Family> {
         FAMILIES
             .iter()
-            .map(|text| Self::parse(text, "built-in family").expect("built-in family files are tested"))
+            .map(|(name, text)| Self::parse(text, name).expect("built-in family files are tested"))
     }
 
     /// What is missing or contradicts itself.

@@ -12,6 +12,7 @@ mod family;
 mod head;
 mod linear;
 mod linear_spec;
+mod resolve;
 mod rope;
 mod spec;
 mod tap;

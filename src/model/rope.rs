@@ -105,7 +105,7 @@ impl Reader<'_> {
             .number("partial_rotary_factor")
             .unwrap_or(self.config.f64_or("partial_rotary_factor", 1.0)?);
         let dim = (self.head_dim as f64 * fraction) as usize;
-        if !(fraction > 0.0 && fraction <= 1.0) || dim == 0 || dim % 2 != 0 {
+        if !(fraction > 0.0 && fraction <= 1.0) || dim == 0 || !dim.is_multiple_of(2) {
             let message = format!(
                 "{fraction} of a head of {} columns cannot be rotated in pairs",
                 self.head_dim

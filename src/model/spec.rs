@@ -1,12 +1,11 @@
-//! What a model is: sizes from `config.json`, names and switches from the family file, resolved for one checkpoint.
+//! What a model is: sizes, switches and tensor names of one checkpoint, as `resolve` found them.
 
 use std::collections::BTreeSet;
 
-use super::family::{Family, Norm, NormKind, Positions, QkNorm, Role, Scale, WindowLayers};
+use super::family::{Family, Norm, NormKind, QkNorm, Role};
 use super::linear_spec::{LinearId, LinearSpec, Part};
 use super::rope::Rope;
 use super::{Group, ModelError, Tap};
-use crate::checkpoint::{Checkpoint, HfConfig};
 use crate::ops::nn::Activation;
 
 /// What differs between the decoder layers of one model.
@@ -86,169 +85,25 @@ pub struct Spec {
     pub tied: bool,
     /// Whether a text without the BOS token is nonsense to it.
     pub needs_bos: bool,
+    /// Id of the BOS token.
+    pub bos: Option<u32>,
     /// Mixture of experts.
     pub experts: Option<ExpertSpec>,
     /// Each decoder layer's own switches.
     pub kinds: Vec<LayerKind>,
-    biases: Vec<Role>,
-    names: Family,
-    prefix: String,
-    head: String,
+    pub(super) biases: Vec<Role>,
+    pub(super) names: Family,
+    pub(super) prefix: String,
+    pub(super) head: String,
 }
 
 impl Spec {
-    /// Finds the family of a checkpoint and reads its sizes.
-    pub fn of(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
-        Self::with_family(checkpoint, Family::find(checkpoint.config())?)
-    }
-
-    /// Reads the checkpoint's sizes as `family` names them and checks that every tensor is there with its shape.
-    pub fn with_family(checkpoint: &Checkpoint, family: Family) -> Result<Self, ModelError> {
-        let config = &checkpoint.config().seen_by(&family.config, &family.defaults);
-        let file = checkpoint.dir().join("config.json").display().to_string();
-        check_requirements(config, &family, &file)?;
-        let prefix = find_prefix(checkpoint, &family);
-        let (hidden, heads) = (config.usize("hidden_size")?, config.usize("num_attention_heads")?);
-        let bad = |message: String| ModelError::BadSize {
-            file: file.clone(),
-            message,
-        };
-        if heads == 0 || hidden == 0 {
-            return Err(bad(format!("{heads} heads of hidden size {hidden}")));
-        }
-        let head_dim = config.usize_or("head_dim", hidden / heads)?;
-        let kv_heads = config.usize_or("num_key_value_heads", heads)?;
-        if kv_heads == 0 || heads % kv_heads != 0 || head_dim == 0 {
-            let message = format!("{heads} query heads, {kv_heads} key/value heads of head_dim {head_dim} do not fit");
-            return Err(bad(message));
-        }
-        let switches = &family.switches;
-        let head = [
-            format!("{}{}.weight", prefix, family.modules.head),
-            format!("{}.weight", family.modules.head),
-        ]
-        .into_iter()
-        .find(|name| checkpoint.contains(name));
-        let learned = switches.positions == Positions::Learned;
-        let scale = |scale: &Option<Scale>, default: f64| -> Result<f32, ModelError> {
-            Ok(match scale {
-                None => default,
-                Some(Scale::Fixed(value)) => *value,
-                Some(Scale::Named(rule)) if rule == "sqrt_hidden" => (hidden as f64).sqrt(),
-                Some(Scale::Named(key)) => config.f64_or(key, default)?,
-            } as f32)
-        };
-        let cap = |key: &str| -> Result<Option<f32>, ModelError> {
-            Ok(Some(config.f64_or(key, 0.0)? as f32).filter(|cap| *cap > 0.0))
-        };
-        // Named alone it is the key of a number whose inverse root is the factor, or of the factor itself.
-        let attention_scale = match &switches.attention_scale {
-            Some(Scale::Named(key)) if key == "query_pre_attn_scalar" => {
-                config.f64_or(key, head_dim as f64)?.sqrt().recip() as f32
-            }
-            other => scale(other, (head_dim as f64).sqrt().recip())?,
-        };
-        let tied = head.is_none() || config.bool_or("tie_word_embeddings", false)?;
-        let mut spec = Spec {
-            family: family.family.clone(),
-            layers: config.usize("num_hidden_layers")?,
-            hidden,
-            ffn: config.usize_or("intermediate_size", 4 * hidden)?,
-            heads,
-            kv_heads,
-            head_dim,
-            vocabulary: config.usize("vocab_size")?,
-            max_positions: config.usize_or("max_position_embeddings", 2048)?,
-            norm_eps: config.f64_or("rms_norm_eps", 1e-6)? as f32,
-            norm: switches.norm,
-            norm_offset: switches.norm_offset as f32,
-            qk_norm: switches.qk_norm,
-            ropes: Vec::new(),
-            position_offset: learned.then_some(switches.position_offset),
-            activation: activation(config, &file)?,
-            parallel: switches.parallel_residual.get(config)?,
-            attention_scale,
-            attention_cap: cap("attn_logit_softcapping")?.filter(|_| switches.attention_cap),
-            logits_cap: cap("final_logit_softcapping")?,
-            embedding_scale: scale(&switches.embedding_scale, 1.0)?,
-            residual_scale: scale(&switches.residual_scale, 1.0)?,
-            logits_scale: 1.0 / scale(&switches.logits_divisor, 1.0)?,
-            tied,
-            needs_bos: switches.bos,
-            experts: experts(config, &family)?,
-            kinds: Vec::new(),
-            biases: Vec::new(),
-            head: head.unwrap_or_default(),
-            prefix,
-            names: family,
-        };
-        for (key, size) in [
-            ("num_hidden_layers", spec.layers),
-            ("intermediate_size", spec.ffn),
-            ("vocab_size", spec.vocabulary),
-        ] {
-            if size == 0 {
-                return Err(bad(format!("`{}` is 0: there is nothing to run", config.own_key(key))));
-            }
-        }
-        for (role, flag) in &spec.names.biases {
-            if flag.get(config)? {
-                spec.biases.push(*role);
-            }
-        }
-        spec.check_outside(checkpoint)?;
-        // A layer beyond the last tensor is found before a list of them is made: the number may be damaged.
-        checkpoint.tensor(&spec.linears(spec.layers - 1, LayerKind::default())?[0].tensor)?;
-        spec.kinds = kinds(config, &spec, &file)?;
-        spec.check_layers(checkpoint)?;
-        // Only now: a table for the sizes of a damaged config could exceed all memory.
-        if !learned {
-            spec.ropes = Rope::all(config, &file, &spec)?;
-        }
-        Ok(spec)
-    }
-
-    fn check_outside(&self, checkpoint: &Checkpoint) -> Result<(), ModelError> {
-        checkpoint.tensor_of_shape(&self.embedding(), &[self.vocabulary, self.hidden])?;
-        checkpoint.tensor_of_shape(&self.head(), &[self.vocabulary, self.hidden])?;
-        for name in self.norm_tensors(&self.final_norm()) {
-            checkpoint.tensor_of_shape(&name, &[self.hidden])?;
-        }
-        if let Some(name) = self.positions() {
-            let rows = self.max_positions + self.position_offset.unwrap_or(0);
-            checkpoint.tensor_of_shape(&name, &[rows, self.hidden])?;
-        }
-        Ok(())
-    }
-
-    /// Fails early, before any work, if a tensor is missing or has another shape.
-    fn check_layers(&self, checkpoint: &Checkpoint) -> Result<(), ModelError> {
-        for layer in 0..self.layers {
-            for norm in self.norms() {
-                for name in self.norm_tensors(&self.norm_module(layer, norm)) {
-                    checkpoint.tensor_of_shape(&name, &[self.norm_width(norm)])?;
-                }
-            }
-            for linear in self.linears_of(layer)? {
-                checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
-                if let Some(bias) = &linear.bias {
-                    checkpoint.tensor_of_shape(bias, &[linear.shape[0]])?;
-                }
-            }
-            if let (Some(experts), true) = (self.experts, self.kinds[layer].sparse) {
-                let router = self.router(layer).expect("a sparse layer has a router");
-                checkpoint.tensor_of_shape(&router, &[experts.count, self.hidden])?;
-            }
-        }
-        Ok(())
-    }
-
     /// The prunable linears of a layer, in the order of a forward pass.
     pub fn linears_of(&self, layer: usize) -> Result<Vec<LinearSpec>, ModelError> {
         self.linears(layer, self.kinds[layer])
     }
 
-    fn linears(&self, layer: usize, kind: LayerKind) -> Result<Vec<LinearSpec>, ModelError> {
+    pub(super) fn linears(&self, layer: usize, kind: LayerKind) -> Result<Vec<LinearSpec>, ModelError> {
         let module = |path: &str| format!("{}{}", self.layer_path(layer), path);
         let mut linears = Vec::new();
         let is_mlp = |role: &Role| matches!(role, Role::Gate | Role::Up | Role::GateUp | Role::Down);
@@ -389,9 +244,9 @@ impl Spec {
         )
     }
 
-    /// Tensor name of a layer's router.
+    /// Tensor name of a layer's router, if its MLP is a mixture of experts.
     pub fn router(&self, layer: usize) -> Option<String> {
-        let experts = self.names.experts.as_ref()?;
+        let experts = self.names.experts.as_ref().filter(|_| self.kinds[layer].sparse)?;
         Some(format!("{}{}.weight", self.layer_path(layer), experts.router))
     }
 
@@ -429,130 +284,8 @@ impl Spec {
                 names.extend([linear.tensor]);
                 names.extend(linear.bias);
             }
-            names.extend(self.router(layer).filter(|_| self.kinds[layer].sparse));
+            names.extend(self.router(layer));
         }
         Ok(names)
     }
-}
-
-/// The first prefix under which the embedding is found; the first of all if none is (the error then names it).
-fn find_prefix(checkpoint: &Checkpoint, family: &Family) -> String {
-    let with = |prefix: &&String| checkpoint.contains(&format!("{prefix}{}.weight", family.modules.embedding));
-    let found = family.prefixes.iter().find(with).or(family.prefixes.first());
-    found.cloned().unwrap_or_default()
-}
-
-fn check_requirements(config: &HfConfig, family: &Family, file: &str) -> Result<(), ModelError> {
-    for (key, accepted) in &family.requires {
-        let Some(found) = config.value(key) else { continue };
-        let accepted = accepted.as_array().cloned().unwrap_or_else(|| vec![accepted.clone()]);
-        // The key of another size means "the same as that size".
-        let same = |value: &serde_json::Value| {
-            value == found || value.as_str().is_some_and(|other| config.value(other) == Some(found))
-        };
-        if !accepted.iter().any(same) {
-            let list: Vec<String> = accepted.iter().map(ToString::to_string).collect();
-            return Err(ModelError::UnsupportedSetting {
-                file: file.to_string(),
-                key: config.own_key(key).to_string(),
-                found: found.to_string(),
-                supported: format!("only {}", list.join(" or ")),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn activation(config: &HfConfig, file: &str) -> Result<Activation, ModelError> {
-    let name = config.str_or("hidden_act", "silu")?;
-    Ok(match name {
-        "silu" | "swish" => Activation::Silu,
-        "gelu" => Activation::GeluErf,
-        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-        "relu" => Activation::Relu,
-        "quick_gelu" => Activation::QuickGelu,
-        other => {
-            return Err(ModelError::UnsupportedSetting {
-                file: file.to_string(),
-                key: config.own_key("hidden_act").to_string(),
-                found: format!("\"{other}\""),
-                supported: "silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, relu, quick_gelu".to_string(),
-            });
-        }
-    })
-}
-
-fn experts(config: &HfConfig, family: &Family) -> Result<Option<ExpertSpec>, ModelError> {
-    let Some(names) = &family.experts else { return Ok(None) };
-    let count = names
-        .count
-        .iter()
-        .find(|key| config.value(key).is_some())
-        .or(names.count.first());
-    let count = count.map_or("num_experts", String::as_str);
-    Ok(Some(ExpertSpec {
-        count: config.usize(count)?,
-        per_token: config.usize("num_experts_per_tok")?,
-        ffn: config.usize(&names.width)?,
-        renormalise: names.renormalise.get(config)?,
-    }))
-}
-
-/// Switches of every layer: `layer_types` as newer configs list them, or the family's rule.
-fn kinds(config: &HfConfig, spec: &Spec, file: &str) -> Result<Vec<LayerKind>, ModelError> {
-    let switches = &spec.names.switches;
-    let types = config.value("layer_types").and_then(|v| v.as_array());
-    if let Some(types) = types.filter(|t| t.len() != spec.layers) {
-        let message = format!("`layer_types` lists {} layers of {}", types.len(), spec.layers);
-        return Err(ModelError::BadSize {
-            file: file.to_string(),
-            message,
-        });
-    }
-    let window = match config.usize_or("sliding_window", 0)? {
-        0 => None,
-        window => Some(window),
-    };
-    let pattern = config.usize_or("sliding_window_pattern", 6)?.max(1);
-    let (used, from) = (
-        config.bool_or("use_sliding_window", false)?,
-        config.usize_or("max_window_layers", 0)?,
-    );
-    let dense_layers: Vec<usize> = config
-        .value("mlp_only_layers")
-        .and_then(|v| v.as_array())
-        .map_or_else(Vec::new, |list| {
-            list.iter().filter_map(|v| v.as_u64()).map(|v| v as usize).collect()
-        });
-    let step = config.usize_or("decoder_sparse_step", 1)?.max(1);
-    let kind = |layer: usize| {
-        let slides = match switches.window_layers {
-            WindowLayers::None => Ok(false),
-            rule => match types.map(|t| t[layer].as_str().unwrap_or("")) {
-                Some("sliding_attention") => Ok(true),
-                Some("full_attention") => Ok(false),
-                Some(other) => Err(ModelError::UnsupportedSetting {
-                    file: file.to_string(),
-                    key: "layer_types".into(),
-                    found: format!("\"{other}\""),
-                    supported: "full_attention, sliding_attention".into(),
-                }),
-                None => Ok(match rule {
-                    WindowLayers::None => false,
-                    WindowLayers::All => true,
-                    WindowLayers::Even => layer % 2 == 0,
-                    WindowLayers::Pattern => (layer + 1) % pattern != 0,
-                    WindowLayers::FromMaxWindowLayers => used && layer >= from,
-                }),
-            },
-        }?;
-        Ok(LayerKind {
-            window: window.filter(|_| slides),
-            local_rope: slides && switches.local_rope,
-            sparse: spec.experts.is_some_and(|e| e.count > 0)
-                && !dense_layers.contains(&layer)
-                && (layer + 1) % step == 0,
-        })
-    };
-    (0..spec.layers).map(kind).collect()
 }

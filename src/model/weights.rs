@@ -62,7 +62,7 @@ impl LayerWeights {
                 weights.put_bias(gpu, &linear, &bias)?;
             }
         }
-        if let (true, Some(name), Some(experts)) = (spec.kinds[layer].sparse, spec.router(layer), spec.experts) {
+        if let (Some(name), Some(experts)) = (spec.router(layer), spec.experts) {
             let shape = [experts.count, spec.hidden];
             let view = checkpoint.tensor_of_shape(&name, &shape)?;
             finite(&view)?;

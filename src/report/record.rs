@@ -197,6 +197,8 @@ pub struct EvalRecord {
     pub text: String,
     /// Protocol id: `P1` (lines joined as the data set's rows) or `P1-raw` (the file as it is).
     pub protocol: String,
+    /// Where a BOS token stands: `tokenizer` (where it puts one), `none`, `once` or `window`.
+    pub bos: String,
     /// Tokens per window.
     pub context: usize,
     /// Windows evaluated.

@@ -82,11 +82,12 @@ pub fn prune_table(report: &PruneReport) -> String {
 /// One evaluation as lines.
 pub fn eval_table(record: &EvalRecord) -> String {
     let mut text = format!(
-        "perplexity {:.4} ± {:.4}   ({}, context {}, {} windows, {} of {} tokens scored, {} weights, f32 sums)\n\
+        "perplexity {:.4} ± {:.4}   ({}, BOS {}, context {}, {} windows, {} of {} tokens scored, {} weights, f32 sums)\n\
          nll {:.6} nats/token, top-1 accuracy {}",
         record.perplexity,
         record.standard_error,
         record.protocol,
+        record.bos,
         record.context,
         record.windows,
         record.scored_tokens,

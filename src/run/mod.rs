@@ -11,6 +11,7 @@ mod report;
 mod solve;
 mod state;
 mod walk;
+mod weights_only;
 
 pub use error::RunError;
 pub use memory::{Demand, peak_resident, total_memory};
@@ -18,3 +19,4 @@ pub use plan::{Plan, Propagate, PruneOptions};
 pub use report::adapter_record;
 pub use state::{RunIdentity, RunState, StateError};
 pub use walk::{Progress, prune};
+pub use weights_only::{WeightsOnly, prune_weights};

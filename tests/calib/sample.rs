@@ -26,7 +26,12 @@ fn plain(tokens: usize) -> Corpus {
 }
 
 fn spec(samples: usize, length: usize, seed: u64) -> SampleSpec {
-    SampleSpec { samples, length, seed }
+    SampleSpec {
+        samples,
+        length,
+        seed,
+        bos: None,
+    }
 }
 
 /// First and last token of every sample.
@@ -146,4 +151,25 @@ fn a_spec_that_asks_for_nothing_is_refused() {
         let error = named(error, &[&format!("{samples} samples of {length}")]);
         assert!(matches!(error, E::BadSpec { .. }));
     }
+}
+
+/// A BOS takes the place of the first token and changes nothing else.
+#[test]
+fn a_bos_stands_first() {
+    let corpus = plain(83);
+    let tokenizer = tokenizer(100);
+    let without = draw(&corpus, &tokenizer, &spec(5, 4, 0)).unwrap();
+    let with = draw(
+        &corpus,
+        &tokenizer,
+        &SampleSpec {
+            bos: Some(99),
+            ..spec(5, 4, 0)
+        },
+    )
+    .unwrap();
+    for (plain, row) in without.ids.iter().zip(&with.ids) {
+        assert_eq!((row[0], &row[1..]), (99, &plain[1..]));
+    }
+    assert_ne!(without.hash, with.hash);
 }

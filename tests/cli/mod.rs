@@ -11,6 +11,7 @@ mod bad_settings;
 mod bad_text;
 mod bad_weights;
 mod eval;
+mod families;
 mod fixture;
 mod help;
 #[cfg(unix)]

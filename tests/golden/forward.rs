@@ -4,7 +4,7 @@ use secateur::gpu::Gpu;
 use secateur::model::{ActivationOptions, Decoder};
 use tempfile::TempDir;
 
-use super::{VARIANTS, Variant, bound, folder, logits_bound, values};
+use super::{Variant, bound, folder, logits_bound, values, variants};
 use crate::common::{assert_close, devices};
 
 /// Embedding, every layer and the logits, in the order in which `run` and `eval` compute them.
@@ -33,7 +33,7 @@ fn check(gpu: &Gpu, variant: &Variant) {
 
 #[test]
 fn every_layer_matches_transformers() {
-    for name in VARIANTS {
+    for name in &variants() {
         let variant = Variant::open(name);
         for gpu in devices() {
             check(gpu, &variant);
@@ -44,19 +44,19 @@ fn every_layer_matches_transformers() {
 /// The fixtures' `config.json` is what transformers 5 writes; `config_old.json` says the same as transformers 4 did.
 #[test]
 fn both_spellings_of_the_config_mean_the_same() {
-    let with_old: Vec<_> = VARIANTS
+    let with_old: Vec<_> = variants()
         .into_iter()
         .filter(|name| folder(name).join("config_old.json").exists())
         .collect();
     assert!(with_old.len() > 20, "only {with_old:?} have an old spelling");
     for name in with_old {
         let dir = TempDir::new().unwrap();
-        for entry in fs::read_dir(folder(name)).unwrap() {
+        for entry in fs::read_dir(folder(&name)).unwrap() {
             let path = entry.unwrap().path();
             fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
         }
         fs::rename(dir.path().join("config_old.json"), dir.path().join("config.json")).unwrap();
-        let variant = Variant::with_checkpoint(name, dir.path());
+        let variant = Variant::with_checkpoint(&name, dir.path());
         check(&devices()[0], &variant);
     }
 }

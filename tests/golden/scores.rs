@@ -1,7 +1,7 @@
 use secateur::checkpoint::Checkpoint;
 use secateur::model::{Decoder, DivergenceState, Spec, TokenLoss};
 
-use super::{PLAIN, VARIANTS, Variant, f64s, logits_bound, perturbed, rms};
+use super::{PLAIN, Variant, f64s, logits_bound, perturbed, rms, variants};
 use crate::common::{assert_close, devices};
 
 /// Error of a sum of `terms` exponentials in f32, each within 2 ulp, and of its logarithm's arguments.
@@ -67,7 +67,7 @@ fn top(row: &[f64]) -> usize {
 
 #[test]
 fn losses_match_transformers_logits() {
-    for name in VARIANTS {
+    for name in &variants() {
         let variant = Variant::open(name);
         for gpu in devices() {
             let decoder = Decoder::new(gpu, &variant.checkpoint, &variant.spec, variant.sequence()).unwrap();

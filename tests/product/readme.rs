@@ -57,7 +57,7 @@ fn every_command_works() {
             ["secateur", ref arguments @ ..] => {
                 secateur(arguments);
                 seen.push(
-                    ["prune", "eval", "doctor"]
+                    ["inspect", "plan", "prune", "eval", "doctor"]
                         .into_iter()
                         .find(|c| arguments[0] == *c)
                         .unwrap(),
@@ -66,7 +66,7 @@ fn every_command_works() {
             _ => panic!("README command {i} is not covered by this test: {command}"),
         }
     }
-    for wanted in ["demo", "scripts/test", "prune", "eval", "doctor"] {
+    for wanted in ["demo", "scripts/test", "inspect", "plan", "prune", "eval", "doctor"] {
         assert!(seen.contains(&wanted), "the README no longer shows {wanted}: {seen:?}");
     }
 }
