@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::RunError;
+use super::layer_memory::REFIT;
 use super::memory::{Budget, Demand};
 use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
@@ -136,9 +137,7 @@ impl Plan {
             checkpoint,
             gpu,
             options: &options,
-            workspace: method
-                .workspace()
-                .max(if options.refit > 0 { super::memory::REFIT } else { 0 }),
+            workspace: (method.workspace() as u64).max(if options.refit > 0 { REFIT } else { 0 }),
         }
         .resolve(layers)?;
         Ok(Plan {

@@ -14,7 +14,7 @@ use super::{RunError, peak_resident};
 use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, OutputLock};
 use crate::gpu::{Gpu, Recording};
-use crate::model::{Activations, Decoder, Group, LayerWeights, Tap};
+use crate::model::{Activations, Decoder, Group, LayerWeights, Spec, Tap};
 use crate::prune::InputStatistics;
 use crate::report::{LinearRecord, PruneReport};
 
@@ -44,6 +44,7 @@ pub fn prune(
     let begun = Begun::at(plan, checkpoint)?;
     progress.stage("tokenise and embed");
     let calibration = calibrate(plan, checkpoint)?;
+    super::memory::give_back();
     let identity = RunIdentity {
         model: checkpoint.fingerprint(),
         tokens: calibration.hash.clone(),
@@ -157,7 +158,8 @@ impl Walk<'_, '_> {
     fn layer(&mut self, layer: usize) -> Result<(), RunError> {
         let spec = &self.plan.spec;
         let last = layer + 1 == self.plan.layers;
-        let dense = self.decoder.layer(layer)?;
+        let mut dense = self.decoder.layer(layer)?;
+        self.decoder.checkpoint.release_all();
         if !last {
             let next = spec.linears_of(layer + 1)?;
             self.decoder.checkpoint.prefetch(next.iter().map(|l| l.tensor.clone()));
@@ -167,13 +169,17 @@ impl Walk<'_, '_> {
             spec.groups(layer)?.into_iter().partition(|g| g.input.in_mlp());
         let entering = self.activations.take().expect("a stream enters every layer");
         for group in &attention {
-            self.group(group, &dense, &mut pruned, [&entering, &entering])?;
+            self.group(group, &mut dense, &mut pruned, [&entering, &entering])?;
         }
         let clock = Instant::now();
         let middle = Middle::of(&self.decoder, self.plan, entering, &dense, &pruned)?;
+        if !spec.parallel {
+            dense.forget(|id| !id.role.in_mlp());
+            pruned.forget(|id| !id.role.in_mlp());
+        }
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
         for group in &mlp {
-            self.group(group, &dense, &mut pruned, middle.streams())?;
+            self.group(group, &mut dense, &mut pruned, middle.streams())?;
         }
         let clock = Instant::now();
         if !last {
@@ -183,7 +189,6 @@ impl Walk<'_, '_> {
             };
             self.activations = Some(middle.advance(&self.decoder, self.plan, next)?);
         }
-        self.decoder.checkpoint.release_all();
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
         self.commit(layer)
     }
@@ -207,20 +212,30 @@ impl Walk<'_, '_> {
     fn group(
         &mut self,
         group: &Group,
-        dense: &LayerWeights,
+        dense: &mut LayerWeights,
         pruned: &mut LayerWeights,
         streams: [&Activations; 2],
     ) -> Result<(), RunError> {
         let (clock, layer, gpu) = (Instant::now(), dense.layer, self.decoder.gpu);
-        let inputs = {
+        let propagate = self.plan.options.propagate;
+        let sums = {
             let both = Streams {
                 pruned: (self.decoder.block(pruned), streams[0]),
                 dense: (self.decoder.block(dense), streams[1]),
             };
-            let sums = both.capture(gpu, group, self.drifts(group.input))?;
-            let place = format!("layer {layer}, {:?}", group.input);
-            InputStatistics::prepare(gpu, sums, self.plan.options.damping, &place)?
+            both.capture(gpu, group, drifts(&self.plan.spec, propagate, group.input))?
         };
+        // What no pass needs any more goes before the linears are solved, which takes the most memory.
+        if let Some(expert) = done_after(group.input) {
+            let unneeded = if propagate == Propagate::Dense {
+                &mut *pruned
+            } else {
+                dense
+            };
+            unneeded.forget(|id| id.role.in_mlp() && id.expert == expert);
+        }
+        let place = format!("layer {layer}, {:?}", group.input);
+        let inputs = InputStatistics::prepare(gpu, sums, self.plan.options.damping, &place)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let mut replaced = Vec::new();
         for linear in &group.linears {
@@ -246,20 +261,33 @@ impl Walk<'_, '_> {
             replaced.push((linear, solved.dtype, solved.rows));
         }
         drop(inputs);
+        if propagate == Propagate::Dense && done_after(group.input).is_some() {
+            return Ok(());
+        }
         for (linear, dtype, rows) in replaced {
             pruned.put(gpu, linear, dtype, &rows)?;
         }
         Ok(())
     }
+}
 
-    /// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
-    fn drifts(&self, tap: Tap) -> bool {
-        let same = match tap {
-            Tap::AttentionInput => true,
-            Tap::MlpInput | Tap::ExpertInput(_) => self.plan.spec.parallel,
-            _ => false,
-        };
-        !same && self.plan.options.propagate != Propagate::Pruned
+/// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
+pub(super) fn drifts(spec: &Spec, propagate: Propagate, tap: Tap) -> bool {
+    let same = match tap {
+        Tap::AttentionInput => true,
+        Tap::MlpInput | Tap::ExpertInput(_) => spec.parallel,
+        _ => false,
+    };
+    !same && propagate != Propagate::Pruned
+}
+
+/// The MLP (or which expert) that is read for the last time when this tap is captured, but by the pass to the next
+/// layer. That reads the dense layer if inputs are dense, else the pruned one: the other copy can go.
+pub(super) fn done_after(tap: Tap) -> Option<Option<usize>> {
+    match tap {
+        Tap::MlpHidden => Some(None),
+        Tap::ExpertHidden(expert) => Some(Some(expert)),
+        _ => None,
     }
 }
 
