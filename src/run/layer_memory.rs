@@ -88,7 +88,7 @@ impl<'a> Layer<'a> {
                         expert: linear.id.expert,
                     },
                     bytes: (rows * linear.shape[1] * on_device) as u64,
-                    dense: true,
+                    dense: options.propagate != Propagate::Pruned,
                     pruned: true,
                     replaced: false,
                 });

@@ -187,10 +187,12 @@ impl Budget<'_> {
                 2 * m.matrix.min(matrix)
             }
         };
-        let beside = |m: &Moment| PROGRAM + m.host(rows) + device(m);
+        let program = if self.gpu.is_host() { PROGRAM } else { PROGRAM + DRIVER };
+        let beside = |m: &Moment| program + m.host(rows) + device(m);
+        let prepare = program + self.prepare();
         let peak = |stream: u64| {
             let bytes = |m: &Moment| beside(m).saturating_add(m.streams.saturating_mul(stream));
-            moments.iter().map(bytes).max().unwrap_or(PROGRAM)
+            moments.iter().map(bytes).max().unwrap_or(program).max(prepare)
         };
         let Some(ram) = self.options.max_ram else {
             let dtype = self.options.activations.unwrap_or(DType::F32);

@@ -165,6 +165,10 @@ impl Walk<'_, '_> {
             self.decoder.checkpoint.prefetch(next.iter().map(|l| l.tensor.clone()));
         }
         let mut pruned = dense.clone();
+        if self.plan.options.propagate == Propagate::Pruned {
+            // No pass goes through the dense layer.
+            dense.forget(|_| true);
+        }
         let (mlp, attention): (Vec<Group>, Vec<Group>) =
             spec.groups(layer)?.into_iter().partition(|g| g.input.in_mlp());
         let entering = self.activations.take().expect("a stream enters every layer");
