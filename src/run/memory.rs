@@ -15,9 +15,9 @@ const BATCH_ROWS: usize = 2048;
 /// Blocks of a linear below this many bytes are slower than useful.
 const LEAST_MATRIX: u64 = 1 << 20;
 /// The program, its threads and small buffers.
-const PROGRAM: u64 = 16 << 20;
+const PROGRAM: u64 = 20 << 20;
 /// What a driver takes beside the buffers; measured with a driver that compiles for the CPU.
-const DRIVER: u64 = 80 << 20;
+const DRIVER: u64 = 110 << 20;
 
 /// Largest resident memory of this process so far, bytes; `None` where the system does not tell.
 pub fn peak_resident() -> Option<u64> {

@@ -67,7 +67,7 @@ impl Solver<'_> {
         let (mut before, mut after, mut energy) = (0.0, 0.0, 0.0);
         for block in blocks {
             let part = dtype.decode(&stored[block.start * width..block.end * width]);
-            self.checkpoint.release(&linear.tensor);
+            self.checkpoint.release_all();
             let size = [block.len(), shape[1]];
             let problem = LayerProblem::new(self.gpu, self.inputs, size, &part, self.plan.options.pattern)?;
             drop(part);
