@@ -221,6 +221,17 @@ pub enum CheckpointError {
     )]
     UnfinishedRun { dir: PathBuf },
 
+    /// Another process works on the output.
+    #[error("{}: another process is working on this output; wait until it has ended, or give another directory", dir.display())]
+    Locked { dir: PathBuf },
+
+    /// The output is complete.
+    #[error(
+        "{}: this output is complete, there is nothing to resume; give another directory to prune once more",
+        dir.display()
+    )]
+    NothingToResume { dir: PathBuf },
+
     /// A weight file of an unfinished output is not what it should be.
     #[error(
         "{}: the unfinished output cannot be continued ({reason}); delete {} and start again without --resume",

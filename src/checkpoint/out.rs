@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::Checkpoint;
 use super::error::CheckpointError;
+use super::lock::{OutputLock, is_ours};
 use super::shards::{LENGTH_BYTES, Shard};
-use super::{Checkpoint, STATE_FILE, STATE_FOLDER};
+
+/// Tells an output of this program from a checkpoint of somebody's.
+const REPORT_FILE: &str = "pruning_report.json";
 
 /// An unfinished weight file of the output.
 pub(super) struct OutShard {
@@ -64,8 +68,8 @@ pub(super) fn prepare_directory(
     if same(out, &source.dir) {
         return Err(CheckpointError::OutputIsSource { dir: out.into() });
     }
-    if out.join(STATE_FOLDER).join(STATE_FILE).exists() {
-        return Err(CheckpointError::UnfinishedRun { dir: out.into() });
+    if is_ours(out) {
+        return Err(OutputLock::refusal(out));
     }
     let mut entries = fs::read_dir(out).map_err(|e| CheckpointError::io(out, "list", e))?;
     match entries.next() {
@@ -142,6 +146,12 @@ pub(super) fn remove_if_there(file: &Path) -> Result<(), CheckpointError> {
     }
 }
 
+/// Whether every weight file of `source` stands in `out` under its own name, with a report of a run.
+pub(super) fn is_complete(source: &Checkpoint, out: &Path) -> bool {
+    let mut files = source.shards.iter().map(|shard| shard.file_name.as_str());
+    files.all(|name| out.join(name).is_file()) && out.join(REPORT_FILE).is_file()
+}
+
 /// What has been created on disk; removed again on drop unless kept.
 #[derive(Default)]
 pub(super) struct Created {
@@ -179,11 +189,6 @@ impl Created {
     /// Nothing is removed any more.
     pub(super) fn keep(&mut self) {
         self.kept = true;
-    }
-
-    /// What this process created is removed after all; what an earlier one did stays.
-    pub(super) fn discard(&mut self) {
-        self.kept = self.resumed;
     }
 }
 

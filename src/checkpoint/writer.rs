@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use super::durable::{sync, sync_folder};
 use super::error::CheckpointError;
+use super::lock::{OutputLock, clear_state, remove_state};
 use super::open::INDEX;
-use super::out::{Created, Head, OutShard, prepare_directory, remove_if_there, reopen, start_file};
-use super::shards::Shard;
-use super::{Checkpoint, STATE_FILE, STATE_FOLDER, side_files};
+use super::out::{Created, Head, OutShard, is_complete, prepare_directory, remove_if_there, reopen, start_file};
+use super::{Checkpoint, STATE_FOLDER, side_files};
 
 /// Untouched tensors are copied in pieces of this many bytes.
 const PIECE: usize = 16 << 20;
@@ -30,16 +30,59 @@ pub struct CheckpointWriter<'a> {
     /// Bytes of all weight files, for the message when the disk is full.
     needed: u64,
     created: Created,
+    /// Released after all else.
+    _lock: OutputLock,
 }
 
 impl<'a> CheckpointWriter<'a> {
-    /// Starts a copy of `source` in the directory `out`, which is created if need be.
+    /// Starts a copy of `source` in the directory `out`, which is created if need be, and locks it.
     ///
     /// Fails if `out` is the source's directory, a file, or not empty, and if it cannot be written.
     pub fn create(source: &'a Checkpoint, out: &Path) -> Result<Self, CheckpointError> {
-        let needed = source.shards.iter().map(Shard::len).sum();
         let mut created = Created::default();
-        prepare_directory(source, out, needed, &mut created)?;
+        prepare_directory(source, out, source.weight_bytes(), &mut created)?;
+        let lock = OutputLock::begin(out)?;
+        Self::start(source, out, lock, created)
+    }
+
+    /// As [`CheckpointWriter::create`] in the place of a run that died before it kept its first state: what it left,
+    /// half-made weight files and its state folder, is cleared first. Touches nothing else, and fails if there is more.
+    pub fn restart(source: &'a Checkpoint, out: &Path, lock: OutputLock) -> Result<Self, CheckpointError> {
+        if is_complete(source, out) {
+            // The run died when all but this was done.
+            remove_state(out)?;
+            return Err(CheckpointError::NothingToResume { dir: out.into() });
+        }
+        let half_made: Vec<String> = source.shards.iter().map(|s| format!("{}.tmp", s.file_name)).collect();
+        let ours = |name: &str| name == STATE_FOLDER || half_made.iter().any(|file| file == name);
+        for entry in fs::read_dir(out).map_err(|e| CheckpointError::io(out, "list", e))? {
+            let entry = entry.map_err(|e| CheckpointError::io(out, "list", e))?;
+            let found = entry.file_name().to_string_lossy().into_owned();
+            if !ours(&found) {
+                return Err(CheckpointError::OutputNotEmpty { dir: out.into(), found });
+            }
+        }
+        half_made.iter().try_for_each(|name| remove_if_there(&out.join(name)))?;
+        clear_state(out)?;
+        Self::start(source, out, lock, Created::default())
+    }
+
+    /// Fails if `out`, where no run is to be resumed, is an output that was finished.
+    pub fn refuse_complete(source: &Checkpoint, out: &Path) -> Result<(), CheckpointError> {
+        match is_complete(source, out) {
+            true => Err(CheckpointError::NothingToResume { dir: out.into() }),
+            false => Ok(()),
+        }
+    }
+
+    fn start(
+        source: &'a Checkpoint,
+        out: &Path,
+        lock: OutputLock,
+        mut created: Created,
+    ) -> Result<Self, CheckpointError> {
+        let needed = source.weight_bytes();
+        created.trees.push(out.join(STATE_FOLDER));
         let mut shards = Vec::new();
         for shard in &source.shards {
             let Head { header, length, shard } = Head::of(shard, out);
@@ -47,44 +90,32 @@ impl<'a> CheckpointWriter<'a> {
             start_file(&mut file, &header, length).map_err(|e| CheckpointError::write(&shard.temporary, needed, e))?;
             shards.push(shard);
         }
-        created.trees.push(out.join(STATE_FOLDER));
-        Ok(Self::new(source, out, shards, created))
+        Ok(Self::new(source, out, lock, shards, created))
     }
 
     /// Continues an output that an earlier process left unfinished in `out`, with all that was put and synced.
     ///
     /// What had been put is not known here: see [`CheckpointWriter::mark_written`]. Fails unless every shard is as
     /// [`CheckpointWriter::create`] starts it. Dropping it leaves the files for yet another resume.
-    pub fn resume(source: &'a Checkpoint, out: &Path) -> Result<Self, CheckpointError> {
+    pub fn resume(source: &'a Checkpoint, out: &Path, lock: OutputLock) -> Result<Self, CheckpointError> {
         // A process that ended within `finish` may have come as far as the index: the output is incomplete again.
         if source.index.is_some() {
             remove_if_there(&out.join(INDEX))?;
         }
         let shards = source.shards.iter().map(|shard| reopen(shard, out));
         let shards = shards.collect::<Result<_, _>>()?;
-        Ok(Self::new(source, out, shards, Created::resumed()))
+        Ok(Self::new(source, out, lock, shards, Created::resumed()))
     }
 
-    /// Removes what a run that died before it kept its first state has left in `out`: half-made shards and the folder
-    /// of its state. Touches nothing else.
-    pub fn clear_leftovers(source: &Checkpoint, out: &Path) -> Result<(), CheckpointError> {
-        for shard in &source.shards {
-            remove_if_there(&out.join(format!("{}.tmp", shard.file_name)))?;
-        }
-        match fs::remove_dir_all(out.join(STATE_FOLDER)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(CheckpointError::io(out, "clear", e)),
-            _ => Ok(()),
-        }
-    }
-
-    fn new(source: &'a Checkpoint, out: &Path, shards: Vec<OutShard>, created: Created) -> Self {
+    fn new(source: &'a Checkpoint, out: &Path, lock: OutputLock, shards: Vec<OutShard>, created: Created) -> Self {
         CheckpointWriter {
             source,
             out: out.into(),
             shards,
             replaced: HashSet::new(),
-            needed: source.shards.iter().map(Shard::len).sum(),
+            needed: source.weight_bytes(),
             created,
+            _lock: lock,
         }
     }
 
@@ -112,11 +143,6 @@ impl<'a> CheckpointWriter<'a> {
     /// From now on dropping it, also because of an error, leaves all files for a [`CheckpointWriter::resume`].
     pub fn keep(&mut self) {
         self.created.keep();
-    }
-
-    /// Gives up and removes what this process created, also after [`CheckpointWriter::keep`].
-    pub fn discard(mut self) {
-        self.created.discard();
     }
 
     /// Stops here and leaves all files for a [`CheckpointWriter::resume`], on the disk.
@@ -152,9 +178,11 @@ impl<'a> CheckpointWriter<'a> {
     /// and contents), and puts everything in its place. Returns the paths of all files written, weights last.
     ///
     /// `config.json` and the index are copied byte for byte. An extra file takes the place of one of the source; only
-    /// a `README.md` is joined with the source's, which then stands below. The state of an unfinished run goes. On
-    /// failure nothing of the output is left, or everything if it is to be continued.
-    pub fn finish(mut self, extra_files: &[(&str, &[u8])]) -> Result<Vec<PathBuf>, CheckpointError> {
+    /// a `README.md` is joined with the source's, which then stands below. On failure nothing of the output is left, or
+    /// everything if it is to be continued.
+    ///
+    /// The output is complete then, but still the one of an unfinished run until [`CheckpointWriter::close`].
+    pub fn place(&mut self, extra_files: &[(&str, &[u8])]) -> Result<Vec<PathBuf>, CheckpointError> {
         for number in 0..self.shards.len() {
             self.copy_untouched(number)?;
         }
@@ -174,12 +202,18 @@ impl<'a> CheckpointWriter<'a> {
         // Without this the names themselves may be lost with the power.
         sync_folder(&self.out).map_err(|e| CheckpointError::write(&self.out, self.needed, e))?;
         self.created.keep();
-        // Without the state file the rest of its folder means nothing to anyone, so that goes first.
-        let state = self.out.join(STATE_FOLDER);
-        remove_if_there(&state.join(STATE_FILE))?;
-        if state.exists() {
-            fs::remove_dir_all(&state).map_err(|e| CheckpointError::io(&state, "remove", e))?;
-        }
+        Ok(written)
+    }
+
+    /// Removes the state of the run: there is nothing to resume any more.
+    pub fn close(self) -> Result<(), CheckpointError> {
+        remove_state(&self.out)
+    }
+
+    /// [`CheckpointWriter::place`], then [`CheckpointWriter::close`].
+    pub fn finish(mut self, extra_files: &[(&str, &[u8])]) -> Result<Vec<PathBuf>, CheckpointError> {
+        let written = self.place(extra_files)?;
+        self.close()?;
         Ok(written)
     }
 

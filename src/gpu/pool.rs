@@ -22,6 +22,17 @@ struct State {
     peak: u64,
 }
 
+impl State {
+    /// `counted`: as bytes that the driver still has.
+    fn give_up_stock(&mut self, counted: bool) {
+        self.free.clear();
+        let stock = std::mem::take(&mut self.stock);
+        if counted {
+            self.returned += stock;
+        }
+    }
+}
+
 /// Freed buffers by exact size, up to a stock in bytes, and a count of all that is held.
 pub(super) struct Pool {
     stock: u64,
@@ -55,6 +66,10 @@ impl Pool {
     /// Counts `bytes` as in use, before they are allocated; `Err` with the bytes held if that exceeds the budget.
     pub(super) fn reserve(&self, bytes: u64) -> Result<(), u64> {
         let mut state = self.state();
+        // The stock never adds to the peak, which is then that of the buffers in use and can be predicted.
+        if state.live + state.stock + bytes > state.peak {
+            state.give_up_stock(self.budget.is_some());
+        }
         let held = state.live + state.stock + state.returned;
         if self.budget.is_some_and(|budget| held.saturating_add(bytes) > budget) {
             return Err(held);
@@ -84,8 +99,7 @@ impl Pool {
     /// Gives the stock back to the driver; returns the bytes that are free once the device has been waited for.
     pub(super) fn clear(&self) -> u64 {
         let mut state = self.state();
-        state.free.clear();
-        state.returned += std::mem::take(&mut state.stock);
+        state.give_up_stock(true);
         state.returned
     }
 

@@ -37,6 +37,11 @@ pub enum Role {
 }
 
 impl Role {
+    /// Whether it is a linear of the second half of a layer.
+    pub fn in_mlp(self) -> bool {
+        matches!(self, Role::Gate | Role::Up | Role::GateUp | Role::Down)
+    }
+
     /// Name in family files and reports.
     pub fn name(self) -> &'static str {
         match self {

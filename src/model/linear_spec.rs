@@ -102,6 +102,11 @@ impl LinearSpec {
         }
     }
 
+    /// The linears of the forward pass it makes.
+    pub fn ids(&self) -> impl Iterator<Item = LinearId> {
+        self.parts.iter().map(|part| self.id_of(part))
+    }
+
     /// Shape of the tensor in the file.
     pub fn stored_shape(&self) -> [usize; 2] {
         let [outputs, inputs] = self.shape;

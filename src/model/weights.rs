@@ -57,6 +57,7 @@ impl LayerWeights {
             finite(&view)?;
             let rows = linear.rows(view.bytes, view.dtype);
             weights.put(gpu, &linear, view.dtype, &rows)?;
+            checkpoint.release(&linear.tensor);
             if let Some(name) = &linear.bias {
                 let bias = row(checkpoint, name, linear.shape[0])?;
                 weights.put_bias(gpu, &linear, &bias)?;
@@ -69,6 +70,11 @@ impl LayerWeights {
             weights.router = Some(Weight::upload(gpu, &name, shape, view.dtype, view.bytes)?);
         }
         Ok(weights)
+    }
+
+    /// Frees the linears for which `gone` holds; the layer runs without them as far as it needs none.
+    pub fn forget(&mut self, gone: impl Fn(&LinearId) -> bool) {
+        self.linears.retain(|id, _| !gone(id));
     }
 
     /// Puts another weight in place of a linear's: `[outputs, inputs]` elements of a stored type.

@@ -26,6 +26,7 @@ impl Method for Magnitude {
         recording.copy(&problem.weight.slice(), &weight.slice());
         dense::multiply(&mut recording, &support, &weight);
         gpu.submit(recording)?;
+        drop(kept);
         let error = problem.error(gpu, &weight)?;
         Ok(LayerSolution {
             weight,

@@ -12,6 +12,26 @@ pub(super) struct Encoded {
     pub(super) saturated: usize,
 }
 
+impl Encoded {
+    /// None yet, with room for so many bytes.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Encoded {
+            bytes: Vec::with_capacity(bytes),
+            zeros: 0,
+            raised: 0,
+            saturated: 0,
+        }
+    }
+
+    /// Adds what follows.
+    pub(super) fn append(&mut self, next: Encoded) {
+        self.bytes.extend(next.bytes);
+        self.zeros += next.zeros;
+        self.raised += next.raised;
+        self.saturated += next.saturated;
+    }
+}
+
 /// Encodes `values`; `support` is 0 where pruned. A kept value that would round to zero becomes the type's smallest
 /// number of its sign, one beyond the range its largest: the sparsity stays exact and the file finite.
 pub(super) fn encode(values: &[f32], support: &[f32], dtype: DType) -> Encoded {

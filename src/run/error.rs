@@ -98,25 +98,15 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether the same command may succeed later, so that what is done is worth keeping.
-    pub(super) fn resumable(&self) -> bool {
-        let damaged = matches!(
-            self,
-            RunError::Model(ModelError::NonFiniteWeight { .. } | ModelError::BadFamily { .. })
-                | RunError::Prune(PruneError::NonFiniteActivations { .. })
-                | RunError::Verification { .. }
-        );
-        !damaged
-    }
-
-    /// Adds how to go on, if a layer is done.
+    /// Adds how to go on, if a layer is done. What is done is never thrown away: also a damaged weight of a later layer
+    /// can be mended.
     pub(super) fn suspended(self, output: &std::path::Path, layers_done: usize, layers: usize) -> Self {
         let output = output.display().to_string();
-        if layers_done == 0 || !self.resumable() {
-            return match self {
-                RunError::Interrupted => RunError::NothingWritten { output },
-                other => other,
-            };
+        match self {
+            RunError::Interrupted if layers_done == 0 => return RunError::NothingWritten { output },
+            other @ RunError::Verification { .. } => return other,
+            other if layers_done == 0 => return other,
+            _ => {}
         }
         RunError::Suspended {
             error: Box::new(self),

@@ -3,18 +3,21 @@
 use serde::Serialize;
 
 use super::RunError;
+use super::layer_memory::{Layer, Moment};
 use super::plan::{Propagate, PruneOptions};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::model::{LinearSpec, Spec, Tap, batch_rows};
+use crate::model::{Spec, batch_rows};
 use crate::tensor::DType;
 
 /// Rows of a batch unless memory is short.
 const BATCH_ROWS: usize = 2048;
-/// Matrices of a linear's size alive at once in a refit.
-pub(super) const REFIT: usize = 12;
-/// The program with its tokenizer, and small buffers.
-const PROGRAM: u64 = 110 << 20;
+/// Blocks of a linear below this many bytes are slower than useful.
+const LEAST_MATRIX: u64 = 1 << 20;
+/// The program, its threads and small buffers.
+const PROGRAM: u64 = 16 << 20;
+/// What a driver takes beside the buffers; measured with a driver that compiles for the CPU.
+const DRIVER: u64 = 80 << 20;
 
 /// Largest resident memory of this process so far, bytes; `None` where the system does not tell.
 pub fn peak_resident() -> Option<u64> {
@@ -23,6 +26,17 @@ pub fn peak_resident() -> Option<u64> {
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024)
 }
+
+/// Gives what was freed in small pieces back to the system: a tokenizer consists of millions of them.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn give_back() {
+    // SAFETY: always allowed.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Does nothing: only glibc must be asked.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn give_back() {}
 
 /// Total and available memory of the machine, bytes; `None` where the system does not tell.
 pub fn total_memory() -> Option<[u64; 2]> {
@@ -64,212 +78,186 @@ pub(super) struct Budget<'a> {
     pub(super) gpu: &'a Gpu,
     pub(super) options: &'a PruneOptions,
     /// Matrices of a linear's size alive at once while a method solves.
-    pub(super) workspace: usize,
-}
-
-/// Device bytes of the two phases of one layer's worst groups.
-struct Phases {
-    weights: u64,
-    capture: u64,
-    grams: u64,
-    /// Bytes of the largest linear as f32.
-    largest: u64,
-    largest_name: String,
-    gram_name: String,
+    pub(super) workspace: u64,
 }
 
 impl Budget<'_> {
     /// Chooses rows, blocks and types so that the limits hold; fails with what would help if they cannot.
     pub(super) fn resolve(&self, layers: usize) -> Result<Demand, RunError> {
-        let options = self.options;
-        let sequence = options.samples.length;
-        let vram = options.max_vram.unwrap_or(u64::MAX);
-        let (q, e) = (
-            self.spec.heads * self.spec.head_dim,
-            self.spec.experts.map_or(0, |e| e.ffn),
-        );
-        let widest = self.spec.ffn.max(self.spec.hidden).max(q).max(e);
-        let all = options.samples.samples.saturating_mul(sequence);
-        let mut rows = batch_rows(widest, sequence, self.gpu.limits().binding, BATCH_ROWS.min(all));
-        while self.phases(layers, rows)?.device(u64::MAX, 0) > vram && rows > sequence {
-            rows = batch_rows(widest, sequence, self.gpu.limits().binding, rows / 2);
-        }
-        let phases = self.phases(layers, rows)?;
-        let workspace = self.workspace as u64;
-        let room = vram.saturating_sub(phases.weights + phases.grams);
-        let matrix = (room / workspace).min(phases.largest);
-        let stock = self.stock();
-        let needed = phases.device(matrix, workspace);
-        // Rows of a block below this many are slower than useful.
-        let least = phases.largest.min(1 << 20);
-        if needed > vram || matrix < least {
-            let wanted = phases.device(phases.largest.min(16 << 20), workspace);
+        let moments = self.moments(layers)?;
+        let small = self.small();
+        let vram = self.options.max_vram.unwrap_or(u64::MAX).saturating_sub(small);
+        let rows = self.rows(&moments, vram);
+        let matrix = solver_matrix(&moments, vram);
+        let peak = |limit: u64| moments.iter().map(|m| m.device(rows, limit)).max().unwrap_or(0);
+        if matrix < LEAST_MATRIX && peak(LEAST_MATRIX) > vram || peak(matrix) > vram {
             return Err(RunError::OverBudget {
                 what: "--max-vram".into(),
-                budget: vram,
-                needed: wanted.max(needed),
-                advice: phases.advice(),
+                budget: vram + small,
+                needed: peak(matrix.max(LEAST_MATRIX)) + small,
+                advice: self.advice(&moments, rows, LEAST_MATRIX),
             });
         }
-        let device_bytes = needed + stock.min(vram - needed);
-        let largest = phases.advice();
-        let (activations, activation_bytes, activation_ram, host_bytes) = self.host(&phases, device_bytes)?;
+        let (activations, activation_ram, host_bytes) = self.host(&moments, rows, matrix)?;
         Ok(Demand {
-            device_bytes,
+            device_bytes: peak(matrix) + small,
             host_bytes,
             batch_rows: rows,
             solver_matrix_bytes: matrix,
             activations,
-            activation_bytes,
+            activation_bytes: self.stream(activations),
             activation_ram,
-            largest,
+            largest: self.advice(&moments, rows, matrix),
         })
     }
 
-    /// What the pool keeps for reuse beside what is in use.
-    fn stock(&self) -> u64 {
-        let limit = if self.gpu.is_host() { 16 << 20 } else { 256 << 20 };
-        self.options.max_vram.map_or(limit, |budget| limit.min(budget / 8))
-    }
-
-    /// Type of the activations, bytes of a stream, bytes of it in memory, and the peak of the process.
-    fn host(&self, phases: &Phases, device: u64) -> Result<(DType, u64, Option<u64>, u64), RunError> {
-        let options = self.options;
-        let device = if self.gpu.is_host() { device } else { 0 };
-        // A linear as f32, its result and its stored bytes; the largest tensor of all is read in pieces.
-        let solution = 3 * phases.largest;
-        let fixed = PROGRAM + solution + device;
-        let values = (options.samples.samples as u64)
-            .saturating_mul(options.samples.length as u64)
-            .saturating_mul(self.spec.hidden as u64);
-        let streams = if options.propagate == Propagate::Pruned || self.spec.parallel {
-            1
-        } else {
-            2
-        };
-        let bytes = |dtype: DType| values.saturating_mul(dtype.size() as u64);
-        let Some(ram) = options.max_ram else {
-            let dtype = options.activations.unwrap_or(DType::F32);
-            return Ok((
-                dtype,
-                bytes(dtype),
-                None,
-                fixed.saturating_add(bytes(dtype).saturating_mul(streams)),
-            ));
-        };
-        if fixed > ram {
-            return Err(RunError::OverBudget {
-                what: "--max-ram".into(),
-                budget: ram,
-                needed: fixed,
-                advice: format!(
-                    "{}; on the host executor device buffers count too: lower --max-vram",
-                    phases.advice()
-                ),
-            });
-        }
-        let room = (ram - fixed) / streams;
-        let dtype = match options.activations {
-            Some(dtype) => dtype,
-            None if bytes(DType::F32) <= room => DType::F32,
-            None => DType::BF16,
-        };
-        let stream = bytes(dtype);
-        let kept = (stream > room).then_some(room);
-        Ok((dtype, stream, kept, fixed + streams * stream.min(room)))
-    }
-
-    /// The worst of all layers to be pruned.
-    fn phases(&self, layers: usize, rows: usize) -> Result<Phases, RunError> {
-        let mut worst = Phases {
-            weights: 0,
-            capture: 0,
-            grams: 0,
-            largest: 0,
-            largest_name: String::new(),
-            gram_name: String::new(),
-        };
+    /// The walk through all layers to be pruned; layers of one kind are alike.
+    fn moments(&self, layers: usize) -> Result<Vec<Moment>, RunError> {
+        let mut moments = Vec::new();
         for layer in 0..layers.min(self.spec.layers) {
-            // Layers of one kind are alike.
             if layer > 0 && self.spec.kinds[layer].sparse == self.spec.kinds[layer - 1].sparse {
                 continue;
             }
-            self.layer(layer, rows, &mut worst)?;
+            let linears = self.spec.linears_of(layer)?;
+            let stored = self.checkpoint.tensor(&linears[0].tensor).map_or(4, |t| t.dtype.size());
+            let walk = Layer::new(self.spec, self.options, self.gpu, [layer, stored], self.workspace)?;
+            moments.extend(walk.moments());
         }
-        Ok(worst)
+        Ok(moments)
     }
 
-    fn layer(&self, layer: usize, rows: usize, worst: &mut Phases) -> Result<(), RunError> {
+    /// What is always on the device or counts for little: rotary tables, norms, and rows of a solve.
+    fn small(&self) -> u64 {
         let spec = self.spec;
-        let linears = spec.linears_of(layer)?;
-        let elements = |l: &LinearSpec| (l.shape[0] * l.shape[1]) as u64;
-        let stored = self
-            .checkpoint
-            .tensor(&linears[0].tensor)
-            .map_or(4, |t| t.dtype.size() as u64);
-        let element = if self.gpu.is_host() || self.gpu.is_software() {
-            4
+        let widest = spec.ffn.max(spec.hidden).max(spec.heads * spec.head_dim) as u64;
+        let ropes: usize = spec.ropes.iter().map(|rope| rope.rotary_dim()).sum();
+        4 * (ropes * self.options.samples.length) as u64 + 4 * 16 * widest
+    }
+
+    /// Rows of a batch: as many as are quick, fewer if memory is short.
+    fn rows(&self, moments: &[Moment], vram: u64) -> usize {
+        let spec = self.spec;
+        let sequence = self.options.samples.length;
+        let expert = spec.experts.map_or(0, |e| e.ffn);
+        let widest = spec.ffn.max(spec.hidden).max(spec.heads * spec.head_dim).max(expert);
+        let all = self.options.samples.samples.saturating_mul(sequence);
+        let fitting = |wanted| batch_rows(widest, sequence, self.gpu.limits().binding, wanted);
+        let mut rows = fitting(BATCH_ROWS.min(all));
+        while rows > sequence && moments.iter().any(|m| m.device(rows, 0) > vram) {
+            rows = fitting(rows / 2);
+        }
+        rows
+    }
+
+    /// Bytes of a stream of activations.
+    fn stream(&self, dtype: DType) -> u64 {
+        let samples = &self.options.samples;
+        [samples.samples, samples.length, self.spec.hidden, dtype.size()]
+            .iter()
+            .fold(1, |bytes: u64, n| bytes.saturating_mul(*n as u64))
+    }
+
+    /// Reading the tokenizer, then the tokens of a text, which is taken as a whole unless it is lines of JSON. As
+    /// measured, per byte of the files.
+    fn prepare(&self) -> u64 {
+        let size = |file: &std::path::Path| std::fs::metadata(file).map_or(0, |found| found.len());
+        let text = &self.options.calibration;
+        let name = text.to_string_lossy().to_lowercase();
+        let (name, packed) = match name.strip_suffix(".gz") {
+            Some(name) => (name, 3),
+            None => (name.as_str(), 1),
+        };
+        let per_byte = if [".jsonl", ".ndjson", ".json"].iter().any(|e| name.ends_with(e)) {
+            2
         } else {
-            stored
+            97
         };
-        // The dense layer and what has been pruned of it.
-        worst.weights = worst
-            .weights
-            .max(2 * element * linears.iter().map(elements).sum::<u64>());
-        for group in spec.groups(layer)? {
-            let n = spec.width(group.input) as u64;
-            let corrected = self.options.propagate != Propagate::Pruned && group.input != Tap::AttentionInput;
-            let grams = if corrected { 3 } else { 1 } * n * n * 4;
-            let capture = grams + 4 * rows as u64 * self.columns(group.input, corrected);
-            if capture > worst.capture {
-                worst.capture = capture;
-            }
-            if grams > worst.grams {
-                (worst.grams, worst.gram_name) = (grams, format!("{:?}", group.input));
-            }
-            for linear in &group.linears {
-                if 4 * elements(linear) > worst.largest {
-                    (worst.largest, worst.largest_name) = (4 * elements(linear), linear.tensor.clone());
-                }
-            }
-        }
-        Ok(())
+        let tokenizer = size(&self.checkpoint.dir().join("tokenizer.json"));
+        (14 * tokenizer).max(9 * tokenizer + packed * per_byte * size(text))
     }
 
-    /// Columns of all activations alive at once as far as a tap, both streams if corrected.
-    fn columns(&self, tap: Tap, corrected: bool) -> u64 {
-        let spec = self.spec;
-        let (q, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
-        let ffn = spec.width(tap);
-        let one = match tap {
-            Tap::AttentionInput | Tap::MlpInput | Tap::Output => 2 * spec.hidden,
-            Tap::AttentionOutput => 2 * spec.hidden + 2 * q + 2 * kv,
-            Tap::MlpHidden => 2 * spec.hidden + 2 * ffn,
-            Tap::ExpertInput(_) => 3 * spec.hidden,
-            Tap::ExpertHidden(_) => 3 * spec.hidden + 2 * ffn,
+    /// Type of the activations, bytes of each stream kept in memory if not all, and the peak of the process.
+    fn host(&self, moments: &[Moment], rows: usize, matrix: u64) -> Result<(DType, Option<u64>, u64), RunError> {
+        // Drivers that run on the CPU take the device's memory from the host's.
+        let shared = self.gpu.is_host() || self.gpu.is_software();
+        let device = |m: &Moment| {
+            if shared {
+                m.device(rows, matrix) + self.small()
+            } else {
+                2 * m.matrix.min(matrix)
+            }
         };
-        (if corrected { 2 * one } else { one }) as u64
+        let program = if self.gpu.is_host() { PROGRAM } else { PROGRAM + DRIVER };
+        let beside = |m: &Moment| program + m.host(rows) + device(m);
+        let prepare = program + self.prepare();
+        let peak = |stream: u64| {
+            let bytes = |m: &Moment| beside(m).saturating_add(m.streams.saturating_mul(stream));
+            moments.iter().map(bytes).max().unwrap_or(program).max(prepare)
+        };
+        let Some(ram) = self.options.max_ram else {
+            let dtype = self.options.activations.unwrap_or(DType::F32);
+            return Ok((dtype, None, peak(self.stream(dtype))));
+        };
+        if peak(0) > ram {
+            let mut advice = self.advice(moments, rows, matrix);
+            if peak(0) == prepare {
+                advice = "reading the tokenizer and --calibration takes the most (.jsonl takes less than .txt)".into();
+            } else if shared {
+                advice += "; here the device's memory is the host's: lower --max-vram";
+            }
+            return Err(RunError::OverBudget {
+                what: "--max-ram".into(),
+                budget: ram,
+                needed: peak(0),
+                advice,
+            });
+        }
+        let room = moments.iter().map(|m| (ram - beside(m)) / m.streams).min().unwrap_or(0);
+        let dtype = match self.options.activations {
+            Some(dtype) => dtype,
+            None if self.stream(DType::F32) <= room => DType::F32,
+            None => DType::BF16,
+        };
+        let stream = self.stream(dtype);
+        Ok((dtype, (stream > room).then_some(room), peak(stream.min(room))))
+    }
+
+    /// The moment that takes the most on the device and what makes it smaller.
+    fn advice(&self, moments: &[Moment], rows: usize, matrix: u64) -> String {
+        let Some(worst) = moments.iter().max_by_key(|m| m.device(rows, matrix)) else {
+            return String::new();
+        };
+        let mut parts = vec![format!("{} of weights", mib(worst.weights))];
+        if worst.grams > 0 {
+            let flag = match self.options.propagate {
+                Propagate::Pruned => "",
+                _ => " (--propagate pruned needs a third)",
+            };
+            parts.push(format!("{} of Gram matrices{flag}", mib(worst.grams)));
+        }
+        if worst.matrices > 0 {
+            let (count, one) = (worst.matrices, mib(worst.matrix.min(matrix)));
+            let flag = "--method wanda --refit 0 needs fewest, --max-vram cuts them into blocks";
+            parts.push(format!("{count} matrices of {one} ({flag})"));
+        }
+        if worst.row > 0 {
+            let bytes = mib(worst.row * rows as u64);
+            parts.push(format!(
+                "{bytes} of activations of {rows} tokens (--length shortens them)"
+            ));
+        }
+        format!("the most at {}: {}", worst.what, parts.join(", "))
     }
 }
 
-impl Phases {
-    /// Peak of device buffers with solver matrices of `matrix` bytes.
-    fn device(&self, matrix: u64, workspace: u64) -> u64 {
-        let solve = self.grams + workspace * matrix.min(self.largest);
-        self.weights + self.capture.max(solve)
-    }
-
-    fn advice(&self) -> String {
-        format!(
-            "the largest: {} of Gram matrices at {} (--propagate pruned leaves a third), {} per solver matrix of `{}` \
-             (--max-vram solves it in blocks), {} of activations and Grams in capture (--length halves the former)",
-            mib(self.grams),
-            self.gram_name,
-            mib(self.largest),
-            self.largest_name,
-            mib(self.capture),
-        )
-    }
+/// Bytes of a solver matrix that fit beside the rest wherever one is needed; all of it where that fits.
+fn solver_matrix(moments: &[Moment], vram: u64) -> u64 {
+    let largest = moments.iter().map(|m| m.matrix).max().unwrap_or(0);
+    let tight = moments
+        .iter()
+        .filter(|m| m.device(0, u64::MAX) > vram && m.matrices > 0);
+    let fitting = tight.map(|m| vram.saturating_sub(m.weights + m.grams) / m.matrices);
+    fitting.min().unwrap_or(largest).min(largest)
 }
 
 impl Demand {

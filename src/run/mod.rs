@@ -5,6 +5,7 @@
 mod capture;
 mod encode;
 mod error;
+mod layer_memory;
 mod memory;
 mod plan;
 mod rate;

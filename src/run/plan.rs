@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::RunError;
+use super::layer_memory::REFIT;
 use super::memory::{Budget, Demand};
 use crate::calib::SampleSpec;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
 use crate::prune::{METHODS, Method, Pattern, method};
@@ -136,9 +137,7 @@ impl Plan {
             checkpoint,
             gpu,
             options: &options,
-            workspace: method
-                .workspace()
-                .max(if options.refit > 0 { super::memory::REFIT } else { 0 }),
+            workspace: (method.workspace() as u64).max(if options.refit > 0 { REFIT } else { 0 }),
         }
         .resolve(layers)?;
         Ok(Plan {
@@ -168,7 +167,7 @@ impl Plan {
         ActivationOptions {
             dtype: self.demand.activations,
             ram_budget: self.demand.activation_ram,
-            spill_dir: self.options.output.clone(),
+            spill_dir: self.options.output.join(STATE_FOLDER),
             rows: self.demand.batch_rows,
         }
     }

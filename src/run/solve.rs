@@ -9,9 +9,12 @@ use super::plan::Plan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
 use crate::model::LinearSpec;
-use crate::prune::{InputStatistics, LayerProblem, PruneError, refit};
+use crate::prune::{InputStatistics, LayerProblem, LayerSolution, PruneError, refit};
 use crate::report::LinearRecord;
 use crate::tensor::{DType, Tensor};
+
+/// Values read back at a time.
+const PIECE: usize = 1 << 18;
 
 /// Everything a solve reads.
 pub(super) struct Solver<'a> {
@@ -44,7 +47,8 @@ impl Solver<'_> {
             .checkpoint
             .tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
         let dtype = view.dtype;
-        let weight = dtype.decode(&linear.rows(view.bytes, dtype));
+        let stored = linear.rows(view.bytes, dtype);
+        let width = shape[1] * dtype.size();
         let blocks = row_blocks(self.plan.solver_rows(self.gpu, shape), shape[0]);
         let mut record = LinearRecord {
             layer,
@@ -62,9 +66,11 @@ impl Solver<'_> {
         let mut rows = Vec::with_capacity(view.bytes.len());
         let (mut before, mut after, mut energy) = (0.0, 0.0, 0.0);
         for block in blocks {
-            let part = &weight[block.start * shape[1]..block.end * shape[1]];
+            let part = dtype.decode(&stored[block.start * width..block.end * width]);
+            self.checkpoint.release(&linear.tensor);
             let size = [block.len(), shape[1]];
-            let problem = LayerProblem::new(self.gpu, self.inputs, size, part, self.plan.options.pattern)?;
+            let problem = LayerProblem::new(self.gpu, self.inputs, size, &part, self.plan.options.pattern)?;
+            drop(part);
             let solved = self.solve(&problem, dtype, &mut record)?;
             before += solved.before;
             after += solved.after;
@@ -74,7 +80,7 @@ impl Solver<'_> {
         // A weight of zeros, or an expert without tokens, has no energy to lose.
         let relative = |error: f64| if energy > 0.0 { error / energy } else { 0.0 };
         (record.error_before, record.error_after) = (relative(before), relative(after));
-        record.sparsity = record.zeros as f64 / weight.len() as f64;
+        record.sparsity = record.zeros as f64 / (shape[0] * shape[1]) as f64;
         record.seconds = start.elapsed().as_secs_f64();
         Ok(Pruned { record, rows, dtype })
     }
@@ -88,14 +94,12 @@ impl Solver<'_> {
             .inputs
             .leave(&mut recording, gpu, &solution.weight)
             .map_err(PruneError::from)?;
-        let ids = [
-            recording.read(&solution.weight.slice()),
-            recording.read(&solution.support.slice()),
-        ];
-        let done = gpu.submit(recording)?;
-        let encoded = encode(&done.floats(ids[0])?, &done.floats(ids[1])?, dtype);
-        // The error that counts is that of the weights as stored.
+        gpu.submit(recording)?;
         let [rows, cols] = solution.weight.shape();
+        let encoded = self.read_back(&solution, dtype)?;
+        let (rounds, lambda, before) = (solution.rounds, solution.lambda, solution.start_error);
+        drop(solution);
+        // The error that counts is that of the weights as stored.
         let stored = Tensor::upload(gpu, "stored weight", rows, cols, &dtype.decode(&encoded.bytes))?;
         let mut recording = Recording::new();
         problem
@@ -104,16 +108,28 @@ impl Solver<'_> {
             .map_err(PruneError::from)?;
         gpu.submit(recording)?;
         let after = problem.error(gpu, &stored)?;
-        record.rounds += solution.rounds;
-        record.lambda = record.lambda.max(solution.lambda);
+        record.rounds += rounds;
+        record.lambda = record.lambda.max(lambda);
         record.zeros += encoded.zeros;
         record.raised += encoded.raised;
         record.saturated += encoded.saturated;
-        Ok(Solved {
-            encoded,
-            before: solution.start_error,
-            after,
-        })
+        Ok(Solved { encoded, before, after })
+    }
+}
+
+impl Solver<'_> {
+    /// The weights of a solution as they will be stored, read in pieces.
+    fn read_back(&self, solution: &LayerSolution, dtype: DType) -> Result<Encoded, RunError> {
+        let [rows, cols] = solution.weight.shape();
+        let mut all = Encoded::with_capacity(rows * cols * dtype.size());
+        for block in row_blocks((PIECE / cols).max(1), rows) {
+            let mut recording = Recording::new();
+            let ids = [&solution.weight, &solution.support]
+                .map(|tensor| recording.read(&tensor.row_window(block.start, block.len()).slice()));
+            let done = self.gpu.submit(recording)?;
+            all.append(encode(&done.floats(ids[0])?, &done.floats(ids[1])?, dtype));
+        }
+        Ok(all)
     }
 }
 

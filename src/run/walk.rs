@@ -12,9 +12,9 @@ use super::solve::Solver;
 use super::state::{RunIdentity, RunState};
 use super::{RunError, peak_resident};
 use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
-use crate::checkpoint::{Checkpoint, CheckpointWriter};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, OutputLock};
 use crate::gpu::{Gpu, Recording};
-use crate::model::{Activations, Decoder, Group, LayerWeights, Tap};
+use crate::model::{Activations, Decoder, Group, LayerWeights, Spec, Tap};
 use crate::prune::InputStatistics;
 use crate::report::{LinearRecord, PruneReport};
 
@@ -41,18 +41,10 @@ pub fn prune(
     let start = Instant::now();
     let output = &plan.options.output;
     // A bad output is refused before hours of work.
-    let earlier = if plan.options.resume {
-        RunState::load(output)?
-    } else {
-        None
-    };
-    let earlier = earlier.filter(|state| state.layers_done > 0);
-    let writer = match &earlier {
-        Some(_) => None,
-        None => Some(begin_output(plan, checkpoint)?),
-    };
+    let begun = Begun::at(plan, checkpoint)?;
     progress.stage("tokenise and embed");
     let calibration = calibrate(plan, checkpoint)?;
+    super::memory::give_back();
     let identity = RunIdentity {
         model: checkpoint.fingerprint(),
         tokens: calibration.hash.clone(),
@@ -61,8 +53,8 @@ pub fn prune(
     let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
     let mut report = begin_report(plan, checkpoint, gpu, &calibration);
     let options = plan.activation_options();
-    let (mut writer, activations, first) = match (earlier, writer) {
-        (Some(state), _) => {
+    let (mut writer, activations, first) = match begun {
+        Begun::Earlier(state, lock) => {
             state.check(&identity, output)?;
             report = super::report::continued(&state, report)?;
             progress.stage(&format!(
@@ -70,19 +62,12 @@ pub fn prune(
                 state.layers_done, plan.layers
             ));
             let activations = state.load_activations(output, &options)?;
-            (
-                resume_output(checkpoint, output, &report)?,
-                activations,
-                state.layers_done,
-            )
+            let writer = resume_output(checkpoint, output, lock, &report)?;
+            (writer, activations, state.layers_done)
         }
-        (None, Some(writer)) => (writer, Some(decoder.embed_with(&calibration.ids, &options)?), 0),
-        (None, None) => unreachable!("one of both was made"),
+        Begun::New(writer) => (writer, Some(decoder.embed_with(&calibration.ids, &options)?), 0),
     };
-    if first == 0 {
-        // A run that dies before its first layer is done can then be told from a stranger's folder.
-        RunState::new(identity.clone(), 0, serde_json::Value::Null, false).commit(output, None)?;
-    }
+    drop(calibration);
     report.phases.prepare += start.elapsed().as_secs_f64();
     let done = report.linears.len();
     let mut walk = Walk {
@@ -98,34 +83,51 @@ pub fn prune(
         layers_done: first,
     };
     let result = (first..plan.layers).try_for_each(|layer| walk.layer(layer));
-    let result = result.and_then(|()| walk.begin_finish());
-    let (layers_done, report) = (walk.layers_done, walk.report);
-    let result = match result {
-        Ok(files) => finish(plan, writer, report, &files),
-        Err(error) => {
-            if !error.resumable() {
-                writer.discard();
-            }
-            Err(error)
-        }
-    };
+    let (layers_done, mut report) = (walk.layers_done, walk.report);
+    report.memory.device_peak = gpu.peak_bytes();
+    let result = result.and_then(|()| {
+        progress.stage("write and verify");
+        finish(plan, writer, report)
+    });
     result.map_err(|error| error.suspended(output, layers_done, plan.layers))
 }
 
-/// A new output; with `--resume` what a run that died before its first layer was done has left is cleared first.
-fn begin_output<'a>(plan: &Plan, checkpoint: &'a Checkpoint) -> Result<CheckpointWriter<'a>, RunError> {
-    if plan.options.resume {
-        CheckpointWriter::clear_leftovers(checkpoint, &plan.options.output)?;
+/// How a run begins.
+enum Begun<'a> {
+    New(CheckpointWriter<'a>),
+    /// Some layers are done.
+    Earlier(Box<RunState>, OutputLock),
+}
+
+impl<'a> Begun<'a> {
+    /// A new output; with `--resume` what an earlier run left there. Changes nothing of a run that can be resumed.
+    fn at(plan: &Plan, checkpoint: &'a Checkpoint) -> Result<Self, RunError> {
+        let output = &plan.options.output;
+        let lock = if plan.options.resume {
+            OutputLock::of_unfinished(output)?
+        } else {
+            None
+        };
+        let Some(lock) = lock else {
+            if plan.options.resume {
+                CheckpointWriter::refuse_complete(checkpoint, output)?;
+            }
+            return Ok(Begun::New(CheckpointWriter::create(checkpoint, output)?));
+        };
+        Ok(match RunState::load(output)? {
+            Some(state) => Begun::Earlier(Box::new(state), lock),
+            None => Begun::New(CheckpointWriter::restart(checkpoint, output, lock)?),
+        })
     }
-    Ok(CheckpointWriter::create(checkpoint, &plan.options.output)?)
 }
 
 fn resume_output<'a>(
     checkpoint: &'a Checkpoint,
     output: &Path,
+    lock: OutputLock,
     report: &PruneReport,
 ) -> Result<CheckpointWriter<'a>, RunError> {
-    let mut writer = CheckpointWriter::resume(checkpoint, output)?;
+    let mut writer = CheckpointWriter::resume(checkpoint, output, lock)?;
     for linear in &report.linears {
         writer.mark_written(&linear.tensor)?;
     }
@@ -156,23 +158,32 @@ impl Walk<'_, '_> {
     fn layer(&mut self, layer: usize) -> Result<(), RunError> {
         let spec = &self.plan.spec;
         let last = layer + 1 == self.plan.layers;
-        let dense = self.decoder.layer(layer)?;
+        let mut dense = self.decoder.layer(layer)?;
+        self.decoder.checkpoint.release_all();
         if !last {
             let next = spec.linears_of(layer + 1)?;
             self.decoder.checkpoint.prefetch(next.iter().map(|l| l.tensor.clone()));
         }
         let mut pruned = dense.clone();
+        if self.plan.options.propagate == Propagate::Pruned {
+            // No pass goes through the dense layer.
+            dense.forget(|_| true);
+        }
         let (mlp, attention): (Vec<Group>, Vec<Group>) =
             spec.groups(layer)?.into_iter().partition(|g| g.input.in_mlp());
         let entering = self.activations.take().expect("a stream enters every layer");
         for group in &attention {
-            self.group(group, &dense, &mut pruned, [&entering, &entering])?;
+            self.group(group, &mut dense, &mut pruned, [&entering, &entering])?;
         }
         let clock = Instant::now();
         let middle = Middle::of(&self.decoder, self.plan, entering, &dense, &pruned)?;
+        if !spec.parallel {
+            dense.forget(|id| !id.role.in_mlp());
+            pruned.forget(|id| !id.role.in_mlp());
+        }
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
         for group in &mlp {
-            self.group(group, &dense, &mut pruned, middle.streams())?;
+            self.group(group, &mut dense, &mut pruned, middle.streams())?;
         }
         let clock = Instant::now();
         if !last {
@@ -182,7 +193,6 @@ impl Walk<'_, '_> {
             };
             self.activations = Some(middle.advance(&self.decoder, self.plan, next)?);
         }
-        self.decoder.checkpoint.release_all();
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
         self.commit(layer)
     }
@@ -206,20 +216,30 @@ impl Walk<'_, '_> {
     fn group(
         &mut self,
         group: &Group,
-        dense: &LayerWeights,
+        dense: &mut LayerWeights,
         pruned: &mut LayerWeights,
         streams: [&Activations; 2],
     ) -> Result<(), RunError> {
         let (clock, layer, gpu) = (Instant::now(), dense.layer, self.decoder.gpu);
-        let inputs = {
+        let propagate = self.plan.options.propagate;
+        let sums = {
             let both = Streams {
                 pruned: (self.decoder.block(pruned), streams[0]),
                 dense: (self.decoder.block(dense), streams[1]),
             };
-            let sums = both.capture(gpu, group, self.drifts(group.input))?;
-            let place = format!("layer {layer}, {:?}", group.input);
-            InputStatistics::prepare(gpu, sums, self.plan.options.damping, &place)?
+            both.capture(gpu, group, drifts(&self.plan.spec, propagate, group.input))?
         };
+        // What no pass needs any more goes before the linears are solved, which takes the most memory.
+        if let Some(expert) = done_after(group.input) {
+            let unneeded = if propagate == Propagate::Dense {
+                &mut *pruned
+            } else {
+                dense
+            };
+            unneeded.forget(|id| id.role.in_mlp() && id.expert == expert);
+        }
+        let place = format!("layer {layer}, {:?}", group.input);
+        let inputs = InputStatistics::prepare(gpu, sums, self.plan.options.damping, &place)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let mut replaced = Vec::new();
         for linear in &group.linears {
@@ -245,44 +265,45 @@ impl Walk<'_, '_> {
             replaced.push((linear, solved.dtype, solved.rows));
         }
         drop(inputs);
+        if propagate == Propagate::Dense && done_after(group.input).is_some() {
+            return Ok(());
+        }
         for (linear, dtype, rows) in replaced {
             pruned.put(gpu, linear, dtype, &rows)?;
         }
         Ok(())
     }
+}
 
-    /// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
-    fn drifts(&self, tap: Tap) -> bool {
-        let same = match tap {
-            Tap::AttentionInput => true,
-            Tap::MlpInput | Tap::ExpertInput(_) => self.plan.spec.parallel,
-            _ => false,
-        };
-        !same && self.plan.options.propagate != Propagate::Pruned
-    }
+/// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
+pub(super) fn drifts(spec: &Spec, propagate: Propagate, tap: Tap) -> bool {
+    let same = match tap {
+        Tap::AttentionInput => true,
+        Tap::MlpInput | Tap::ExpertInput(_) => spec.parallel,
+        _ => false,
+    };
+    !same && propagate != Propagate::Pruned
+}
 
-    /// The files beside the weights.
-    fn begin_finish(&mut self) -> Result<Vec<(&'static str, Vec<u8>)>, RunError> {
-        self.progress.stage("write and verify");
-        self.report.totals = total(&self.report.linears);
-        self.report.warnings = warn_of_experts(&self.report.linears);
-        self.report.memory.device_peak = self.decoder.gpu.peak_bytes();
-        let json = serde_json::to_string_pretty(&self.report.reproducible()).expect("a report is plain data");
-        Ok(vec![("pruning_report.json", json.into_bytes())])
+/// The MLP (or which expert) that is read for the last time when this tap is captured, but by the pass to the next
+/// layer. That reads the dense layer if inputs are dense, else the pruned one: the other copy can go.
+pub(super) fn done_after(tap: Tap) -> Option<Option<usize>> {
+    match tap {
+        Tap::MlpHidden => Some(None),
+        Tap::ExpertHidden(expert) => Some(Some(expert)),
+        _ => None,
     }
 }
 
-/// Writes what remains, opens the result again and counts its zeros.
-fn finish(
-    plan: &Plan,
-    writer: CheckpointWriter<'_>,
-    mut report: PruneReport,
-    files: &[(&'static str, Vec<u8>)],
-) -> Result<PruneReport, RunError> {
+/// Writes what remains, opens the result again and counts its zeros. Until then the run can be resumed.
+fn finish(plan: &Plan, mut writer: CheckpointWriter<'_>, mut report: PruneReport) -> Result<PruneReport, RunError> {
     let clock = Instant::now();
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
-    writer.finish(&files)?;
+    report.totals = total(&report.linears);
+    report.warnings = warn_of_experts(&report.linears);
+    let json = serde_json::to_string_pretty(&report.reproducible()).expect("a report is plain data");
+    writer.place(&[("pruning_report.json", json.as_bytes())])?;
     super::report::verify(&plan.options.output, &report)?;
+    writer.close()?;
     report.memory.host_peak = peak_resident();
     report.phases.write += clock.elapsed().as_secs_f64();
     Ok(report)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use secateur::checkpoint::{Checkpoint, CheckpointError as E, CheckpointWriter};
+use secateur::checkpoint::{Checkpoint, CheckpointError as E, CheckpointWriter, OutputLock};
 use tempfile::TempDir;
 
 use super::{SHARDS, named, sharded, single};
@@ -36,14 +36,18 @@ impl Suspended {
         self.temp.path().join("out")
     }
 
+    fn lock(&self) -> OutputLock {
+        OutputLock::of_unfinished(&self.out()).unwrap().unwrap()
+    }
+
     fn resume(&self) -> CheckpointWriter<'_> {
-        let mut writer = CheckpointWriter::resume(&self.checkpoint, &self.out()).unwrap();
+        let mut writer = CheckpointWriter::resume(&self.checkpoint, &self.out(), self.lock()).unwrap();
         writer.mark_written("model.0.q.weight").unwrap();
         writer
     }
 
     fn refused(&self, culprits: &[&str]) {
-        let error = CheckpointWriter::resume(&self.checkpoint, &self.out()).err();
+        let error = CheckpointWriter::resume(&self.checkpoint, &self.out(), self.lock()).err();
         let error = named(error.expect("must be refused"), culprits);
         assert!(matches!(error, E::UnfinishedShard { .. }));
     }
@@ -70,7 +74,7 @@ fn listing(dir: &Path) -> Vec<String> {
 }
 
 fn leave_state(out: &Path) {
-    fs::create_dir(out.join(".secateur")).unwrap();
+    fs::create_dir_all(out.join(".secateur")).unwrap();
     fs::write(out.join(".secateur/state.json"), "{}").unwrap();
     fs::write(out.join(".secateur/activations-1.bin"), "...").unwrap();
 }
@@ -98,7 +102,8 @@ fn a_process_that_ended_within_finish_can_be_followed() {
     fs::write(out.join("model.safetensors.index.json"), "half an ind").unwrap();
     let writer = suspended.resume();
     let shards = SHARDS.map(|s| format!("{s}.tmp"));
-    assert_eq!(listing(&out), [&["config.json".to_string()], &shards[..]].concat());
+    let others = [".secateur".to_string(), "config.json".into()];
+    assert_eq!(listing(&out), [&others, &shards[..]].concat());
     writer.finish(&[]).unwrap();
     suspended.check();
     // And one that ended before it removed the state.
@@ -145,6 +150,37 @@ fn an_unfinished_run_is_not_overwritten() {
 }
 
 #[test]
+fn a_run_that_died_early_is_begun_again_and_nothing_else_is_touched() {
+    let suspended = Suspended::new(sharded());
+    let out = suspended.out();
+    fs::write(out.join("mine"), "mine").unwrap();
+    let before = listing(&out);
+    let restart = || CheckpointWriter::restart(&suspended.checkpoint, &out, suspended.lock());
+    named(restart().err().expect("must be refused"), &["not empty", "mine"]);
+    assert_eq!(listing(&out), before);
+    fs::remove_file(out.join("mine")).unwrap();
+    let mut writer = restart().unwrap();
+    writer.put("model.0.q.weight", &[1; 32]).unwrap();
+    writer.finish(&[]).unwrap();
+    suspended.check();
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let suspended = Suspended::new(single());
+    let writer = suspended.resume();
+    let out = suspended.out();
+    let names = [out.to_str().unwrap(), "another process"];
+    let error = OutputLock::of_unfinished(&suspended.out()).err().expect("locked");
+    assert!(matches!(named(error, &names), E::Locked { .. }));
+    let error = CheckpointWriter::create(&suspended.checkpoint, &suspended.out()).err();
+    named(error.expect("locked"), &names);
+    writer.finish(&[]).unwrap();
+    assert!(OutputLock::of_unfinished(&suspended.out()).unwrap().is_none());
+    suspended.check();
+}
+
+#[test]
 fn dropping_removes_the_state_too_unless_the_output_is_kept() {
     let source = single();
     let temp = TempDir::new().unwrap();
@@ -160,7 +196,7 @@ fn dropping_removes_the_state_too_unless_the_output_is_kept() {
         assert_eq!(out.exists(), keep);
     }
     assert_eq!(listing(&out), [".secateur", "model.safetensors.tmp"]);
-    assert_eq!(listing(&out.join(".secateur")).len(), 2);
+    assert_eq!(listing(&out.join(".secateur")).len(), 3);
 }
 
 #[test]

@@ -30,12 +30,12 @@ fn refused(tensor: &str, element: usize) {
 
 #[test]
 fn in_a_linear() {
-    refused(&linear(1, "mlp.down_proj"), 700);
+    refused(&linear(0, "mlp.down_proj"), 700);
 }
 
 #[test]
 fn in_a_norm() {
-    refused("model.layers.1.post_attention_layernorm.weight", 31);
+    refused("model.layers.0.post_attention_layernorm.weight", 31);
 }
 
 #[test]

@@ -19,6 +19,8 @@ mod interrupt;
 mod layouts;
 mod patterns;
 mod printing;
+#[cfg(unix)]
+mod resume;
 
 use std::fs;
 use std::path::{Path, PathBuf};

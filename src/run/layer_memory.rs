@@ -1,0 +1,258 @@
+//! What is alive at each turn of the walk through one decoder layer. Follows `walk`, `capture` and `solve` step by step:
+//! whoever keeps something longer there, or frees it earlier, must say so here.
+
+use super::RunError;
+use super::plan::{Propagate, PruneOptions};
+use crate::gpu::Gpu;
+use crate::model::{Group, LinearId, LinearSpec, Norm, QkNorm, Spec, Tap};
+use crate::tensor::DType;
+
+/// Matrices of a linear's size alive in a refit: weight, scaled weight, free, target and correction of the problem,
+/// weight and support of the solution, then the refitted weight, product, residual and direction.
+pub(super) const REFIT: u64 = 11;
+
+/// One turn: bytes alive at its worst moment, most of them in proportion to something that can be chosen.
+#[derive(Clone, Debug)]
+pub(super) struct Moment {
+    /// What happens, for advice.
+    pub(super) what: String,
+    /// Weights of the layer on the device.
+    pub(super) weights: u64,
+    /// Gram matrices.
+    pub(super) grams: u64,
+    /// Bytes per row of a batch of activations.
+    pub(super) row: u64,
+    /// Number of matrices of a block of the linear being solved.
+    pub(super) matrices: u64,
+    /// Bytes of such a matrix, unless it is cut.
+    pub(super) matrix: u64,
+    /// Beside the device: host memory, and that per row of a batch.
+    pub(super) heap: u64,
+    pub(super) heap_row: u64,
+    /// Streams of activations.
+    pub(super) streams: u64,
+}
+
+impl Moment {
+    /// Bytes on the device with batches of `rows` rows and solver matrices of at most `limit` bytes.
+    pub(super) fn device(&self, rows: usize, limit: u64) -> u64 {
+        self.weights + self.grams + self.row * rows as u64 + self.matrices * self.matrix.min(limit)
+    }
+
+    /// Bytes beside the device but for the streams.
+    pub(super) fn host(&self, rows: usize) -> u64 {
+        self.heap + self.heap_row * rows as u64
+    }
+}
+
+/// A linear of the forward pass, in which copies of the layer it is.
+struct Held {
+    id: LinearId,
+    bytes: u64,
+    dense: bool,
+    pruned: bool,
+    /// Whether the pruned layer has one of its own.
+    replaced: bool,
+}
+
+/// The walk through one layer.
+pub(super) struct Layer<'a> {
+    spec: &'a Spec,
+    options: &'a PruneOptions,
+    /// Matrices while a method solves.
+    workspace: u64,
+    /// Bytes of a stored weight.
+    stored: u64,
+    held: Vec<Held>,
+    groups: Vec<Group>,
+    moments: Vec<Moment>,
+}
+
+impl<'a> Layer<'a> {
+    /// Decoder layer `layer`, whose weights are stored in `stored` bytes each.
+    pub(super) fn new(
+        spec: &'a Spec,
+        options: &'a PruneOptions,
+        gpu: &Gpu,
+        [layer, stored]: [usize; 2],
+        workspace: u64,
+    ) -> Result<Self, RunError> {
+        let on_device = if gpu.is_host() || gpu.is_software() { 4 } else { stored };
+        let mut held = Vec::new();
+        for linear in spec.linears_of(layer)? {
+            for part in &linear.parts {
+                let rows: usize = part.rows.iter().map(|range| range.len()).sum();
+                held.push(Held {
+                    id: LinearId {
+                        role: part.role,
+                        expert: linear.id.expert,
+                    },
+                    bytes: (rows * linear.shape[1] * on_device) as u64,
+                    dense: options.propagate != Propagate::Pruned,
+                    pruned: true,
+                    replaced: false,
+                });
+            }
+        }
+        Ok(Layer {
+            spec,
+            options,
+            workspace,
+            stored: stored as u64,
+            held,
+            groups: spec.groups(layer)?,
+            moments: Vec::new(),
+        })
+    }
+
+    /// All turns in order.
+    pub(super) fn moments(mut self) -> Vec<Moment> {
+        let groups = std::mem::take(&mut self.groups);
+        let largest = self.held.iter().map(|h| h.bytes).max().unwrap_or(0);
+        // A linear is decoded to f32 on its way to the host executor.
+        self.note("loading the layer", |m| m.heap = largest);
+        let (mlp, attention): (Vec<_>, Vec<_>) = groups.iter().partition(|g| g.input.in_mlp());
+        for group in attention {
+            self.group(group, 1);
+        }
+        let two = !self.spec.parallel && self.options.propagate != Propagate::Pruned;
+        let streams = if two { 2 } else { 1 };
+        if !self.spec.parallel {
+            let row = self.attention_row();
+            self.pass("the attention half", row, streams);
+            self.held.retain(|h| h.id.role.in_mlp());
+        }
+        for group in mlp {
+            self.group(group, streams);
+        }
+        let row = match self.spec.parallel {
+            true => self.attention_row() + self.mlp_row(),
+            false => self.mlp_row(),
+        };
+        self.pass("the MLP half", row, streams);
+        self.moments
+    }
+
+    fn weights(&self) -> u64 {
+        let copies = |h: &Held| u64::from(h.dense || h.pruned && !h.replaced) + u64::from(h.pruned && h.replaced);
+        self.held.iter().map(|h| h.bytes * copies(h)).sum()
+    }
+
+    fn note(&mut self, what: &str, set: impl FnOnce(&mut Moment)) {
+        let mut moment = Moment {
+            what: what.to_string(),
+            weights: self.weights(),
+            grams: 0,
+            row: 0,
+            matrices: 0,
+            matrix: 0,
+            heap: 0,
+            heap_row: 0,
+            streams: 1,
+        };
+        set(&mut moment);
+        self.moments.push(moment);
+    }
+
+    /// A forward pass of batches that are read back: once by the executor, once for whom they are for.
+    fn pass(&mut self, what: &str, row: u64, streams: u64) {
+        let heap_row = 2 * 4 * self.spec.hidden as u64;
+        self.note(what, |m| (m.row, m.heap_row, m.streams) = (row, heap_row, streams));
+    }
+
+    fn group(&mut self, group: &Group, streams: u64) {
+        let dense = self.options.propagate == Propagate::Dense;
+        let n = self.spec.width(group.input) as u64;
+        let corrected = super::walk::drifts(self.spec, self.options.propagate, group.input);
+        let grams = if corrected { 3 } else { 1 } * n * n * 4;
+        let row = self.tap_row(group.input) * if corrected { 2 } else { 1 };
+        let what = format!("capture at {:?}", group.input);
+        // Half types and what is in a file are decoded first.
+        let exact = self.options.max_ram.is_none() && self.options.activations.is_none_or(|dtype| dtype == DType::F32);
+        let heap_row = if exact { 0 } else { 4 * self.spec.hidden as u64 };
+        self.note(&what, |m| {
+            (m.grams, m.row, m.heap_row, m.streams) = (grams, row, heap_row, streams);
+        });
+        if let Some(expert) = super::walk::done_after(group.input) {
+            for held in self
+                .held
+                .iter_mut()
+                .filter(|h| h.id.role.in_mlp() && h.id.expert == expert)
+            {
+                match dense {
+                    true => held.pruned = false,
+                    false => held.dense = false,
+                }
+            }
+        }
+        let bytes = |l: &LinearSpec| (l.shape[0] * l.shape[1]) as u64;
+        let mut solved = 0;
+        for linear in &group.linears {
+            solved += bytes(linear) * self.stored;
+            let what = format!("solving `{}`", linear.tensor);
+            let matrices = if corrected { self.workspace } else { self.workspace - 1 };
+            self.note(&what, |m| {
+                (m.grams, m.matrices, m.matrix) = (grams, matrices, 4 * bytes(linear));
+                (m.heap, m.streams) = (solved, streams);
+            });
+        }
+        let ids: Vec<LinearId> = group.linears.iter().flat_map(|l| l.ids()).collect();
+        for held in self.held.iter_mut().filter(|h| ids.contains(&h.id)) {
+            held.replaced = held.pruned;
+        }
+    }
+
+    fn normed(&self, norm: Norm, width: usize) -> u64 {
+        if self.spec.has_norm(norm) { width as u64 } else { 0 }
+    }
+
+    /// Values per row alive in attention, from the stream that enters to the heads' output.
+    fn heads_row(&self) -> u64 {
+        let spec = self.spec;
+        let (q, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+        let norms = if spec.qk_norm == QkNorm::None { 0 } else { q + kv };
+        (spec.hidden + 2 * q + 2 * kv + norms) as u64 + self.normed(Norm::Attention, spec.hidden)
+    }
+
+    /// Bytes per row of the inputs of a group, from the stream its half reads.
+    fn tap_row(&self, tap: Tap) -> u64 {
+        let hidden = self.spec.hidden as u64;
+        let width = self.spec.width(tap) as u64;
+        let values = match tap {
+            Tap::AttentionInput => hidden + self.normed(Norm::Attention, self.spec.hidden),
+            Tap::AttentionOutput => self.heads_row(),
+            Tap::MlpInput | Tap::Output => hidden + self.normed(Norm::Mlp, self.spec.hidden),
+            Tap::MlpHidden => hidden + self.normed(Norm::Mlp, self.spec.hidden) + 2 * width,
+            // As if every token went through the expert.
+            Tap::ExpertInput(_) => 3 * hidden,
+            Tap::ExpertHidden(_) => 3 * hidden + 2 * width,
+        };
+        4 * values
+    }
+
+    fn attention_row(&self) -> u64 {
+        let hidden = self.spec.hidden;
+        let scaled = if self.spec.residual_scale != 1.0 || self.spec.has_norm(Norm::AttentionOut) {
+            1
+        } else {
+            0
+        };
+        4 * (self.heads_row() + (hidden * (1 + scaled)) as u64 + self.normed(Norm::AttentionOut, hidden))
+    }
+
+    fn mlp_row(&self) -> u64 {
+        let (spec, hidden) = (self.spec, self.spec.hidden as u64);
+        let sparse = self.held.iter().any(|h| h.id.expert.is_some());
+        let inner = match spec.experts {
+            // The sum, and every expert's rows.
+            Some(experts) if sparse => hidden + experts.per_token as u64 * 2 * (hidden + experts.ffn as u64),
+            _ => 2 * spec.ffn as u64,
+        };
+        let scaled = if spec.residual_scale != 1.0 || spec.has_norm(Norm::MlpOut) {
+            hidden
+        } else {
+            0
+        };
+        4 * (hidden + self.normed(Norm::Mlp, spec.hidden) + inner + scaled + self.normed(Norm::MlpOut, spec.hidden))
+    }
+}
