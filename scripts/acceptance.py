@@ -169,7 +169,7 @@ def logits_error(options, model, folder, ids):
     """Relative difference of the logits of one sequence: norm of the difference over norm."""
     text, file = folder.parent / f"{folder.name}.txt", folder.parent / f"{folder.name}.logits"
     text.write_text(words(ids.tolist()))
-    secateur(options, "eval", folder, "--text", text, "--context", len(ids), "--windows", 1, "--dump-logits", file)
+    secateur(options, "eval", folder, "--text", text, "--context", len(ids), "--windows", 1, "--bos", "none", "--dump-logits", file)
     ours = load_file(file)
     if ours["ids"].tolist() != ids.tolist():
         raise Red("eval tokenized the text into other ids")

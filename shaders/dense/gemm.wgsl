@@ -1,6 +1,6 @@
 // General matrix product with an affine epilogue, b stored as f32, f16 or bf16.
 // product = alpha * a * op(b) + beta * product, op(b) = b (B_LAYOUT 0) or its transpose (1).
-// Reads a and b once per 64 x 64 tile of the product; accumulates in f32, k ascending.
+// Reads a and b once per tile of the product; accumulates in f32, k ascending.
 #import half
 #import tile
 

@@ -1,6 +1,6 @@
 // One FISTA iteration of min_V 1/2 V H V^T - B V^T + lambda |V|_1 on the free elements, fused with its matrix product.
 // v = y - step * (y H - b); x' = sign(v) max(|v| - threshold, 0) * free; y' = x' + momentum * (x' - x); x = x'.
-// Reads y and h once per 64 x 64 tile; b, free, x and y' once. Accumulates in f32, k ascending.
+// Reads y and h once per tile; b, free, x and y' once. Accumulates in f32, k ascending.
 // H may come in panels of rows: the caller adds the earlier panels' products into y' and sets `accumulate`.
 #import tile
 

@@ -12,7 +12,7 @@ use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::Pattern;
 use crate::report::prune_table;
-use crate::run::{Plan, PruneOptions, WeightsOnly, prune_weights};
+use crate::run::{Plan, PruneOptions, WeightsOnly, gemm_rate, prune_weights};
 
 /// Tokens per sample or window unless the model was made for less.
 pub(super) const DEFAULT_LENGTH: usize = 2048;
@@ -56,9 +56,33 @@ pub(super) fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
     pattern(args)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let spec = spec(common, &checkpoint)?;
-    let (_, plan) = resolve(common, args, &checkpoint, spec)?;
-    print(common, &plan, || describe(&plan));
+    let (gpu, plan) = resolve(common, args, &checkpoint, spec)?;
+    let seconds = plan.flops / gemm_rate(&gpu, plan.spec.hidden)?;
+    let timed = Timed { plan: &plan, seconds };
+    print(common, &timed, || format!("{}\n{}", describe(&plan), duration(seconds)));
     Ok(())
+}
+
+/// A plan with the time it may take on this device.
+#[derive(serde::Serialize)]
+struct Timed<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    seconds: f64,
+}
+
+fn duration(seconds: f64) -> String {
+    let minutes = seconds / 60.0;
+    if minutes < 2.0 {
+        format!("roughly {seconds:.0} seconds, from a product timed on this device")
+    } else if minutes < 120.0 {
+        format!("roughly {minutes:.0} minutes, from a product timed on this device")
+    } else {
+        format!(
+            "roughly {:.1} hours, from a product timed on this device",
+            minutes / 60.0
+        )
+    }
 }
 
 struct WeightsOnlyArgs<'a> {

@@ -30,6 +30,18 @@ pub struct Kernel {
     pub host: fn(&mut HostCall<'_>),
 }
 
+impl Kernel {
+    /// Whether it is `<stem>_register`: the text of `<stem>`, in which `#import tile` gets `register_tile`.
+    pub fn is_register_variant(&self) -> bool {
+        self.stem.ends_with("_register")
+    }
+
+    /// Path of its text without the extension: `room/stem`.
+    pub fn file(&self) -> &'static str {
+        self.stem.strip_suffix("_register").unwrap_or(self.stem)
+    }
+}
+
 /// One dispatch as the host executor hands it to a twin.
 pub struct HostCall<'a> {
     /// Knob values in table order.

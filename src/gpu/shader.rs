@@ -27,8 +27,17 @@ pub fn compose(kernel: &Kernel, knobs: &[u32]) -> Result<String, GpuError> {
     for (knob, value) in kernel.knobs.iter().zip(knobs) {
         text.push_str(&format!("const {}: u32 = {value}u;\n", knob.name));
     }
+    let mut modules = SHARED.to_vec();
+    if kernel.is_register_variant() {
+        let text = |name| modules.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
+        let register = text("register_tile").expect("a shared module");
+        modules
+            .iter_mut()
+            .filter(|(name, _)| *name == "tile")
+            .for_each(|(_, text)| *text = register);
+    }
     let mut done = Vec::new();
-    expand(SHARED, kernel.source, &mut Vec::new(), &mut done, &mut text).map_err(|message| GpuError::Shader {
+    expand(&modules, kernel.source, &mut Vec::new(), &mut done, &mut text).map_err(|message| GpuError::Shader {
         stem: kernel.stem.to_string(),
         message,
     })?;

@@ -1,5 +1,7 @@
 //! Final norm and head, vocabulary tile by tile: tokens x vocabulary is never in memory at once.
 
+use std::ops::Range;
+
 use super::block::normalise;
 use super::decoder::{VOCABULARY_BYTES, binding, even};
 use super::weights::{NormWeights, finite_from};
@@ -10,6 +12,8 @@ use crate::tensor::Tensor;
 
 /// Columns of a tile of logits at most; with 2048 rows that is 32 MiB.
 const TILE: usize = 4096;
+/// Bytes of final hidden states on the device at once; the head passes once for each such portion.
+const PORTION: usize = 256 << 20;
 
 /// Loss of one position and whether the most likely next token was the right one.
 #[derive(Clone, Copy, Debug)]
@@ -49,22 +53,24 @@ impl Decoder<'_> {
                 self.gpu.upload("target ids", bytemuck::cast_slice(&next))
             })
             .collect::<Result<_, _>>()?;
-        let rows = self.prepare(activations, 4)?;
-        self.for_each_tile(&rows, |first, weight| {
-            for (row, target) in rows.iter().zip(&targets) {
-                let mut recording = Recording::new();
-                let logits = self.logits(&mut recording, row, weight)?;
-                nn::cross_entropy(&mut recording, &logits, &target.slice(), first, &row.state);
-                self.gpu.submit(recording)?;
-            }
-            Ok(())
-        })?;
         let mut losses = Vec::with_capacity(ids.len());
-        for row in rows {
-            let state = row.state.fetch(self.gpu)?;
-            for sequence in state.chunks(4 * activations.sequence) {
-                let scored = &sequence[..4 * (activations.sequence - 1)];
-                losses.push(scored.chunks(4).map(token_loss).collect());
+        for portion in portions(activations) {
+            let rows = self.prepare(activations, portion.clone(), 4)?;
+            self.for_each_tile(&rows, |first, weight| {
+                for (row, target) in rows.iter().zip(&targets[portion.clone()]) {
+                    let mut recording = Recording::new();
+                    let logits = self.logits(&mut recording, row, weight)?;
+                    nn::cross_entropy(&mut recording, &logits, &target.slice(), first, &row.state);
+                    self.gpu.submit(recording)?;
+                }
+                Ok(())
+            })?;
+            for row in rows {
+                let state = row.state.fetch(self.gpu)?;
+                for sequence in state.chunks(4 * activations.sequence) {
+                    let scored = &sequence[..4 * (activations.sequence - 1)];
+                    losses.push(scored.chunks(4).map(token_loss).collect());
+                }
             }
         }
         Ok(losses)
@@ -77,33 +83,36 @@ impl Decoder<'_> {
         other: &Decoder<'_>,
         others: &Activations,
     ) -> Result<Vec<DivergenceState>, ModelError> {
-        let (p_rows, q_rows) = (self.prepare(activations, 8)?, other.prepare(others, 8)?);
-        self.for_each_tile(&p_rows, |first, p_weight| {
-            let q_weight = other.head_tile(first, p_weight.outputs())?;
-            for (p, q) in p_rows.iter().zip(&q_rows) {
-                let mut recording = Recording::new();
-                let p_logits = self.logits(&mut recording, p, p_weight)?;
-                let q_logits = other.logits(&mut recording, q, &q_weight)?;
-                nn::divergence(&mut recording, &p_logits, &q_logits, first, &p.state);
-                self.gpu.submit(recording)?;
-            }
-            Ok(())
-        })?;
         let mut out = Vec::new();
-        for row in p_rows {
-            out.extend(row.state.fetch(self.gpu)?.chunks(8).map(divergence_of));
+        for portion in portions(activations) {
+            let p_rows = self.prepare(activations, portion.clone(), 8)?;
+            let q_rows = other.prepare(others, portion, 8)?;
+            self.for_each_tile(&p_rows, |first, p_weight| {
+                let q_weight = other.head_tile(first, p_weight.outputs())?;
+                for (p, q) in p_rows.iter().zip(&q_rows) {
+                    let mut recording = Recording::new();
+                    let p_logits = self.logits(&mut recording, p, p_weight)?;
+                    let q_logits = other.logits(&mut recording, q, &q_weight)?;
+                    nn::divergence(&mut recording, &p_logits, &q_logits, first, &p.state);
+                    self.gpu.submit(recording)?;
+                }
+                Ok(())
+            })?;
+            for row in p_rows {
+                out.extend(row.state.fetch(self.gpu)?.chunks(8).map(divergence_of));
+            }
         }
         Ok(out)
     }
 
     /// Logits of one batch of activations, `[rows, vocabulary]` row-major; for tests and small vocabularies.
     pub fn all_logits(&self, activations: &Activations, batch: usize) -> Result<Vec<f32>, ModelError> {
-        let rows = self.prepare(activations, 1)?;
-        let (count, vocabulary) = (rows[batch].hidden.rows(), self.spec.vocabulary);
+        let rows = self.prepare(activations, batch..batch + 1, 1)?;
+        let (count, vocabulary) = (rows[0].hidden.rows(), self.spec.vocabulary);
         let mut out = vec![0.0; count * vocabulary];
         self.for_each_tile(&rows, |first, weight| {
             let mut recording = Recording::new();
-            let logits = self.logits(&mut recording, &rows[batch], weight)?;
+            let logits = self.logits(&mut recording, &rows[0], weight)?;
             let id = recording.read(&logits.slice());
             let values = self.gpu.submit(recording)?.floats(id)?;
             for (r, row) in values.chunks(weight.outputs()).enumerate() {
@@ -114,11 +123,11 @@ impl Decoder<'_> {
         Ok(out)
     }
 
-    /// Applies the final norm to every batch.
-    fn prepare(&self, activations: &Activations, state: usize) -> Result<Vec<Row>, ModelError> {
+    /// Applies the final norm to some batches.
+    fn prepare(&self, activations: &Activations, batches: Range<usize>, state: usize) -> Result<Vec<Row>, ModelError> {
         let spec = self.spec;
         let norm = NormWeights::load(self.gpu, self.checkpoint, spec, &spec.final_norm(), spec.hidden)?;
-        (0..activations.batches())
+        batches
             .map(|batch| {
                 let x = activations.upload(self.gpu, batch)?;
                 let state = Tensor::empty(self.gpu, "loss state", x.rows(), state)?;
@@ -171,6 +180,13 @@ impl Decoder<'_> {
         }
         Ok(logits)
     }
+}
+
+/// Ranges of batches whose final hidden states are on the device together.
+fn portions(activations: &Activations) -> impl Iterator<Item = Range<usize>> {
+    let batch = activations.per_batch() * activations.sequence * activations.hidden * 4;
+    let (step, all) = ((PORTION / batch.max(1)).max(1), activations.batches());
+    (0..all).step_by(step).map(move |first| first..(first + step).min(all))
 }
 
 /// State layout of `nn/cross_entropy`: maximum, sum of exponentials, target logit, most likely id.

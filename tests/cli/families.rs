@@ -185,3 +185,39 @@ fn a_bos_before_every_window() {
         .eval(&["--context", "32", "--bos", "once"])
         .fails(2, &["bos_token_id"]);
 }
+
+/// A mixture is pruned expert by expert on the tokens routed to it, and says where these are few.
+#[test]
+fn a_mixture_of_experts() {
+    let case = Case::new();
+    let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/data/mixtral");
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(fixture.join(file), case.model().join(file)).unwrap();
+    }
+    // The fixture knows fewer words than the tokenizer of this case: the rest are unknown ones.
+    let path = case.model().join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let words = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    words.retain(|_, id| id.as_u64().unwrap() < 47);
+    fs::write(&path, tokenizer.to_string()).unwrap();
+
+    let report = case.prune(&["--pattern", "2:4", "--json"]).json();
+    let linears = report["linears"].as_array().unwrap();
+    assert_eq!(linears.len(), 2 * (4 + 4 * 3));
+    for layer in 0..2 {
+        let of = |role: &'static str| linears.iter().filter(move |l| l["layer"] == layer && l["role"] == role);
+        let all = of("q").next().unwrap()["tokens"].as_u64().unwrap();
+        for role in ["gate", "up", "down"] {
+            let experts: Vec<u64> = of(role).map(|l| l["expert"].as_u64().unwrap()).collect();
+            assert_eq!(experts, [0, 1, 2, 3]);
+            let routed: u64 = of(role).map(|l| l["tokens"].as_u64().unwrap()).sum();
+            assert_eq!(routed, 2 * all, "every token goes through two experts");
+        }
+    }
+    let warning = report["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("experts saw fewer than 256 calibration tokens"),
+        "{warning}"
+    );
+    assert!(report["totals"]["sparsity"].as_f64().unwrap() >= 0.5);
+}

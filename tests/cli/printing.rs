@@ -16,6 +16,7 @@ fn a_dry_run_says_what_would_happen_and_writes_nothing() {
     for key in ["device_bytes", "host_bytes"] {
         assert!(plan[key].as_u64() > Some(0), "{plan}");
     }
+    assert!(plan["seconds"].as_f64() > Some(0.0), "{plan}");
     let text = case.prune(&["--pattern", "2:4", "--dry-run"]).succeeds();
     for word in [
         "2:4",

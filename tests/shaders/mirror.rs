@@ -1,7 +1,7 @@
 //! One stem is found in every room: shader, row of the table, op, twin, test.
 //!
 //! A file of `src/ops/<room>/` serves the stems whose literal `"room/stem"` it contains, usually its own and its
-//! `_register` variant; twin and test are named as the stem or as that file. An op that only composes others has a test
+//! `_register` variant, which has no text of its own; twin and test are named as the stem or as that file. An op that only composes others has a test
 //! of its name; a twin's helper is imported by a twin of its room.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,7 +60,7 @@ pub(crate) fn check(tree: &Tree, kernels: &[&Kernel]) -> Vec<String> {
         if !rows.insert(kernel.stem) {
             failures.push(format!("{} has two rows", kernel.stem));
         }
-        let path = format!("shaders/{}.wgsl", kernel.stem);
+        let path = format!("shaders/{}.wgsl", kernel.file());
         if tree.0.get(&path).map(String::as_str) != Some(kernel.source) {
             failures.push(format!("{path} is missing or is not the text of its row"));
         }

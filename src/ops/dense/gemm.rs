@@ -60,7 +60,7 @@ pub static TILED: Kernel = Kernel {
 /// The variant for drivers that run on the CPU.
 pub static REGISTER: Kernel = Kernel {
     stem: "dense/gemm_register",
-    source: include_str!("../../../shaders/dense/gemm_register.wgsl"),
+    source: include_str!("../../../shaders/dense/gemm.wgsl"),
     knobs: KNOBS,
     params: Params::FIELDS,
     reads: 2,

@@ -49,7 +49,7 @@ pub static TILED: Kernel = Kernel {
 /// The variant for drivers that run on the CPU.
 pub static REGISTER: Kernel = Kernel {
     stem: "dense/gram_register",
-    source: include_str!("../../../shaders/dense/gram_register.wgsl"),
+    source: include_str!("../../../shaders/dense/gram.wgsl"),
     knobs: &[],
     params: Params::FIELDS,
     reads: 2,

@@ -53,7 +53,7 @@ pub static TILED: Kernel = Kernel {
 /// The variant for drivers that run on the CPU.
 pub static REGISTER: Kernel = Kernel {
     stem: "prox/fista_step_register",
-    source: include_str!("../../../shaders/prox/fista_step_register.wgsl"),
+    source: include_str!("../../../shaders/prox/fista_step.wgsl"),
     knobs: &[],
     params: Params::FIELDS,
     reads: 4,
