@@ -12,10 +12,10 @@ use crate::tensor::DType;
 
 /// Rows of a batch unless memory is short.
 const BATCH_ROWS: usize = 2048;
-/// Blocks of a linear below this many bytes are slower than useful.
-const LEAST_MATRIX: u64 = 1 << 20;
+/// Blocks of a linear below this part of the largest are slower than useful.
+const LEAST_PART: u64 = 32;
 /// The program, its threads and small buffers.
-const PROGRAM: u64 = 20 << 20;
+const PROGRAM: u64 = 24 << 20;
 /// What a driver takes beside the buffers; measured with a driver that compiles for the CPU.
 const DRIVER: u64 = 110 << 20;
 
@@ -90,12 +90,13 @@ impl Budget<'_> {
         let rows = self.rows(&moments, vram);
         let matrix = solver_matrix(&moments, vram);
         let peak = |limit: u64| moments.iter().map(|m| m.device(rows, limit)).max().unwrap_or(0);
-        if matrix < LEAST_MATRIX && peak(LEAST_MATRIX) > vram || peak(matrix) > vram {
+        let least = moments.iter().map(|m| m.matrix).max().unwrap_or(0) / LEAST_PART;
+        if peak(matrix.max(least)) > vram {
             return Err(RunError::OverBudget {
                 what: "--max-vram".into(),
                 budget: vram + small,
-                needed: peak(matrix.max(LEAST_MATRIX)) + small,
-                advice: self.advice(&moments, rows, LEAST_MATRIX),
+                needed: peak(least) + small,
+                advice: self.advice(&moments, rows, least),
             });
         }
         let (activations, activation_ram, host_bytes) = self.host(&moments, rows, matrix)?;

@@ -126,23 +126,29 @@ impl Model {
     }
 
     pub(super) fn of_layers(layers: usize) -> Self {
-        let mut random = Random(1);
+        Self::of_sizes(layers, 1)
+    }
+
+    /// All sizes but the vocabulary `times` as large.
+    pub(super) fn of_sizes(layers: usize, times: usize) -> Self {
+        let (mut random, hidden) = (Random(1), times * HIDDEN);
         let mut tensors = vec![
-            Stored::random("model.embed_tokens.weight", &[VOCABULARY, HIDDEN], 1.0, &mut random),
-            Stored::random("lm_head.weight", &[VOCABULARY, HIDDEN], 0.3, &mut random),
-            Stored::random("model.norm.weight", &[HIDDEN], 1.0, &mut random),
+            Stored::random("model.embed_tokens.weight", &[VOCABULARY, hidden], 1.0, &mut random),
+            Stored::random("lm_head.weight", &[VOCABULARY, hidden], 0.3, &mut random),
+            Stored::random("model.norm.weight", &[hidden], 1.0, &mut random),
         ];
         for layer in 0..layers {
             for (name, shape) in LINEARS {
+                let shape = shape.map(|n| times * n);
                 tensors.push(Stored::random(&linear(layer, name), &shape, 0.3, &mut random));
             }
             for norm in ["input_layernorm", "post_attention_layernorm"] {
                 let name = format!("model.layers.{layer}.{norm}.weight");
-                tensors.push(Stored::random(&name, &[HIDDEN], 1.0, &mut random));
+                tensors.push(Stored::random(&name, &[hidden], 1.0, &mut random));
             }
         }
         let mut model = Model {
-            config: config(layers),
+            config: config(layers, times),
             tensors,
             shards: 1,
         };
@@ -192,13 +198,13 @@ pub(super) fn linear(layer: usize, name: &str) -> String {
     format!("model.layers.{layer}.{name}.weight")
 }
 
-fn config(layers: usize) -> Value {
+fn config(layers: usize, times: usize) -> Value {
     json!({
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "vocab_size": VOCABULARY,
-        "hidden_size": HIDDEN,
-        "intermediate_size": FFN,
+        "hidden_size": times * HIDDEN,
+        "intermediate_size": times * FFN,
         "num_hidden_layers": layers,
         "num_attention_heads": HEADS,
         "num_key_value_heads": KV_HEADS,

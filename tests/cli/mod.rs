@@ -10,6 +10,7 @@ mod bad_output;
 mod bad_settings;
 mod bad_text;
 mod bad_weights;
+mod budget;
 mod eval;
 mod families;
 mod fixture;
