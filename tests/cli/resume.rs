@@ -238,6 +238,8 @@ fn killed_with_activations_in_a_file() {
     // The program fits, half of each stream does not.
     let ram = plan["host_bytes"].as_u64().unwrap() - plan["activation_bytes"].as_u64().unwrap();
     job.flags.extend(["--max-ram".into(), ram.to_string()]);
+    let kept = job.run(&["--json", "--dry-run"]).json()["activation_ram"].as_u64();
+    assert!(kept.is_some_and(|bytes| bytes < plan["activation_bytes"].as_u64().unwrap()));
     kill(&job, 4, 5);
     assert_same(&job.files(), &in_memory, "activations in a file");
 }
