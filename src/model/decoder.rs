@@ -133,15 +133,34 @@ impl<'a> Decoder<'a> {
     /// Replaces every batch by the layer's output.
     pub fn advance(&self, activations: &mut Activations, weights: &LayerWeights) -> Result<(), ModelError> {
         let block = self.block(weights);
+        self.replace(activations, |recording, x| block.forward(recording, &x))
+    }
+
+    /// Replaces every batch by what `record` makes of it.
+    pub fn replace(
+        &self,
+        activations: &mut Activations,
+        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
+    ) -> Result<(), ModelError> {
         for batch in 0..activations.batches() {
-            let x = activations.upload(self.gpu, batch)?;
-            let mut recording = Recording::new();
-            let y = block.forward(&mut recording, &x)?;
-            let id = recording.read(&y.slice());
-            let values = self.gpu.submit(recording)?.floats(id)?;
+            let values = self.pass(activations, batch, &record)?;
             activations.write(batch, &values)?;
         }
         Ok(())
+    }
+
+    /// What `record` makes of one batch.
+    pub fn pass(
+        &self,
+        activations: &Activations,
+        batch: usize,
+        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
+    ) -> Result<Vec<f32>, ModelError> {
+        let x = activations.upload(self.gpu, batch)?;
+        let mut recording = Recording::new();
+        let y = record(&mut recording, x)?;
+        let id = recording.read(&y.slice());
+        Ok(self.gpu.submit(recording)?.floats(id)?)
     }
 
     /// Runs all layers; `progress` hears of each layer done.

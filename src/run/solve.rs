@@ -115,9 +115,7 @@ impl Solver<'_> {
         record.saturated += encoded.saturated;
         Ok(Solved { encoded, before, after })
     }
-}
 
-impl Solver<'_> {
     /// The weights of a solution as they will be stored, read in pieces.
     fn read_back(&self, solution: &LayerSolution, dtype: DType) -> Result<Encoded, RunError> {
         let [rows, cols] = solution.weight.shape();
@@ -134,7 +132,7 @@ impl Solver<'_> {
 }
 
 /// Ranges of at most `height` rows.
-fn row_blocks(height: usize, rows: usize) -> Vec<Range<usize>> {
+pub(super) fn row_blocks(height: usize, rows: usize) -> Vec<Range<usize>> {
     (0..rows)
         .step_by(height)
         .map(|first| first..(first + height).min(rows))

@@ -13,7 +13,7 @@ use super::state::{RunIdentity, RunState};
 use super::{RunError, peak_resident};
 use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, OutputLock};
-use crate::gpu::{Gpu, Recording};
+use crate::gpu::Gpu;
 use crate::model::{Activations, Decoder, Group, LayerWeights, Spec, Tap};
 use crate::prune::InputStatistics;
 use crate::report::{LinearRecord, PruneReport};
@@ -327,11 +327,15 @@ impl Middle {
         let mut other = None;
         if !plan.spec.parallel {
             if plan.options.propagate != Propagate::Pruned {
-                let mut stream = entering.empty_like()?;
-                halfway(decoder, &entering, dense, &mut stream)?;
+                let (mut stream, block) = (entering.empty_like()?, decoder.block(dense));
+                for batch in 0..entering.batches() {
+                    let half = decoder.pass(&entering, batch, |recording, x| block.attention_half(recording, &x))?;
+                    stream.write(batch, &half)?;
+                }
                 other = Some(stream);
             }
-            halfway_in_place(decoder, &mut entering, pruned)?;
+            let block = decoder.block(pruned);
+            decoder.replace(&mut entering, |recording, x| block.attention_half(recording, &x))?;
         }
         Ok(Middle {
             pruned: entering,
@@ -354,44 +358,9 @@ impl Middle {
             return Ok(stream);
         }
         let block = decoder.block(weights);
-        for batch in 0..stream.batches() {
-            let middle = stream.upload(decoder.gpu, batch)?;
-            let mut recording = Recording::new();
-            let out = block.mlp_half(&mut recording, &middle.clone(), middle)?;
-            let id = recording.read(&out.slice());
-            let values = decoder.gpu.submit(recording)?.floats(id)?;
-            stream.write(batch, &values)?;
-        }
+        decoder.replace(&mut stream, |recording, middle| {
+            block.mlp_half(recording, &middle.clone(), middle)
+        })?;
         Ok(stream)
     }
-}
-
-/// Takes every batch through the attention of `weights`.
-fn halfway(
-    decoder: &Decoder<'_>,
-    from: &Activations,
-    weights: &LayerWeights,
-    to: &mut Activations,
-) -> Result<(), RunError> {
-    for batch in 0..from.batches() {
-        let values = half(decoder, from, weights, batch)?;
-        to.write(batch, &values)?;
-    }
-    Ok(())
-}
-
-fn halfway_in_place(decoder: &Decoder<'_>, stream: &mut Activations, weights: &LayerWeights) -> Result<(), RunError> {
-    for batch in 0..stream.batches() {
-        let values = half(decoder, stream, weights, batch)?;
-        stream.write(batch, &values)?;
-    }
-    Ok(())
-}
-
-fn half(decoder: &Decoder<'_>, from: &Activations, weights: &LayerWeights, batch: usize) -> Result<Vec<f32>, RunError> {
-    let x = from.upload(decoder.gpu, batch)?;
-    let mut recording = Recording::new();
-    let middle = decoder.block(weights).attention_half(&mut recording, &x)?;
-    let id = recording.read(&middle.slice());
-    Ok(decoder.gpu.submit(recording)?.floats(id)?)
 }

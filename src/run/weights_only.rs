@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::encode::encode;
 use super::report::{adapter_record, total, verify};
+use super::solve::row_blocks;
 use super::{Progress, RunError, peak_resident};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, TensorView};
 use crate::gpu::{Gpu, Recording};
@@ -133,8 +134,7 @@ fn matrix(pattern: Pattern, view: &TensorView<'_>, gpu: &Gpu) -> Result<(LinearR
     };
     let height = ((gpu.limits().binding / (4 * cols as u64)) as usize).clamp(1, rows);
     let (mut bytes, mut lost, mut energy) = (Vec::with_capacity(view.bytes.len()), 0.0, 0.0);
-    for first in (0..rows).step_by(height) {
-        let block = first..(first + height).min(rows);
+    for block in row_blocks(height, rows) {
         let values = part(view, block.clone(), cols);
         let [kept, support] = round(pattern, gpu, [block.len(), cols], &values)?;
         let squares = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
