@@ -10,7 +10,7 @@
 //! fewer non-zeros than the pattern keeps is not accepted, so the sparsity stays exact.
 
 use super::problem::{LayerProblem, PendingError, sum};
-use super::{LayerSolution, Method, PruneError, Wanda};
+use super::{LayerSolution, Method, Propagate, PruneError, Wanda};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording};
 use crate::ops::dense::{self, Gemm, Layout, RowReduce};
 use crate::ops::prox::{self, FistaStep};
@@ -67,6 +67,15 @@ struct Round {
 impl Method for Fista {
     fn name(&self) -> &'static str {
         "fista"
+    }
+
+    fn propagate(&self) -> Propagate {
+        Propagate::Dense
+    }
+
+    fn products(&self, _shape: [usize; 2]) -> f64 {
+        // Rounds as seen on real layers, with the two errors of each.
+        6.5 * (self.settings.steps + 2) as f64
     }
 
     fn workspace(&self) -> usize {
@@ -145,8 +154,8 @@ impl Fista {
         dense::axpby(&mut recording, -1.0, &work.rounded, 1.0, &work.iterate);
         let rounding: PendingError = problem.record_distance(&mut recording, gpu, &work.iterate)?;
         let done = gpu.submit(recording)?;
-        let error = total.value(&done)?;
-        let share = (rounding.value(&done)? / error.max(f64::MIN_POSITIVE)).sqrt();
+        let error = total.objective(&done)?;
+        let share = (rounding.objective(&done)? / error.max(f64::MIN_POSITIVE)).sqrt();
         Ok(Round {
             error,
             share,

@@ -2,7 +2,7 @@
 
 use secateur::gpu::{Gpu, Recording};
 use secateur::linalg;
-use secateur::prune::{GramStatistics, InputStatistics};
+use secateur::prune::{Damping, DampingRule, GramStatistics, InputStatistics};
 use secateur::tensor::PanelMatrix;
 
 use crate::common::{Data, eliminate, f64s, tensor};
@@ -80,7 +80,11 @@ impl Layer {
             drift,
             tokens: self.tokens,
         };
-        InputStatistics::prepare(gpu, sums, DAMPING, "test").unwrap()
+        let damping = Damping {
+            rule: DampingRule::Own,
+            fraction: DAMPING,
+        };
+        InputStatistics::prepare(gpu, sums, damping, 1.0, "test").unwrap()
     }
 
     /// `‖V X* − W X‖² / tokens` straight from the tokens, in f64.
