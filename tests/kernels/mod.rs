@@ -26,6 +26,8 @@ mod mirror;
 mod multiply;
 mod panel_read;
 mod panel_write;
+mod permute;
+mod permute_swap;
 mod power_step;
 mod project_nm;
 mod rms_norm;

@@ -10,6 +10,7 @@ mod keep_largest;
 mod kth_apply;
 mod kth_histogram;
 mod kth_pick;
+mod permute_swap;
 mod project_nm;
 mod soft_threshold;
 
@@ -21,6 +22,7 @@ pub use keep_largest::{Keep, Scope, keep_largest};
 pub use kth_apply::kth_apply;
 pub use kth_histogram::{Digit, Segments, kth_histogram};
 pub use kth_pick::kth_pick;
+pub use permute_swap::{PermuteSwap, permute_swap};
 pub use project_nm::project_nm;
 pub use soft_threshold::soft_threshold;
 
@@ -32,6 +34,7 @@ pub const KERNELS: &[&Kernel] = &[
     &fista_step::TILED,
     &fista_step::REGISTER,
     &project_nm::KERNEL,
+    &permute_swap::KERNEL,
     &kth_histogram::KERNEL,
     &kth_pick::KERNEL,
     &kth_apply::KERNEL,

@@ -7,5 +7,6 @@ pub mod fista_step;
 pub mod kth_apply;
 pub mod kth_histogram;
 pub mod kth_pick;
+pub mod permute_swap;
 pub mod project_nm;
 pub mod soft_threshold;
