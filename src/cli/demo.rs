@@ -15,7 +15,7 @@ use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Pattern, Scope};
 use crate::report::{EvalRecord, demo_table};
-use crate::run::{Plan, Propagate, PruneOptions};
+use crate::run::{Plan, PruneOptions};
 
 /// The model and its texts, compiled in so that an installed binary needs nothing else.
 const FILES: &[(&str, &[u8])] = &[
@@ -111,26 +111,19 @@ impl Demo<'_> {
         pattern: Pattern,
         output: &Path,
     ) -> Result<(), CliError> {
+        let samples = SampleSpec {
+            samples: self.args.samples,
+            length: CONTEXT,
+            seed: 0,
+            bos: None,
+        };
+        let (model, text) = (checkpoint.dir().to_path_buf(), checkpoint.dir().join("calibration.txt"));
         let options = PruneOptions {
-            model: checkpoint.dir().to_path_buf(),
-            output: output.to_path_buf(),
-            calibration: checkpoint.dir().join("calibration.txt"),
-            samples: SampleSpec {
-                samples: self.args.samples,
-                length: CONTEXT,
-                seed: 0,
-                bos: None,
-            },
             pattern,
             method: method.to_string(),
             refit,
-            damping: 0.01,
-            propagate: Propagate::Dense,
-            limit_layers: None,
-            activations: None,
             max_vram: self.common.max_vram,
-            max_ram: None,
-            resume: false,
+            ..PruneOptions::new(model, output.to_path_buf(), text, samples)
         };
         let plan = Plan::resolve(options, checkpoint, Spec::of(checkpoint)?, self.gpu)?;
         let mut bar = Bar::new(self.common);

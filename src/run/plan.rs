@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use super::RunError;
 use super::layer_memory::REFIT;
 use super::memory::{Budget, Demand};
+use super::statistics::Statistics;
 use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{METHODS, Method, Pattern, method};
+use crate::prune::{METHODS, Method, Pattern, Scope, method};
 use crate::tensor::DType;
 
 /// Which inputs a decoder layer sees.
@@ -39,6 +40,18 @@ impl Propagate {
     }
 }
 
+/// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sums {
+    /// From forward passes, to prune on.
+    #[default]
+    Captured,
+    /// From forward passes of the dense model, to be saved; nothing is pruned, so what is set of pruning is not used.
+    Saved,
+    /// From this folder, saved before: inputs of the dense model, and no correction of errors made earlier in a layer.
+    Loaded(PathBuf),
+}
+
 /// What the user asked for.
 #[derive(Clone, Debug)]
 pub struct PruneOptions {
@@ -46,9 +59,11 @@ pub struct PruneOptions {
     pub model: PathBuf,
     /// Output folder; must not exist or be empty, unless a run in it is resumed.
     pub output: PathBuf,
-    /// Calibration text.
+    /// Where sums of inputs come from.
+    pub sums: Sums,
+    /// Calibration text; of loaded sums, that which they were made from.
     pub calibration: PathBuf,
-    /// Samples of it.
+    /// Samples of it; likewise.
     pub samples: SampleSpec,
     /// Pattern.
     pub pattern: Pattern,
@@ -72,6 +87,42 @@ pub struct PruneOptions {
     pub resume: bool,
 }
 
+impl PruneOptions {
+    /// The defaults: half of the weights by the default method.
+    pub fn new(model: PathBuf, output: PathBuf, calibration: PathBuf, samples: SampleSpec) -> Self {
+        let (sparsity, scope) = (0.5, Scope::Matrix);
+        PruneOptions {
+            model,
+            output,
+            sums: Sums::Captured,
+            calibration,
+            samples,
+            pattern: Pattern::Unstructured { sparsity, scope },
+            method: METHODS[0].to_string(),
+            refit: 15,
+            damping: 0.01,
+            propagate: Propagate::default(),
+            limit_layers: None,
+            activations: None,
+            max_vram: None,
+            max_ram: None,
+            resume: false,
+        }
+    }
+
+    /// For [`super::calibrate`]: one pass through the dense model, in the memory that takes.
+    pub fn to_save(self) -> Self {
+        PruneOptions {
+            sums: Sums::Saved,
+            method: "magnitude".into(),
+            refit: 0,
+            // One stream through one copy of the weights; nothing is pruned, so it is the dense one.
+            propagate: Propagate::Pruned,
+            ..self
+        }
+    }
+}
+
 /// A resolved run; printable before it starts.
 #[derive(Serialize)]
 pub struct Plan {
@@ -84,6 +135,9 @@ pub struct Plan {
     /// The method.
     #[serde(skip)]
     pub method: Box<dyn Method>,
+    /// Sums saved before, if inputs are taken from there.
+    #[serde(skip)]
+    pub statistics: Option<Statistics>,
     /// What decides the result; a run can only be resumed with the same.
     pub settings: Value,
     /// Family file.
@@ -107,7 +161,12 @@ pub struct Plan {
 
 impl Plan {
     /// Checks the options against the checkpoint. Touches no output.
-    pub fn resolve(options: PruneOptions, checkpoint: &Checkpoint, spec: Spec, gpu: &Gpu) -> Result<Self, RunError> {
+    pub fn resolve(
+        mut options: PruneOptions,
+        checkpoint: &Checkpoint,
+        spec: Spec,
+        gpu: &Gpu,
+    ) -> Result<Self, RunError> {
         if !(options.damping > 0.0 && options.damping <= 1.0) {
             let message = format!(
                 "--damping {} is a fraction of each input's energy: above 0, at most 1",
@@ -120,6 +179,7 @@ impl Plan {
             return Err(RunError::Setting(message));
         }
         let layers = options.limit_layers.unwrap_or(spec.layers).min(spec.layers);
+        let statistics = statistics(&mut options, checkpoint, &spec, layers)?;
         let (mut linears, mut weights) = (0, 0);
         for layer in 0..layers {
             for linear in spec.linears_of(layer)? {
@@ -140,14 +200,22 @@ impl Plan {
             workspace: (method.workspace() as u64).max(if options.refit > 0 { REFIT } else { 0 }),
         }
         .resolve(layers)?;
+        let mut settings = settings(&options, &spec, &demand, gpu);
+        if let Some(statistics) = &statistics {
+            settings["statistics"] = statistics.manifest.key().into();
+        }
         Ok(Plan {
-            settings: settings(&options, &spec, &demand, gpu),
+            settings,
+            statistics,
             family: spec.family.clone(),
             layers,
             linears,
             weights,
             adapter: gpu.name().to_string(),
-            output_bytes: checkpoint.total_bytes(),
+            output_bytes: match options.sums {
+                Sums::Saved => gram_bytes(&spec, layers)?,
+                _ => checkpoint.total_bytes(),
+            },
             flops: demand.flops(&spec, &options, layers)?,
             demand,
             method,
@@ -171,6 +239,42 @@ impl Plan {
             rows: self.demand.batch_rows,
         }
     }
+}
+
+/// Opens the sums to be loaded and takes from them what they were made with.
+fn statistics(
+    options: &mut PruneOptions,
+    checkpoint: &Checkpoint,
+    spec: &Spec,
+    layers: usize,
+) -> Result<Option<Statistics>, RunError> {
+    let Sums::Loaded(dir) = &options.sums else {
+        return Ok(None);
+    };
+    if options.propagate != Propagate::Dense {
+        let message = format!(
+            "--statistics holds inputs of the dense model, --propagate {} needs a forward pass; drop one of the two",
+            options.propagate.name()
+        );
+        return Err(RunError::Setting(message));
+    }
+    let statistics = Statistics::open(dir)?;
+    statistics.check(checkpoint, spec, layers)?;
+    let made = &statistics.manifest.calibration;
+    options.calibration = made.source.clone().into();
+    (options.samples.samples, options.samples.length) = (made.samples, made.length);
+    options.samples.seed = made.seed;
+    Ok(Some(statistics))
+}
+
+/// Bytes of the Grams of the first `layers` layers.
+fn gram_bytes(spec: &Spec, layers: usize) -> Result<u64, RunError> {
+    let mut bytes = 0;
+    for layer in 0..layers {
+        let widths = spec.groups(layer)?.into_iter().map(|g| spec.width(g.input) as u64);
+        bytes += widths.map(|n| 4 * n * n).sum::<u64>();
+    }
+    Ok(bytes)
 }
 
 /// Everything that shapes the result, for the identity of a run.
