@@ -55,6 +55,8 @@ pub(super) enum Command {
     Prune(PruneArgs),
     /// What a prune would do and take: the same as `prune --dry-run`
     Plan(PruneArgs),
+    /// Run the dense model on the calibration text once and save what its linears see, for `prune --statistics`
+    Calibrate(CalibrateArgs),
     /// Show what a checkpoint is: family, sizes, prunable linears, ties and zeros; needs no device
     Inspect(InspectArgs),
     /// Perplexity of a checkpoint, and its divergence from another
@@ -73,26 +75,35 @@ pub(super) struct PruneArgs {
     /// Output folder; must not exist or be empty, unless a run in it is resumed
     #[arg(short, long)]
     pub(super) output: PathBuf,
-    /// Calibration text: .txt, or JSON lines with a `text` field (.jsonl), each also .gz; only an architecture without a
-    /// family file, pruned by magnitude alone, needs none [default: none]
-    #[arg(short, long)]
-    pub(super) calibration: Option<PathBuf>,
     /// Fraction of weights to remove, e.g. 0.5
     #[arg(short, long, allow_negative_numbers = true)]
     pub(super) sparsity: Option<f64>,
     /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
     #[arg(short, long)]
     pub(super) pattern: Option<String>,
-    /// Where --sparsity holds: over the whole matrix, or in every row
-    #[arg(long, value_enum, default_value = "matrix")]
-    pub(super) scope: ScopeArg,
     /// Pruning method: admm, alps, fista, wanda or magnitude
     #[arg(short, long, default_value = "admm")]
     pub(super) method: String,
-    /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
-    /// 15 for admm, 0, the method as published, for the others]
+    #[command(flatten)]
+    pub(super) inputs: InputArgs,
+    #[command(flatten)]
+    pub(super) solve: SolveArgs,
+    #[command(flatten)]
+    pub(super) memory: MemoryArgs,
+    /// Go on with an unfinished run in the output folder, after its last finished decoder layer
     #[arg(long)]
-    pub(super) refit: Option<usize>,
+    pub(super) resume: bool,
+    /// Print what would happen, with predicted peak memory, and stop
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// Calibration tokens.
+#[derive(Debug, clap::Args)]
+pub(super) struct SampleArgs {
+    /// Calibration text: .txt, or JSON lines with a `text` field (.jsonl), each also .gz [default: none]
+    #[arg(short, long)]
+    pub(super) calibration: Option<PathBuf>,
     /// Calibration samples
     #[arg(long, default_value_t = 128)]
     pub(super) samples: usize,
@@ -102,6 +113,30 @@ pub(super) struct PruneArgs {
     /// Seed of the sampling
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
+}
+
+/// Calibration tokens, or what was made of some before.
+#[derive(Debug, clap::Args)]
+pub(super) struct InputArgs {
+    #[command(flatten)]
+    pub(super) samples: SampleArgs,
+    /// Folder that `secateur calibrate` saved, instead of --calibration: no forward pass, so many prunes from one; inputs
+    /// are then those of the dense model, and errors made earlier in a layer are not corrected [default: none]
+    #[arg(long, value_name = "DIR",
+          conflicts_with_all = ["calibration", "samples", "length", "seed", "propagate", "correction", "activations"])]
+    pub(super) statistics: Option<PathBuf>,
+}
+
+/// How a layer problem is solved.
+#[derive(Debug, clap::Args)]
+pub(super) struct SolveArgs {
+    /// Where --sparsity holds: over the whole matrix, or in every row
+    #[arg(long, value_enum, default_value = "matrix")]
+    pub(super) scope: ScopeArg,
+    /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
+    /// 15 for admm, 0, the method as published, for the others]
+    #[arg(long)]
+    pub(super) refit: Option<usize>,
     /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens
     #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
     pub(super) damping: f64,
@@ -116,7 +151,12 @@ pub(super) struct PruneArgs {
     /// Share of the error of earlier linears that a linear corrects, 0 to 1, with --propagate dense or local
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub(super) correction: f64,
-    /// Prune only the first N decoder layers and copy the rest, to try settings quickly [default: all]
+}
+
+/// How much of the model, in how much memory.
+#[derive(Debug, clap::Args)]
+pub(super) struct MemoryArgs {
+    /// Only the first N decoder layers (a prune copies the rest), to try settings quickly [default: all]
     #[arg(long, value_name = "N")]
     pub(super) limit_layers: Option<usize>,
     /// Most resident memory of the process, e.g. 8GiB: beyond it activations go to a file in the output folder [default:
@@ -126,12 +166,20 @@ pub(super) struct PruneArgs {
     /// Type of the activations kept between layers [default: f32, or bf16 where that exceeds --max-ram]
     #[arg(long, value_enum)]
     pub(super) activations: Option<ActivationArg>,
-    /// Go on with an unfinished run in the output folder, after its last finished decoder layer
-    #[arg(long)]
-    pub(super) resume: bool,
-    /// Print what would happen, with predicted peak memory, and stop
-    #[arg(long)]
-    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CalibrateArgs {
+    /// Folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json)
+    pub(super) model: PathBuf,
+    /// Folder for the statistics; must not exist or be empty. Takes 4 bytes per pair of inputs of a group of linears:
+    /// 25 GB for a Llama of 7 billion weights
+    #[arg(short, long)]
+    pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) samples: SampleArgs,
+    #[command(flatten)]
+    pub(super) memory: MemoryArgs,
 }
 
 /// Bytes from `6GiB`, `6GB`, `800M` or a plain number.

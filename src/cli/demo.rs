@@ -13,7 +13,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::eval::{Bos, Protocol, Windows};
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::prune::{Damping, DampingRule, Pattern, Propagate, Scope};
+use crate::prune::{Pattern, Scope};
 use crate::report::{EvalRecord, demo_table};
 use crate::run::{Plan, PruneOptions};
 
@@ -86,7 +86,7 @@ impl Demo<'_> {
         )?;
         let mut rows = vec![("dense".to_string(), String::new(), self.evaluate(model, &windows)?)];
         for pattern in [Pattern::unstructured(0.5, Scope::Matrix)?, Pattern::NM { n: 2, m: 4 }] {
-            for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 15)] {
+            for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 15), ("admm", 15)] {
                 let name = if refit > 0 {
                     format!("{method} + refit")
                 } else {
@@ -111,30 +111,18 @@ impl Demo<'_> {
         pattern: Pattern,
         output: &Path,
     ) -> Result<(), CliError> {
+        let samples = SampleSpec {
+            samples: self.args.samples,
+            length: CONTEXT,
+            seed: 0,
+            bos: None,
+        };
+        let (model, text) = (checkpoint.dir().to_path_buf(), checkpoint.dir().join("calibration.txt"));
         let options = PruneOptions {
-            model: checkpoint.dir().to_path_buf(),
-            output: output.to_path_buf(),
-            calibration: checkpoint.dir().join("calibration.txt"),
-            samples: SampleSpec {
-                samples: self.args.samples,
-                length: CONTEXT,
-                seed: 0,
-                bos: None,
-            },
             pattern,
-            method: method.to_string(),
             refit,
-            damping: Damping {
-                rule: DampingRule::Own,
-                fraction: 0.01,
-            },
-            correction: 1.0,
-            propagate: Propagate::Dense,
-            limit_layers: None,
-            activations: None,
             max_vram: self.common.max_vram,
-            max_ram: None,
-            resume: false,
+            ..PruneOptions::new(model, output.to_path_buf(), text, samples).by(method)?
         };
         let plan = Plan::resolve(options, checkpoint, Spec::of(checkpoint)?, self.gpu)?;
         let mut bar = Bar::new(self.common);

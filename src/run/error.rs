@@ -1,6 +1,6 @@
 //! Everything that can stop a run.
 
-use super::StateError;
+use super::{StateError, StatisticsError};
 use crate::calib::CalibError;
 use crate::checkpoint::CheckpointError;
 use crate::eval::EvalError;
@@ -74,6 +74,9 @@ pub enum RunError {
     /// An unfinished run that cannot be kept or continued.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Saved statistics that cannot be used.
+    #[error(transparent)]
+    Statistics(#[from] StatisticsError),
     /// A checkpoint problem.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -34,7 +34,7 @@ fn flags(help: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_flag_names_its_default() {
-    for command in ["prune", "plan", "inspect", "eval", "doctor", "demo"] {
+    for command in ["prune", "plan", "calibrate", "inspect", "eval", "doctor", "demo"] {
         let help = help(&[command]);
         let flags = flags(&help);
         assert!(flags.len() > 5, "{help}");

@@ -99,6 +99,24 @@ fn keeps_what_is_done() {
     again.fails(1, &["unfinished", "--resume"]);
 }
 
+/// Whole layers are no statistics either.
+#[test]
+fn leaves_no_statistics() {
+    let case = long();
+    let mut command = secateur();
+    command.arg("calibrate").arg(case.model());
+    command.arg("--output").arg(case.statistics());
+    command.arg("--calibration").arg(case.text());
+    command.args(["--samples", "400", "--length", "128", "--adapter", "cpu"]);
+    let run = interrupted(&mut command, "layer 0 done");
+    run.fails(130, &["interrupted", "nothing was written", "statistics"]);
+    assert!(
+        !case.statistics().exists(),
+        "{:?} was left behind",
+        listing(&case.statistics())
+    );
+}
+
 #[test]
 fn leaves_a_folder_that_was_there_empty() {
     let case = long();

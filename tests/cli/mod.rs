@@ -11,6 +11,7 @@ mod bad_settings;
 mod bad_text;
 mod bad_weights;
 mod budget;
+mod calibrate;
 mod eval;
 mod families;
 mod fixture;
