@@ -208,6 +208,11 @@ impl Gpu {
         self.0.pool.peak()
     }
 
+    /// From now on [`Gpu::peak_bytes`] tells of what follows.
+    pub fn reset_peak(&self) {
+        self.0.pool.reset_peak();
+    }
+
     /// Time per kernel, slowest first (empty unless profiling or on the host).
     pub fn timings(&self) -> Vec<Timing> {
         self.0.timings.table()

@@ -193,7 +193,7 @@ impl PruneReport {
 }
 
 /// One evaluation.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct EvalRecord {
     /// Checkpoint.
     pub model: String,
