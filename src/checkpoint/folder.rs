@@ -1,10 +1,11 @@
 //! A folder of files other than a checkpoint's, being filled: after a failure it is as it was before.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::CheckpointError;
-use super::lock::{OutputLock, remove_state};
+use super::lock::{OutputLock, is_ours, remove_state};
 use super::out::{Created, prepare_directory};
 use super::{Checkpoint, STATE_FOLDER};
 
@@ -31,6 +32,43 @@ impl NewFolder {
             created,
             _lock: lock,
         })
+    }
+
+    /// As [`NewFolder::create`], or goes on in a folder that this program has begun: one that holds `file`, or nothing
+    /// but its state. What is there then stays, also after a failure.
+    pub(crate) fn create_or_continue(
+        source: &Checkpoint,
+        path: &Path,
+        needed: u64,
+        file: &str,
+    ) -> Result<Self, CheckpointError> {
+        let begun = || {
+            let mut names = fs::read_dir(path).ok()?.flatten().map(|entry| entry.file_name());
+            Some(path.join(file).is_file() || is_ours(path) && names.all(|name| name == STATE_FOLDER))
+        };
+        if begun() != Some(true) {
+            return Self::create(source, path, needed);
+        }
+        let lock = match OutputLock::of_unfinished(path)? {
+            Some(lock) => lock,
+            None => OutputLock::begin(path)?,
+        };
+        Ok(NewFolder {
+            path: path.into(),
+            needed,
+            created: Created::resumed(),
+            _lock: lock,
+        })
+    }
+
+    /// From now on a failure leaves what is there.
+    pub(crate) fn keep(&mut self) {
+        self.created.keep();
+    }
+
+    /// A folder in it for what is needed only until it is finished.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path.join(STATE_FOLDER)
     }
 
     /// Where it is.

@@ -3,6 +3,7 @@
 
 mod args;
 mod calibrate;
+mod compare;
 mod demo;
 mod doctor;
 mod eval;
@@ -33,7 +34,7 @@ pub fn main() -> ExitCode {
     let flag = stop.clone();
     let writes = matches!(
         args.command,
-        Command::Prune(_) | Command::Calibrate(_) | Command::Demo(_)
+        Command::Prune(_) | Command::Calibrate(_) | Command::Compare(_) | Command::Demo(_)
     );
     // Only what writes has anything to put in order; a second Ctrl-C ends that at once, too.
     let handler = ctrlc::set_handler(move || {
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Calibrate(calibrate) => calibrate::run(common, calibrate, &stop),
         Command::Inspect(inspect) => inspect::run(common, inspect),
         Command::Eval(eval) => eval::run(common, eval),
+        Command::Compare(compare) => compare::run(common, compare, &stop),
         Command::Doctor => doctor::run(common),
         Command::Demo(demo) => demo::run(common, demo, &stop),
     };

@@ -205,7 +205,7 @@ impl PruneReport {
 }
 
 /// One evaluation.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct EvalRecord {
     /// Checkpoint.
     pub model: String,

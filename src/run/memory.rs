@@ -28,6 +28,12 @@ pub fn peak_resident() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
+/// From now on [`peak_resident`] tells of what follows, where the system can forget; else still of the whole process.
+pub(super) fn reset_peak_resident() {
+    // Only Linux has the file.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
 /// Gives what was freed in small pieces back to the system: a tokenizer consists of millions of them.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(super) fn give_back() {

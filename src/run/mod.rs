@@ -3,8 +3,10 @@
 //! Start reading at [`prune`].
 
 mod capture;
+mod compare;
 mod encode;
 mod error;
+mod evaluate;
 mod layer_memory;
 mod memory;
 mod plan;
@@ -17,7 +19,9 @@ mod statistics;
 mod walk;
 mod weights_only;
 
+pub use compare::{CompareOptions, CompareProgress, Subject, compare};
 pub use error::RunError;
+pub use evaluate::{EvalText, compare_with, evaluate};
 pub use memory::{Demand, peak_resident, total_memory};
 pub use plan::{Plan, PruneOptions, Sums};
 pub use rate::gemm_rate;

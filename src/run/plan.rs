@@ -28,7 +28,7 @@ pub enum Sums {
 }
 
 /// What the user asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PruneOptions {
     /// Source checkpoint folder.
     pub model: PathBuf,

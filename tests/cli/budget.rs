@@ -86,7 +86,16 @@ fn a_tight_budget_is_kept_and_the_sparsity_exact() {
 #[test]
 fn a_budget_too_small() {
     let case = case();
-    let flags = ["--pattern", "2:4", "--method", "wanda"];
+    let flags = [
+        "--pattern",
+        "2:4",
+        "--method",
+        "wanda",
+        "--propagate",
+        "dense",
+        "--refit",
+        "15",
+    ];
     for (limit, culprits) in [
         ("--max-vram", &["weights", "Gram", "--propagate pruned"][..]),
         ("--max-ram", &["--max-vram"]),

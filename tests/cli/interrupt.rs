@@ -17,7 +17,7 @@ fn long() -> Case {
 }
 
 /// Starts `command`, waits until stderr has a line with `mark`, sends SIGINT and waits for the end.
-fn interrupted(command: &mut Command, mark: &str) -> Run {
+pub(super) fn interrupted(command: &mut Command, mark: &str) -> Run {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -12,6 +12,7 @@ mod bad_text;
 mod bad_weights;
 mod budget;
 mod calibrate;
+mod compare;
 mod eval;
 mod families;
 mod fixture;
