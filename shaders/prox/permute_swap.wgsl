@@ -79,11 +79,11 @@ fn main(
     for (var row = 0u; row < params.rows; row += tile_rows) {
         for (var i = lane; i < 2u * size * tile_rows; i += THREADS) {
             let member = i / tile_rows;
-            let from = row + i % tile_rows;
+            let at_row = row + i % tile_rows;
             let channel = order[select(place.y - size, place.x, member < size) + member];
             sh_energy[i] = 0.0;
-            if from < params.rows {
-                sh_energy[i] = energy[channel * params.rows + from];
+            if at_row < params.rows {
+                sh_energy[i] = energy[channel * params.rows + at_row];
             }
         }
         workgroupBarrier();

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use crate::gpu::AdapterChoice;
-use crate::prune::{DampingRule, Pattern, Propagate, PruneError, Scope};
+use crate::prune::{DampingRule, Pattern, Permute, Propagate, PruneError, Scope};
 use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
@@ -154,6 +154,10 @@ pub(super) struct SolveArgs {
     /// Share of the error of earlier linears that a linear corrects, 0 to 1, with --propagate dense or local
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub(super) correction: f64,
+    /// Reorder the inputs of down and o (the outputs of gate, up and v follow, so the model computes the same) to suit an
+    /// N:M pattern; `auto` does with admm [default: auto]
+    #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
+    pub(super) permute: Permute,
 }
 
 /// How much of the model, in how much memory.

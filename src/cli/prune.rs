@@ -166,6 +166,7 @@ pub(super) fn options(
             fraction: solve.damping,
         },
         correction: solve.correction,
+        permute: solve.permute,
         propagate: match inputs.statistics {
             Some(_) => Propagate::Dense,
             None => solve.propagate.unwrap_or(options.propagate),

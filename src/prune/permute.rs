@@ -119,7 +119,7 @@ impl Permutation {
     }
 
     /// Rows of values, each `cols` long, with the columns in this order.
-    pub fn gather<T: Copy>(&self, values: &[T]) -> Vec<T> {
+    pub fn gather<T: Copy>(&self, values: Vec<T>) -> Vec<T> {
         let rows = values.chunks_exact(self.inputs.len());
         rows.flat_map(|row| self.inputs.iter().map(|i| row[*i as usize])).collect()
     }

@@ -12,7 +12,7 @@ use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{Damping, DampingRule, METHODS, Method, Pattern, Propagate, Scope, method};
+use crate::prune::{Damping, DampingRule, METHODS, Method, Pattern, Permute, Propagate, Scope, method};
 use crate::tensor::DType;
 
 /// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
@@ -52,6 +52,8 @@ pub struct PruneOptions {
     pub correction: f64,
     /// Inputs of decoder layers.
     pub propagate: Propagate,
+    /// Whether inputs that another linear writes are put in an order that suits an N:M pattern.
+    pub permute: Permute,
     /// Prune only the first layers; the rest are copied.
     pub limit_layers: Option<usize>,
     /// Stored type of activations between layers; by default f32, or bf16 where that does not fit `max_ram`.
@@ -83,6 +85,7 @@ impl PruneOptions {
             },
             correction: 1.0,
             propagate: Propagate::default(),
+            permute: Permute::default(),
             limit_layers: None,
             activations: None,
             max_vram: None,
@@ -106,6 +109,11 @@ impl PruneOptions {
             method: name.to_string(),
             ..self
         })
+    }
+
+    /// Whether inputs are permuted.
+    pub fn permutes(&self) -> bool {
+        self.sums != Sums::Saved && self.permute.applies(self.pattern, &self.method)
     }
 
     /// For [`super::calibrate`]: one pass through the dense model, in the memory that takes.
@@ -288,6 +296,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "damping": options.damping,
         "correction": options.correction,
         "propagate": options.propagate,
+        "permute": options.permutes(),
         "limit_layers": options.limit_layers,
         "samples": options.samples,
         "activations": demand.activations.name(),
