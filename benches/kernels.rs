@@ -31,7 +31,9 @@ fn matrix(gpu: &Gpu, rows: usize, cols: usize) -> Tensor {
 /// Every number below `n` once.
 fn places(gpu: &Gpu, n: usize) -> Slice {
     let places: Vec<u32> = (0..n as u32).collect();
-    gpu.upload("places", bytemuck::cast_slice(&places)).expect("fits").slice()
+    gpu.upload("places", bytemuck::cast_slice(&places))
+        .expect("fits")
+        .slice()
 }
 
 /// An order, and square matrices to permute.

@@ -21,7 +21,7 @@ const ROUNDS: usize = 64;
 /// Looks at most.
 const LOOKS: usize = 16;
 /// The search ends when the rounds between two looks gain less than this share of what is kept.
-const LITTLE: f64 = 2e-5;
+const LITTLE: f64 = 1e-4;
 /// Seed of the pairs.
 const SEED: u64 = 0x5eca_7e05;
 
@@ -79,7 +79,11 @@ impl Channels {
         for (segment, channels) in channels.chunks(self.width).enumerate() {
             for copy in 0..self.copies {
                 let start = segment * self.copies + copy;
-                inputs.extend(channels.iter().map(|c| c % self.width as u32 + (start * self.width) as u32));
+                inputs.extend(
+                    channels
+                        .iter()
+                        .map(|c| c % self.width as u32 + (start * self.width) as u32),
+                );
             }
         }
         inputs
@@ -110,7 +114,11 @@ impl Permutation {
         let Pattern::NM { n, m } = pattern else {
             panic!("only groups can be permuted")
         };
-        assert_eq!(channels.segments * channels.copies * channels.width, shape[1], "channels");
+        assert_eq!(
+            channels.segments * channels.copies * channels.width,
+            shape[1],
+            "channels"
+        );
         if !channels.width.is_multiple_of(m) {
             return Ok(None);
         }
@@ -121,7 +129,8 @@ impl Permutation {
     /// Rows of values, each `cols` long, with the columns in this order.
     pub fn gather<T: Copy>(&self, values: Vec<T>) -> Vec<T> {
         let rows = values.chunks_exact(self.inputs.len());
-        rows.flat_map(|row| self.inputs.iter().map(|i| row[*i as usize])).collect()
+        rows.flat_map(|row| self.inputs.iter().map(|i| row[*i as usize]))
+            .collect()
     }
 }
 
@@ -155,7 +164,13 @@ fn energies(
         // The copies of a channel one after the other.
         let input = |i: usize| (i / (width * copies) * copies + i % copies) * width + i / copies % width;
         let order: Vec<u32> = (0..cols).map(|i| input(i) as u32).collect();
-        nn::embed(&mut recording, &upload(gpu, "copies", &order)?, &turned, 0, &squares.reshaped(cols, rows));
+        nn::embed(
+            &mut recording,
+            &upload(gpu, "copies", &order)?,
+            &turned,
+            0,
+            &squares.reshaped(cols, rows),
+        );
         gpu.submit(recording)?;
         return Ok(squares.reshaped(segments * width, copies * rows));
     }

@@ -36,7 +36,10 @@ fn producers<'l>(linear: &'l LinearSpec, tap: Tap) -> impl Iterator<Item = &'l P
         _ => (&[], None),
     };
     let same = linear.id.expert == expert;
-    linear.parts.iter().filter(move |part| same && roles.contains(&part.role))
+    linear
+        .parts
+        .iter()
+        .filter(move |part| same && roles.contains(&part.role))
 }
 
 impl Solver<'_> {
@@ -101,7 +104,9 @@ pub(super) fn mark_followers(
     for record in records.iter().filter(|record| record.permuted) {
         let groups = spec.groups(record.layer)?;
         let holds = |group: &&Group| group.linears.iter().any(|l| l.tensor == record.tensor);
-        let Some(group) = groups.iter().find(holds) else { continue };
+        let Some(group) = groups.iter().find(holds) else {
+            continue;
+        };
         for linear in spec.linears_of(record.layer)? {
             if producers(&linear, group.input).next().is_some() {
                 let names = std::iter::once(&linear.tensor).chain(&linear.bias);

@@ -342,13 +342,23 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
             writer.put(&linear.tensor, &linear.stored(&solved.rows, solved.dtype))?;
             if let Some(permutation) = &permutation {
                 let linears = self.plan.spec.linears_of(layer)?;
-                follow(writer, self.decoder.checkpoint, &linears, group.input, &permutation.channels)?;
+                follow(
+                    writer,
+                    self.decoder.checkpoint,
+                    &linears,
+                    group.input,
+                    &permutation.channels,
+                )?;
             }
             self.report.phases.write += clock.elapsed().as_secs_f64();
             self.done += 1;
             self.progress.linear(self.done, self.plan.linears, &solved.record);
             self.report.linears.push(solved.record);
-            replaced.push((linear, solved.dtype, unpermuted(solved.rows, solved.dtype.size(), order)));
+            replaced.push((
+                linear,
+                solved.dtype,
+                unpermuted(solved.rows, solved.dtype.size(), order),
+            ));
         }
         drop(statistics);
         inputs.replace(group, &replaced)

@@ -14,7 +14,9 @@ fn kept([keep, size]: [usize; 2], rows: usize, energy: &[f64], order: &[u32]) ->
         values[..keep].iter().sum()
     };
     let groups = order.chunks(size);
-    groups.map(|group| (0..rows).map(|row| best(group, row)).sum::<f64>()).sum()
+    groups
+        .map(|group| (0..rows).map(|row| best(group, row)).sum::<f64>())
+        .sum()
 }
 
 fn twin([keep, size]: [usize; 2], rows: usize, energy: &[f64], order: &[u32], [a, b]: [u32; 2]) -> Swap<f64> {
@@ -86,16 +88,30 @@ fn equals_the_twin() {
                 for ((swap, gain), pair) in wanted.iter().zip(gains).zip(pairs.chunks(2)) {
                     let best = if pair[0] == pair[1] { 0.0 } else { swap.gain };
                     let slack = bound.max(2e-6) * swap.kept;
-                    assert!((f64::from(*gain) - best.max(0.0)).abs() <= slack, "{what}: {gain} of {best}");
+                    assert!(
+                        (f64::from(*gain) - best.max(0.0)).abs() <= slack,
+                        "{what}: {gain} of {best}"
+                    );
                 }
                 let [before, after] = [&order, &done.order].map(|o| kept(pattern, rows, &exact, o));
                 let gained: f64 = gains.iter().map(|g| f64::from(*g)).sum();
-                assert!((after - before - gained).abs() <= bound * before, "{what}: {before} + {gained} -> {after}");
+                assert!(
+                    (after - before - gained).abs() <= bound * before,
+                    "{what}: {before} + {gained} -> {after}"
+                );
                 let mut sorted = done.order.clone();
                 sorted.sort_unstable();
-                assert!(sorted.iter().enumerate().all(|(i, c)| i == *c as usize), "{what}: {:?}", done.order);
+                assert!(
+                    sorted.iter().enumerate().all(|(i, c)| i == *c as usize),
+                    "{what}: {:?}",
+                    done.order
+                );
                 let still = round(gpu, pattern, &energy, [&order, &pairs], false);
-                assert_eq!((still.order, &still.sums[..wanted.len()]), (order, found), "{what}: only sums");
+                assert_eq!(
+                    (still.order, &still.sums[..wanted.len()]),
+                    (order, found),
+                    "{what}: only sums"
+                );
             }
         }
     }

@@ -30,7 +30,9 @@ fn kept(energy: &[f64], [n, m]: [usize; 2], order: &[usize]) -> f64 {
         values.sort_by(|a, b| b.total_cmp(a));
         values[..n].iter().sum()
     };
-    let all: f64 = rows.map(|row| order.chunks(m).map(|group| best(row, group)).sum::<f64>()).sum();
+    let all: f64 = rows
+        .map(|row| order.chunks(m).map(|group| best(row, group)).sum::<f64>())
+        .sum();
     all / energy.iter().sum::<f64>()
 }
 
@@ -41,7 +43,10 @@ fn orders(n: usize) -> Vec<Vec<usize>> {
     }
     let shorter = orders(n - 1);
     let insert = |order: &Vec<usize>, at: usize| [&order[..at], &[n - 1], &order[at..]].concat();
-    shorter.iter().flat_map(|order| (0..n).map(move |at| insert(order, at))).collect()
+    shorter
+        .iter()
+        .flat_map(|order| (0..n).map(move |at| insert(order, at)))
+        .collect()
 }
 
 /// With two groups of two or three, one exchange reaches every division: the search must find the best.
@@ -53,7 +58,10 @@ fn the_best_of_two_groups() {
             for seed in 0..4 {
                 let layer = Layer::new(100 + seed, 7, 2 * m, 60, 0.0);
                 let energy = energies(gpu, &layer, 1.0 - n as f64 / m as f64);
-                let best = orders(2 * m).iter().map(|o| kept(&energy, [n, m], o)).fold(0.0, f64::max);
+                let best = orders(2 * m)
+                    .iter()
+                    .map(|o| kept(&energy, [n, m], o))
+                    .fold(0.0, f64::max);
                 let own = kept(&energy, [n, m], &(0..2 * m).collect::<Vec<_>>());
                 let found = find(gpu, &layer, Pattern::NM { n, m }, Channels::all(2 * m));
                 let what = format!("{} {n}:{m} seed {seed}", gpu.name());
@@ -91,7 +99,11 @@ fn orders_that_keep_more() {
             assert!(sorted.iter().enumerate().all(|(i, input)| i == *input as usize));
             let order: Vec<usize> = found.inputs.iter().map(|i| *i as usize).collect();
             let keeps = kept(&energy, [2, 4], &order);
-            assert!(found.kept[1] > found.kept[0] && (keeps - found.kept[1]).abs() < 1e-4, "{:?} {keeps}", found.kept);
+            assert!(
+                found.kept[1] > found.kept[0] && (keeps - found.kept[1]).abs() < 1e-4,
+                "{:?} {keeps}",
+                found.kept
+            );
             let Channels {
                 segments,
                 copies,
@@ -130,7 +142,11 @@ fn the_same_problem_in_another_order() {
         let permuted = layer.inputs(gpu).permuted(gpu, &found.inputs).unwrap();
         let weight = found.gather(layer.weight.clone());
         let other = LayerProblem::new(gpu, &permuted, shape, &weight, TWO_OF_FOUR).unwrap();
-        assert!((other.energy / problem.energy - 1.0).abs() < 1e-5, "{}: energies", gpu.name());
+        assert!(
+            (other.energy / problem.energy - 1.0).abs() < 1e-5,
+            "{}: energies",
+            gpu.name()
+        );
         let candidate = found.gather(before.weight.fetch(gpu).unwrap());
         let candidate = crate::common::tensor(gpu, shape[0], shape[1], &candidate);
         let [a, b] = [problem.errors(gpu, &before.weight), other.errors(gpu, &candidate)].map(Result::unwrap);
@@ -138,6 +154,12 @@ fn the_same_problem_in_another_order() {
             assert!((a - b).abs() < 1e-5 * problem.energy, "{}: {a} became {b}", gpu.name());
         }
         let after = Admm::default().solve(gpu, &other).unwrap();
-        assert!(after.error < before.error, "{}: {} -> {}", gpu.name(), before.error, after.error);
+        assert!(
+            after.error < before.error,
+            "{}: {} -> {}",
+            gpu.name(),
+            before.error,
+            after.error
+        );
     }
 }

@@ -91,7 +91,10 @@ fn host(call: &mut HostCall<'_>) {
     let ([energy, list], [order, sums]) = call.split::<2, 2>();
     let energy = f32s(energy);
     let list = &list[2 * p.first as usize..][..2 * pairs];
-    let places: Vec<[usize; 2]> = list.chunks(2).map(|g| [g[0], g[1]].map(|g| g as usize * size)).collect();
+    let places: Vec<[usize; 2]> = list
+        .chunks(2)
+        .map(|g| [g[0], g[1]].map(|g| g as usize * size))
+        .collect();
     let best = |[a, b]: &[usize; 2]| {
         let of = |place: usize| -> Vec<&[f32]> {
             let channels = order[place..place + size].iter();

@@ -5,7 +5,10 @@
 pub fn permute<T: Copy>(order: &[u32], [first, from]: [usize; 2], x: &[T], out: &mut [T]) {
     let n = order.len();
     for (i, row) in out.chunks_exact_mut(n).enumerate() {
-        let Some(source) = (order[first + i] as usize).checked_sub(from).filter(|s| s * n < x.len()) else {
+        let Some(source) = (order[first + i] as usize)
+            .checked_sub(from)
+            .filter(|s| s * n < x.len())
+        else {
             continue;
         };
         for (value, column) in row.iter_mut().zip(order) {

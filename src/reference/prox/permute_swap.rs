@@ -4,6 +4,11 @@ use num_traits::Float;
 
 /// Largest group.
 pub const MOST: usize = 16;
+/// Rows taken together, so that a compiler can see that they are alike.
+const ROWS: usize = 16;
+
+/// One number for each row of a block.
+type Block<T> = [T; ROWS];
 
 /// What two groups keep, and the exchange that adds most to it.
 #[derive(Clone, Copy, Debug)]
@@ -23,80 +28,75 @@ pub struct Swap<T> {
 /// `max(w, v >= h ? l : h) - max(v, h)` more. An empty `b` has nothing to exchange.
 pub fn permute_swap<T: Float>(keep: usize, a: &[&[T]], b: &[&[T]]) -> Swap<T> {
     let (size, rows) = (a.len(), a[0].len());
-    let mut gains = [T::zero(); MOST * MOST];
-    let mut kept = T::zero();
-    for row in 0..rows {
-        let [a, b] = [a, b].map(|group| {
-            let mut seats = Seats::new();
-            group.iter().for_each(|channel| seats.add(channel[row]));
-            kept = kept + seats.close(keep);
-            seats
-        });
-        if b.count == 0 {
-            continue;
-        }
-        for i in 0..size {
-            for j in 0..size {
-                let gain = b.values[j].max(a.rival[i]) - a.loss[i] + a.values[i].max(b.rival[j]) - b.loss[j];
-                gains[i * size + j] = gains[i * size + j] + gain;
+    let mut gains = vec![[T::zero(); ROWS]; size * size];
+    let mut kept = [T::zero(); ROWS];
+    for first in (0..rows).step_by(ROWS) {
+        let [a, b] = [a, b].map(|group| Seats::of(group, first));
+        let [losses_a, losses_b] = [(&a, keep), (&b, keep)].map(|(seats, keep)| seats.exchange(keep, &mut kept));
+        for (i, (mine, (loss, rival))) in a.values[..a.count].iter().zip(&losses_a).enumerate() {
+            for (j, (other, (loss_b, rival_b))) in b.values[..b.count].iter().zip(&losses_b).enumerate() {
+                let gain = &mut gains[i * size + j];
+                for r in 0..ROWS {
+                    let more = larger(other[r], rival[r]) - loss[r] + larger(mine[r], rival_b[r]) - loss_b[r];
+                    gain[r] = gain[r] + more;
+                }
             }
         }
     }
-    let mut best = 0;
-    for (swap, gain) in gains[..size * size].iter().enumerate() {
-        if *gain > gains[best] {
-            best = swap;
-        }
-    }
+    let total = |block: &Block<T>| block.iter().fold(T::zero(), |sum, v| sum + *v);
+    let gains: Vec<T> = gains.iter().map(total).collect();
+    let best = (1..size * size).fold(0, |best, i| if gains[i] > gains[best] { i } else { best });
     Swap {
-        kept,
+        kept: total(&kept),
         gain: gains[best],
         members: [best / size, best % size],
     }
 }
 
-/// The energies of a group in one row.
+fn larger<T: Float>(a: T, b: T) -> T {
+    if a > b { a } else { b }
+}
+
+/// The energies of a group in a block of rows; zero beyond the last.
 struct Seats<T> {
-    values: [T; MOST],
+    values: [Block<T>; MOST],
     count: usize,
-    /// What is lost without each of them.
-    loss: [T; MOST],
-    /// What a newcomer in its place must exceed.
-    rival: [T; MOST],
 }
 
 impl<T: Float> Seats<T> {
-    fn new() -> Self {
-        let zeros = [T::zero(); MOST];
-        Seats {
-            values: zeros,
-            count: 0,
-            loss: zeros,
-            rival: zeros,
+    fn of(group: &[&[T]], first: usize) -> Self {
+        let mut values = [[T::zero(); ROWS]; MOST];
+        for (block, channel) in values.iter_mut().zip(group) {
+            let part = &channel[first..channel.len().min(first + ROWS)];
+            block[..part.len()].copy_from_slice(part);
         }
+        let count = group.len();
+        Seats { values, count }
     }
 
-    fn add(&mut self, value: T) {
-        self.values[self.count] = value;
-        self.count += 1;
-    }
-
-    /// Finds losses and rivals; returns what is kept.
-    fn close(&mut self, keep: usize) -> T {
+    /// What is lost without each member, and what a newcomer in its place must exceed. Adds what is kept.
+    fn exchange(&self, keep: usize, kept: &mut Block<T>) -> Vec<(Block<T>, Block<T>)> {
+        if self.count == 0 {
+            return Vec::new();
+        }
         let mut sorted = self.values;
         for i in 1..self.count {
-            let mut j = i;
-            while j > 0 && sorted[j] > sorted[j - 1] {
-                sorted.swap(j, j - 1);
-                j -= 1;
+            for j in (1..=i).rev() {
+                let (above, below) = sorted.split_at_mut(j);
+                for (a, b) in above[j - 1].iter_mut().zip(&mut below[0]) {
+                    (*a, *b) = if *b > *a { (*b, *a) } else { (*a, *b) };
+                }
             }
         }
-        let (high, low) = (sorted[keep - 1], sorted[keep]);
-        for i in 0..self.count {
-            let value = self.values[i];
-            self.loss[i] = value.max(high);
-            self.rival[i] = if value >= high { low } else { high };
+        for block in &sorted[..keep] {
+            kept.iter_mut().zip(block).for_each(|(sum, v)| *sum = *sum + *v);
         }
-        sorted[..keep.min(self.count)].iter().fold(T::zero(), |sum, v| sum + *v)
+        let (high, low) = (&sorted[keep - 1], &sorted[keep]);
+        let member = |values: &Block<T>| {
+            let loss = std::array::from_fn(|r| larger(values[r], high[r]));
+            let rival = std::array::from_fn(|r| if values[r] >= high[r] { low[r] } else { high[r] });
+            (loss, rival)
+        };
+        self.values[..self.count].iter().map(member).collect()
     }
 }
