@@ -22,6 +22,8 @@ mod kth_pick;
 mod layer_norm;
 mod mirror;
 mod multiply;
+mod obs_score;
+mod obs_sweep;
 mod power_step;
 mod project_nm;
 mod rms_norm;
