@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use crate::gpu::AdapterChoice;
-use crate::prune::Scope;
+use crate::prune::{Scope, WarmStart};
 use crate::run::Propagate;
 use crate::tensor::DType;
 
@@ -87,9 +87,12 @@ pub(super) struct PruneArgs {
     /// Where --sparsity holds: over the whole matrix, or in every row
     #[arg(long, value_enum, default_value = "matrix")]
     pub(super) scope: ScopeArg,
-    /// Pruning method: fista, wanda or magnitude
+    /// Pruning method: fista, sparsegpt, ria, wanda or magnitude
     #[arg(short, long, default_value = "fista")]
     pub(super) method: String,
+    /// Where fista begins; published runs take `sparsegpt` for OPT and `wanda` for LLaMA
+    #[arg(long, value_enum, default_value = "wanda")]
+    pub(super) warm_start: WarmStartArg,
     /// Conjugate-gradient steps that refit the kept weights; 0 gives the method as published
     #[arg(long, default_value_t = 15)]
     pub(super) refit: usize,
@@ -188,6 +191,24 @@ impl From<ScopeArg> for Scope {
         match scope {
             ScopeArg::Matrix => Scope::Matrix,
             ScopeArg::Row => Scope::Row,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum WarmStartArg {
+    /// The largest |w| ‖x‖ as they are
+    Wanda,
+    /// SparseGPT's weights
+    #[value(name = "sparsegpt")]
+    SparseGpt,
+}
+
+impl From<WarmStartArg> for WarmStart {
+    fn from(start: WarmStartArg) -> Self {
+        match start {
+            WarmStartArg::Wanda => WarmStart::Wanda,
+            WarmStartArg::SparseGpt => WarmStart::SparseGpt,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::eval::{Bos, Protocol, Windows};
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::prune::{Pattern, Scope};
+use crate::prune::{Pattern, Scope, WarmStart};
 use crate::report::{EvalRecord, demo_table};
 use crate::run::{Plan, Propagate, PruneOptions};
 
@@ -123,6 +123,7 @@ impl Demo<'_> {
             },
             pattern,
             method: method.to_string(),
+            warm_start: WarmStart::default(),
             refit,
             damping: 0.01,
             propagate: Propagate::Dense,

@@ -138,6 +138,7 @@ fn resolve(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spe
         },
         pattern: pattern(args)?,
         method: args.method.clone(),
+        warm_start: args.warm_start.into(),
         refit: args.refit,
         damping: args.damping,
         propagate: args.propagate,

@@ -10,11 +10,32 @@
 //! fewer non-zeros than the pattern keeps is not accepted, so the sparsity stays exact.
 
 use super::problem::{LayerProblem, PendingError, sum};
-use super::{LayerSolution, Method, PruneError, Wanda};
+use super::{LayerSolution, Method, PruneError, SparseGpt, Wanda};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording};
 use crate::ops::dense::{self, Gemm, Layout, RowReduce};
 use crate::ops::prox::{self, FistaStep};
 use crate::tensor::Tensor;
+
+/// Where the search begins: published runs take SparseGPT for OPT and Wanda for LLaMA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WarmStart {
+    /// The kept weights as they are.
+    #[default]
+    Wanda,
+    /// Kept weights that make up for the removed ones.
+    SparseGpt,
+}
+
+impl WarmStart {
+    /// Name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            WarmStart::Wanda => "wanda",
+            WarmStart::SparseGpt => "sparsegpt",
+        }
+    }
+}
 
 /// Settings of the search.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +50,8 @@ pub struct FistaSettings {
     pub rounds: usize,
     /// Interval of λ relative to the mean scaled weight; the search starts at its geometric mean.
     pub lambda: [f64; 2],
+    /// Where it begins.
+    pub warm_start: WarmStart,
 }
 
 impl Default for FistaSettings {
@@ -39,6 +62,7 @@ impl Default for FistaSettings {
             patience: 3,
             rounds: 24,
             lambda: [1e-6, 1.0],
+            warm_start: WarmStart::default(),
         }
     }
 }
@@ -74,8 +98,11 @@ impl Method for Fista {
     }
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
-        let mut best = Wanda.solve(gpu, problem)?;
         let settings = &self.settings;
+        let mut best = match settings.warm_start {
+            WarmStart::Wanda => Wanda.solve(gpu, problem)?,
+            WarmStart::SparseGpt => SparseGpt.solve(gpu, problem)?,
+        };
         let [mut low, mut high] = settings.lambda;
         let mut stalls = 0;
         let mut work = Work::new(gpu, problem)?;

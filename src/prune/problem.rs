@@ -98,6 +98,46 @@ impl InputStatistics {
         })
     }
 
+    /// Norm of each input over the tokens, all but for one common factor.
+    pub fn norms(&self, gpu: &Gpu) -> Result<Vec<f32>, GpuError> {
+        self.inverse_scale.fetch(gpu)
+    }
+
+    /// Stand-in until the device factors: the upper factor of the inverse Gram, by plain loops on the host.
+    pub fn inverse_factor(&self, gpu: &Gpu) -> Result<std::rc::Rc<PanelMatrix>, PruneError> {
+        let n = self.gram.n();
+        let mut a = Vec::new();
+        for (_, panel) in self.gram.panels() {
+            a.extend(panel.fetch(gpu)?.iter().map(|v| f64::from(*v)));
+        }
+        // H = R Rᵀ with R upper, from the last column; U = R⁻¹.
+        let mut r = vec![0.0; n * n];
+        for j in (0..n).rev() {
+            for i in (0..=j).rev() {
+                let known: f64 = (j + 1..n).map(|k| r[i * n + k] * r[j * n + k]).sum();
+                let rest = a[i * n + j] - known;
+                r[i * n + j] = if i == j { rest.sqrt() } else { rest / r[j * n + j] };
+            }
+        }
+        let mut u = vec![0.0; n * n];
+        for j in 0..n {
+            u[j * n + j] = 1.0 / r[j * n + j];
+            for i in (0..j).rev() {
+                let known: f64 = (i + 1..=j).map(|k| r[i * n + k] * u[k * n + j]).sum();
+                u[i * n + j] = -known / r[i * n + i];
+            }
+        }
+        let mut recording = Recording::new();
+        let factor = PanelMatrix::zeros(gpu, &mut recording, "inverse factor", n)?;
+        for (first, panel) in factor.panels() {
+            let rows = panel.rows();
+            let part: Vec<f32> = u[first * n..(first + rows) * n].iter().map(|v| *v as f32).collect();
+            recording.copy(&Tensor::upload(gpu, "factor", rows, n, &part)?.slice(), &panel.slice());
+        }
+        gpu.submit(recording)?;
+        Ok(std::rc::Rc::new(factor))
+    }
+
     /// Records `v' = v / e` in place.
     pub fn enter(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<(), GpuError> {
         let rows = Tensor::upload(gpu, "ones", 1, v.rows(), &vec![1.0; v.rows()])?;
@@ -221,6 +261,11 @@ impl<'a> LayerProblem<'a> {
         dense::axpby(recording, -1.0, &correction, 1.0, &self.target);
         self.correction = Some(correction);
         Ok(Some([linear, shift]))
+    }
+
+    /// What the target is short of `W H'` because the inputs have drifted from the dense ones.
+    pub fn correction(&self) -> Option<&Tensor> {
+        self.correction.as_ref()
     }
 
     /// An uninitialised matrix of the weight's shape.

@@ -12,7 +12,7 @@ use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{METHODS, Method, Pattern, method};
+use crate::prune::{METHODS, Method, Pattern, WarmStart, method};
 use crate::tensor::DType;
 
 /// Which inputs a decoder layer sees.
@@ -54,6 +54,8 @@ pub struct PruneOptions {
     pub pattern: Pattern,
     /// Method name.
     pub method: String,
+    /// Where FISTAPruner begins.
+    pub warm_start: WarmStart,
     /// Conjugate-gradient steps after the method; 0 is off.
     pub refit: usize,
     /// Relative damping.
@@ -128,7 +130,7 @@ impl Plan {
                 weights += linear.shape[0] * linear.shape[1];
             }
         }
-        let method = method(&options.method).ok_or_else(|| RunError::UnknownMethod {
+        let method = method(&options.method, options.warm_start).ok_or_else(|| RunError::UnknownMethod {
             name: options.method.clone(),
             known: METHODS.join(", "),
         })?;
@@ -179,6 +181,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "tool": env!("CARGO_PKG_VERSION"),
         "family": spec.family,
         "method": options.method,
+        "warm_start": options.warm_start,
         "pattern": options.pattern,
         "refit": options.refit,
         "damping": options.damping,
