@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use crate::gpu::AdapterChoice;
-use crate::prune::{Scope, WarmStart};
-use crate::run::Propagate;
+use crate::prune::{DampingRule, Propagate, Scope, WarmStart};
 use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
@@ -87,15 +86,16 @@ pub(super) struct PruneArgs {
     /// Where --sparsity holds: over the whole matrix, or in every row
     #[arg(long, value_enum, default_value = "matrix")]
     pub(super) scope: ScopeArg,
-    /// Pruning method: fista, sparsegpt, ria, wanda or magnitude
-    #[arg(short, long, default_value = "fista")]
+    /// Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude
+    #[arg(short, long, default_value = "admm")]
     pub(super) method: String,
     /// Where fista begins; published runs take `sparsegpt` for OPT and `wanda` for LLaMA
     #[arg(long, value_enum, default_value = "wanda")]
     pub(super) warm_start: WarmStartArg,
-    /// Conjugate-gradient steps that refit the kept weights; 0 gives the method as published
-    #[arg(long, default_value_t = 15)]
-    pub(super) refit: usize,
+    /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
+    /// 15 for admm, 0, the method as published, for the others]
+    #[arg(long)]
+    pub(super) refit: Option<usize>,
     /// Calibration samples
     #[arg(long, default_value_t = 128)]
     pub(super) samples: usize,
@@ -105,12 +105,20 @@ pub(super) struct PruneArgs {
     /// Seed of the sampling
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
-    /// Damping, as a fraction of each input's energy; raise it to 0.1 with few calibration tokens
+    /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens
     #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
     pub(super) damping: f64,
-    /// Inputs of a decoder layer: `dense` as published, `local` or `pruned`
-    #[arg(long, value_enum, default_value = "dense")]
-    pub(super) propagate: Propagate,
+    /// What the damping is a fraction of: each input's `own` energy, or the `mean` over the inputs [default: as published,
+    /// mean for alps and sparsegpt, else own]
+    #[arg(long, value_enum)]
+    pub(super) damping_rule: Option<DampingRule>,
+    /// Inputs of a decoder layer: those of the `dense` model, or of the `pruned` one; `local` is pruned with the targets of
+    /// the dense layer [default: local for admm, dense for fista, pruned, as published, for the others]
+    #[arg(long, value_enum)]
+    pub(super) propagate: Option<Propagate>,
+    /// Share of the error of earlier linears that a linear corrects, 0 to 1, with --propagate dense or local
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(super) correction: f64,
     /// Prune only the first N decoder layers and copy the rest, to try settings quickly [default: all]
     #[arg(long, value_name = "N")]
     pub(super) limit_layers: Option<usize>,

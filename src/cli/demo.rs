@@ -13,9 +13,9 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::eval::{Bos, Protocol, Windows};
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::prune::{Pattern, Scope, WarmStart};
+use crate::prune::{Damping, DampingRule, Pattern, Propagate, Scope, WarmStart};
 use crate::report::{EvalRecord, demo_table};
-use crate::run::{Plan, Propagate, PruneOptions};
+use crate::run::{Plan, PruneOptions};
 
 /// The model and its texts, compiled in so that an installed binary needs nothing else.
 const FILES: &[(&str, &[u8])] = &[
@@ -125,7 +125,11 @@ impl Demo<'_> {
             method: method.to_string(),
             warm_start: WarmStart::default(),
             refit,
-            damping: 0.01,
+            damping: Damping {
+                rule: DampingRule::Own,
+                fraction: 0.01,
+            },
+            correction: 1.0,
             propagate: Propagate::Dense,
             limit_layers: None,
             activations: None,

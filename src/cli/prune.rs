@@ -10,9 +10,9 @@ use crate::calib::SampleSpec;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::prune::Pattern;
+use crate::prune::{Damping, Pattern, method};
 use crate::report::prune_table;
-use crate::run::{Plan, PruneOptions, WeightsOnly, gemm_rate, prune_weights};
+use crate::run::{Plan, PruneOptions, RunError, WeightsOnly, gemm_rate, prune_weights};
 
 /// Tokens per sample or window unless the model was made for less.
 pub(super) const DEFAULT_LENGTH: usize = 2048;
@@ -126,6 +126,8 @@ fn resolve(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spe
         let message = "--calibration is missing: a text file whose tokens the model is run on (.txt or .jsonl)";
         return Err(CliError::setting(message.into()));
     };
+    let warm_start = args.warm_start.into();
+    let method = method(&args.method, warm_start).ok_or_else(|| RunError::unknown_method(&args.method))?;
     let options = PruneOptions {
         model: args.model.clone(),
         output: args.output.clone(),
@@ -138,10 +140,14 @@ fn resolve(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spe
         },
         pattern: pattern(args)?,
         method: args.method.clone(),
-        warm_start: args.warm_start.into(),
-        refit: args.refit,
-        damping: args.damping,
-        propagate: args.propagate,
+        warm_start,
+        refit: args.refit.unwrap_or(method.refit()),
+        damping: Damping {
+            rule: args.damping_rule.unwrap_or(method.damping()),
+            fraction: args.damping,
+        },
+        correction: args.correction,
+        propagate: args.propagate.unwrap_or(method.propagate()),
         limit_layers: args.limit_layers,
         activations: args.activations.map(Into::into),
         max_vram: common.max_vram,

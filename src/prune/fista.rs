@@ -10,7 +10,7 @@
 //! fewer non-zeros than the pattern keeps is not accepted, so the sparsity stays exact.
 
 use super::problem::{LayerProblem, PendingError, sum};
-use super::{LayerSolution, Method, PruneError, SparseGpt, Wanda};
+use super::{LayerSolution, Method, Propagate, PruneError, SparseGpt, Wanda};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording};
 use crate::ops::dense::{self, Gemm, Layout, RowReduce};
 use crate::ops::prox::{self, FistaStep};
@@ -93,16 +93,26 @@ impl Method for Fista {
         "fista"
     }
 
+    fn propagate(&self) -> Propagate {
+        Propagate::Dense
+    }
+
+    fn products(&self, shape: [usize; 2]) -> f64 {
+        // Rounds as seen on real layers, with the two errors of each.
+        self.start().products(shape) + 6.5 * (self.settings.steps + 2) as f64
+    }
+
+    fn squares(&self) -> usize {
+        self.start().squares()
+    }
+
     fn workspace(&self) -> usize {
         15
     }
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
         let settings = &self.settings;
-        let mut best = match settings.warm_start {
-            WarmStart::Wanda => Wanda.solve(gpu, problem)?,
-            WarmStart::SparseGpt => SparseGpt.solve(gpu, problem)?,
-        };
+        let mut best = self.start().solve(gpu, problem)?;
         let [mut low, mut high] = settings.lambda;
         let mut stalls = 0;
         let mut work = Work::new(gpu, problem)?;
@@ -143,6 +153,14 @@ impl Work {
 }
 
 impl Fista {
+    /// The method whose solution the search begins with.
+    fn start(&self) -> &'static dyn Method {
+        match self.settings.warm_start {
+            WarmStart::Wanda => &Wanda,
+            WarmStart::SparseGpt => &SparseGpt,
+        }
+    }
+
     /// K steps from `start` with penalty `lambda`, then rounding; one readback.
     fn round(
         &self,
@@ -172,8 +190,8 @@ impl Fista {
         dense::axpby(&mut recording, -1.0, &work.rounded, 1.0, &work.iterate);
         let rounding: PendingError = problem.record_distance(&mut recording, gpu, &work.iterate)?;
         let done = gpu.submit(recording)?;
-        let error = total.value(&done)?;
-        let share = (rounding.value(&done)? / error.max(f64::MIN_POSITIVE)).sqrt();
+        let error = total.objective(&done)?;
+        let share = (rounding.objective(&done)? / error.max(f64::MIN_POSITIVE)).sqrt();
         Ok(Round {
             error,
             share,

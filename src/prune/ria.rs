@@ -37,12 +37,12 @@ impl Method for Ria {
         dense::multiply(&mut recording, &support, &weight);
         gpu.submit(recording)?;
         drop(score);
-        let error = problem.error(gpu, &weight)?;
+        let errors = problem.errors(gpu, &weight)?;
         Ok(LayerSolution {
             weight,
             support,
-            error,
-            start_error: error,
+            error: errors.objective,
+            start_error: errors.dense,
             rounds: 0,
             lambda: 0.0,
         })

@@ -5,14 +5,14 @@
 //! `err_j = (w_j − q_j) / U_jj`, `w_k −= err_j U_jk`. It runs in the scaled coordinates of the problem, under which the
 //! method does not change: `U' = U / e` by columns, so scores and errors are the same numbers.
 //!
-//! Where we differ: damping relative to each input's own energy (the problem's); exact counts, rounded cumulatively, so
+//! Damping is 1 % of the mean energy, as published. Where we differ: exact counts, rounded cumulatively, so
 //! that the whole matrix has the pattern's; with `--scope row` they hold in every row of a block; zeros of the input are
 //! never counted as kept, and a block with too few weights leaves its share to the others. Where the inputs have drifted
 //! from the dense ones the sweep starts from the unpruned minimiser `V0 = B H⁻¹` of the problem (B its target) instead
 //! of W: but for a constant `‖V X* − W X‖²` is `‖(V − V0) X*‖²`, so the cross target costs two products.
 
-use super::problem::LayerProblem;
-use super::{LayerSolution, Method, Pattern, PruneError, Scope};
+use super::admm::inverse_products;
+use super::{DampingRule, LayerProblem, LayerSolution, Method, Pattern, PruneError, Scope};
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::ops::dense::{self, Gemm, Layout};
 use crate::ops::prox::{self, Keep, OBS_COLS, ObsSweep, Survivors};
@@ -24,6 +24,20 @@ pub struct SparseGpt;
 impl Method for SparseGpt {
     fn name(&self) -> &'static str {
         "sparsegpt"
+    }
+
+    fn damping(&self) -> DampingRule {
+        DampingRule::Mean
+    }
+
+    /// The factor, and what it is made in.
+    fn squares(&self) -> usize {
+        2
+    }
+
+    fn products(&self, shape: [usize; 2]) -> f64 {
+        // Updates of ever fewer columns, and the factor, as if every linear had its own.
+        0.5 + inverse_products(shape)
     }
 
     /// The problem's five, weight and support, and the four of a block, which is a whole matrix if that is narrow.
@@ -46,12 +60,12 @@ impl Method for SparseGpt {
             gpu.submit(recording)?;
         }
         drop(factor);
-        let error = problem.error(gpu, &weight)?;
+        let errors = problem.errors(gpu, &weight)?;
         Ok(LayerSolution {
             weight,
             support,
-            error,
-            start_error: error,
+            error: errors.objective,
+            start_error: errors.dense,
             rounds: 0,
             lambda: 0.0,
         })
@@ -69,7 +83,7 @@ fn start(
 ) -> Result<(), GpuError> {
     let mut recording = Recording::new();
     recording.copy(&problem.weight.slice(), &weight.slice());
-    if let Some(correction) = problem.correction() {
+    if let Some((share, correction)) = problem.correction() {
         for (first, panel) in factor.panels() {
             let call = Gemm {
                 out_col: first,
@@ -80,7 +94,7 @@ fn start(
         for (first, panel) in factor.panels() {
             let call = Gemm {
                 a_col: first,
-                alpha: -1.0,
+                alpha: -share,
                 ..Gemm::new(scratch, panel, Layout::NN, weight).add()
             };
             dense::gemm(&mut recording, gpu, &call);

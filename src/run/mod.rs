@@ -17,7 +17,7 @@ mod weights_only;
 
 pub use error::RunError;
 pub use memory::{Demand, peak_resident, total_memory};
-pub use plan::{Plan, Propagate, PruneOptions};
+pub use plan::{Plan, PruneOptions};
 pub use rate::gemm_rate;
 pub use report::adapter_record;
 pub use state::{RunIdentity, RunState, StateError};

@@ -6,38 +6,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::RunError;
-use super::layer_memory::REFIT;
 use super::memory::{Budget, Demand};
 use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{METHODS, Method, Pattern, WarmStart, method};
+use crate::prune::{Damping, Method, Pattern, Propagate, WarmStart, method};
 use crate::tensor::DType;
-
-/// Which inputs a decoder layer sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Propagate {
-    /// Dense inputs; within the layer, pruned inputs with dense targets. Layers are independent (published FISTAPruner).
-    #[default]
-    Dense,
-    /// Inputs from the pruned layers before; within the layer, targets of the dense layer on those same inputs.
-    Local,
-    /// Inputs from the pruned layers before, and targets on the same inputs everywhere (no correction, as SparseGPT).
-    Pruned,
-}
-
-impl Propagate {
-    /// Name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Propagate::Dense => "dense",
-            Propagate::Local => "local",
-            Propagate::Pruned => "pruned",
-        }
-    }
-}
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -58,8 +33,10 @@ pub struct PruneOptions {
     pub warm_start: WarmStart,
     /// Conjugate-gradient steps after the method; 0 is off.
     pub refit: usize,
-    /// Relative damping.
-    pub damping: f64,
+    /// Damping.
+    pub damping: Damping,
+    /// Share of the drift between the pruned and the dense stream that is corrected, 0 to 1.
+    pub correction: f64,
     /// Inputs of decoder layers.
     pub propagate: Propagate,
     /// Prune only the first layers; the rest are copied.
@@ -110,10 +87,15 @@ pub struct Plan {
 impl Plan {
     /// Checks the options against the checkpoint. Touches no output.
     pub fn resolve(options: PruneOptions, checkpoint: &Checkpoint, spec: Spec, gpu: &Gpu) -> Result<Self, RunError> {
-        if !(options.damping > 0.0 && options.damping <= 1.0) {
+        let fraction = options.damping.fraction;
+        if !(fraction > 0.0 && fraction <= 1.0) {
+            let message = format!("--damping {fraction} is a fraction of an input's energy: above 0, at most 1");
+            return Err(RunError::Setting(message));
+        }
+        if !(0.0..=1.0).contains(&options.correction) {
             let message = format!(
-                "--damping {} is a fraction of each input's energy: above 0, at most 1",
-                options.damping
+                "--correction {} is the share of earlier errors to correct: 0 to 1",
+                options.correction
             );
             return Err(RunError::Setting(message));
         }
@@ -130,16 +112,14 @@ impl Plan {
                 weights += linear.shape[0] * linear.shape[1];
             }
         }
-        let method = method(&options.method, options.warm_start).ok_or_else(|| RunError::UnknownMethod {
-            name: options.method.clone(),
-            known: METHODS.join(", "),
-        })?;
+        let method =
+            method(&options.method, options.warm_start).ok_or_else(|| RunError::unknown_method(&options.method))?;
         let demand = Budget {
             spec: &spec,
             checkpoint,
             gpu,
             options: &options,
-            workspace: (method.workspace() as u64).max(if options.refit > 0 { REFIT } else { 0 }),
+            method: &*method,
         }
         .resolve(layers)?;
         Ok(Plan {
@@ -150,7 +130,7 @@ impl Plan {
             weights,
             adapter: gpu.name().to_string(),
             output_bytes: checkpoint.total_bytes(),
-            flops: demand.flops(&spec, &options, layers)?,
+            flops: demand.flops(&spec, &options, &*method, layers)?,
             demand,
             method,
             spec,
@@ -185,6 +165,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "pattern": options.pattern,
         "refit": options.refit,
         "damping": options.damping,
+        "correction": options.correction,
         "propagate": options.propagate,
         "limit_layers": options.limit_layers,
         "samples": options.samples,

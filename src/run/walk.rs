@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::capture::Streams;
-use super::plan::{Plan, Propagate};
+use super::plan::Plan;
 use super::report::{begin_report, total, warn_of_experts};
 use super::solve::Solver;
 use super::state::{RunIdentity, RunState};
@@ -15,7 +15,7 @@ use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, OutputLock};
 use crate::gpu::Gpu;
 use crate::model::{Activations, Decoder, Group, LayerWeights, Spec, Tap};
-use crate::prune::InputStatistics;
+use crate::prune::{InputStatistics, Propagate};
 use crate::report::{LinearRecord, PruneReport};
 
 /// What a run tells while it works.
@@ -239,7 +239,8 @@ impl Walk<'_, '_> {
             unneeded.forget(|id| id.role.in_mlp() && id.expert == expert);
         }
         let place = format!("layer {layer}, {:?}", group.input);
-        let inputs = InputStatistics::prepare(gpu, sums, self.plan.options.damping, &place)?;
+        let options = &self.plan.options;
+        let inputs = InputStatistics::prepare(gpu, sums, options.damping, options.correction, &place)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let mut replaced = Vec::new();
         for linear in &group.linears {

@@ -4,6 +4,9 @@ use crate::gpu::{Gpu, GpuError, Recording};
 
 use super::Tensor;
 
+/// Panels are cut between blocks of this many rows, so that a blocked factorisation finds each block in one panel.
+pub const PANEL_ROWS: usize = 64;
+
 /// A square f32 matrix `[n, n]` as panels `[height, n]` of its rows, each in its own buffer. One panel in the usual case.
 #[derive(Clone)]
 pub struct PanelMatrix {
@@ -16,12 +19,24 @@ impl PanelMatrix {
     /// A matrix of zeros; the fill is recorded.
     pub fn zeros(gpu: &Gpu, recording: &mut Recording, label: &str, n: usize) -> Result<Self, GpuError> {
         let fitting = gpu.limits().binding.min(gpu.limits().buffer) / (4 * n.max(1) as u64);
-        let height = (fitting as usize).clamp(1, n.max(1));
+        let mut height = (fitting as usize).clamp(1, n.max(1));
+        if height < n && height > PANEL_ROWS {
+            height -= height % PANEL_ROWS;
+        }
         let panels = (0..n)
             .step_by(height)
             .map(|first| Tensor::zeros(gpu, recording, label, height.min(n - first), n))
             .collect::<Result<_, _>>()?;
         Ok(PanelMatrix { panels, height, n })
+    }
+
+    /// A matrix of the same size with undefined contents.
+    pub fn empty_like(&self, gpu: &Gpu, label: &str) -> Result<Self, GpuError> {
+        let panels = self.panels.iter().map(|p| Tensor::empty(gpu, label, p.rows(), self.n));
+        Ok(PanelMatrix {
+            panels: panels.collect::<Result<_, _>>()?,
+            ..*self
+        })
     }
 
     /// Rows and columns.

@@ -1,7 +1,7 @@
 //! The published methods as plain loops in f64 and in the coordinates of the weights: no scaling, no blocks of rows, no
-//! code of ours. Only the damping is that of the problem: relative to each input's own energy.
+//! code of ours. Damping is by the rule of the problem.
 
-use secateur::prune::{Pattern, Scope};
+use secateur::prune::{DampingRule, Pattern, Scope};
 
 use crate::common::f64s;
 use crate::laws::problem::{DAMPING, Layer};
@@ -80,7 +80,7 @@ pub(super) fn ria(layer: &Layer, pattern: Pattern) -> Classic {
 }
 
 /// `2/N Σ a bᵀ` over the tokens, with damping on the diagonal by the energy of the pruned inputs.
-fn hessian(layer: &Layer, a: &[f32], b: &[f32]) -> Vec<f64> {
+fn hessian(layer: &Layer, [a, b]: [&[f32]; 2], rule: DampingRule) -> Vec<f64> {
     let n = layer.cols;
     let mut h = vec![0.0; n * n];
     let factor = 2.0 / layer.tokens as f64;
@@ -91,8 +91,10 @@ fn hessian(layer: &Layer, a: &[f32], b: &[f32]) -> Vec<f64> {
             }
         }
     }
-    for (j, norm) in norms(layer).iter().enumerate() {
-        h[j * n + j] += DAMPING * factor * norm * norm;
+    let energies: Vec<f64> = norms(layer).iter().map(|norm| factor * norm * norm).collect();
+    let mean = energies.iter().sum::<f64>() / n as f64;
+    for (j, own) in energies.iter().enumerate() {
+        h[j * n + j] += DAMPING * if rule == DampingRule::Own { *own } else { mean };
     }
     h
 }
@@ -140,13 +142,13 @@ fn product(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
 }
 
 /// Frantar & Alistarh 2023, Algorithm 1; from `W C H⁻¹` with the cross Gram C where the inputs have drifted.
-pub(super) fn sparsegpt(layer: &Layer, pattern: Pattern) -> Classic {
+pub(super) fn sparsegpt(layer: &Layer, pattern: Pattern, rule: DampingRule) -> Classic {
     let (rows, n) = (layer.rows, layer.cols);
-    let inverted = inverse(&hessian(layer, &layer.pruned, &layer.pruned), n);
+    let inverted = inverse(&hessian(layer, [&layer.pruned; 2], rule), n);
     let u = upper_cholesky(&inverted, n);
     let mut w = f64s(&layer.weight);
     if layer.pruned != layer.dense {
-        let cross = hessian(layer, &layer.dense, &layer.pruned);
+        let cross = hessian(layer, [&layer.dense, &layer.pruned], rule);
         w = product(&product(&w, &cross, n), &inverted, n);
     }
     let mut mask = vec![true; rows * n];

@@ -3,6 +3,7 @@
 //!
 //! Not here: who calls them and when (`crate::prune`). Start reading at [`fista_step()`] and [`keep_largest()`].
 
+mod admm_step;
 mod cg_begin;
 mod cg_step;
 mod fista_step;
@@ -15,6 +16,7 @@ mod obs_sweep;
 mod project_nm;
 mod soft_threshold;
 
+pub use admm_step::{Penalty, admm_step};
 pub use cg_begin::cg_begin;
 pub use cg_step::cg_step;
 pub use fista_step::{FistaStep, REGISTER as FISTA_REGISTER, TILED as FISTA_TILED, fista_step, fista_step_with};
@@ -38,6 +40,7 @@ pub const KERNELS: &[&Kernel] = &[
     &kth_histogram::KERNEL,
     &kth_pick::KERNEL,
     &kth_apply::KERNEL,
+    &admm_step::KERNEL,
     &cg_begin::KERNEL,
     &cg_step::KERNEL,
     &obs_score::KERNEL,

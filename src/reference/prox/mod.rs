@@ -1,5 +1,6 @@
 //! Twins of `shaders/prox`. The three `kth_*` twins work on bits, as the kernels do.
 
+pub mod admm_step;
 pub mod cg_begin;
 pub mod cg_step;
 pub mod fista_step;
