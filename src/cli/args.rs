@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use crate::gpu::AdapterChoice;
-use crate::prune::{DampingRule, Pattern, Propagate, PruneError, Scope};
+use crate::prune::{DampingRule, Pattern, Propagate, PruneError, Scope, WarmStart};
 use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
@@ -84,7 +84,7 @@ pub(super) struct PruneArgs {
     /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
     #[arg(short, long)]
     pub(super) pattern: Option<String>,
-    /// Pruning method: admm, alps, fista, wanda or magnitude
+    /// Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude
     #[arg(short, long, default_value = "admm")]
     pub(super) method: String,
     #[command(flatten)]
@@ -136,6 +136,9 @@ pub(super) struct SolveArgs {
     /// Where --sparsity holds: over the whole matrix, or in every row
     #[arg(long, value_enum, default_value = "matrix")]
     pub(super) scope: ScopeArg,
+    /// Where fista begins; published runs take `sparsegpt` for OPT and `wanda` for LLaMA
+    #[arg(long, value_enum, default_value = "wanda")]
+    pub(super) warm_start: WarmStartArg,
     /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
     /// 15 for admm, 0, the method as published, for the others]
     #[arg(long)]
@@ -144,7 +147,7 @@ pub(super) struct SolveArgs {
     #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
     pub(super) damping: f64,
     /// What the damping is a fraction of: each input's `own` energy, or the `mean` over the inputs [default: as published,
-    /// mean for alps, else own]
+    /// mean for alps and sparsegpt, else own]
     #[arg(long, value_enum)]
     pub(super) damping_rule: Option<DampingRule>,
     /// Inputs of a decoder layer: those of the `dense` model, or of the `pruned` one; `local` is pruned with the targets of
@@ -247,6 +250,24 @@ impl From<ScopeArg> for Scope {
         match scope {
             ScopeArg::Matrix => Scope::Matrix,
             ScopeArg::Row => Scope::Row,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum WarmStartArg {
+    /// The largest |w| ‖x‖ as they are
+    Wanda,
+    /// SparseGPT's weights
+    #[value(name = "sparsegpt")]
+    SparseGpt,
+}
+
+impl From<WarmStartArg> for WarmStart {
+    fn from(start: WarmStartArg) -> Self {
+        match start {
+            WarmStartArg::Wanda => WarmStart::Wanda,
+            WarmStartArg::SparseGpt => WarmStart::SparseGpt,
         }
     }
 }
