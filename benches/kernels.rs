@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording};
 use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce};
 use secateur::ops::nn::{self, Activation, AttentionShape, RopeShape};
-use secateur::ops::prox::{self, FistaStep, Keep, Scope};
+use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Scope, Survivors};
 use secateur::tensor::Tensor;
 
 /// Outputs, inputs and tokens.
@@ -102,11 +102,20 @@ fn dense_rows(gpu: &Gpu) -> Vec<Row> {
     ]
 }
 
+/// Rows of an upper factor whose diagonal is one and whose other elements are small, so that sweeps stay bounded.
+fn unit_factor(gpu: &Gpu) -> Tensor {
+    let values: Vec<f32> = (0..OBS_COLS * N)
+        .map(|i| f32::from(i % N == OBS_COLS + i / N) + ((i * 7919) % 1009) as f32 / 1e6)
+        .collect();
+    Tensor::upload(gpu, "factor", OBS_COLS, N, &values).expect("fits")
+}
+
 fn prox_rows(gpu: &Gpu) -> Vec<Row> {
     let m = |rows, cols| matrix(gpu, rows, cols);
     let free = Tensor::upload(gpu, "free", ROWS, N, &vec![1.0; ROWS * N]).expect("fits");
     let four = [m(ROWS, N), m(ROWS, N), m(ROWS, N), m(ROWS, N)];
     let (h, norms) = (m(N, N), m(1, ROWS));
+    let factor = unit_factor(gpu);
     vec![
         row_of("prox/soft_threshold", ROWS * N, four.clone(), |r, _, [x, out, ..]| {
             prox::soft_threshold(r, 0.1, x, out);
@@ -150,6 +159,30 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
             |r, gpu, ([v, out, support, _], free)| {
                 let keep = Keep { count: ROWS * N / 2 };
                 prox::keep_largest(r, gpu, v, free, Scope::Matrix, keep, out, support).expect("scratch fits");
+            },
+        ),
+        row_of(
+            "prox/obs_score",
+            ROWS * OBS_COLS,
+            (four.clone(), factor.clone(), m(ROWS, OBS_COLS), m(ROWS, OBS_COLS)),
+            |r, _, ([w, free, ..], u, score, candidate)| {
+                prox::obs_score(r, [w, free], u, OBS_COLS, [score, candidate]);
+            },
+        ),
+        row_of(
+            "prox/obs_sweep",
+            ROWS * OBS_COLS * OBS_COLS / 2,
+            (four.clone(), factor, m(ROWS, OBS_COLS)),
+            |r, _, ([v, free, support, _], u, err)| {
+                let call = ObsSweep {
+                    u,
+                    first: OBS_COLS,
+                    survivors: Survivors::Nm { free, n: 2, m: 4 },
+                    v,
+                    support,
+                    err,
+                };
+                prox::obs_sweep(r, &call);
             },
         ),
         row_of(

@@ -6,8 +6,7 @@ use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use super::compare_args::CompareArgs;
 use crate::gpu::AdapterChoice;
-use crate::prune::Scope;
-use crate::run::Propagate;
+use crate::prune::{DampingRule, Propagate, Scope, WarmStart};
 use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
@@ -86,8 +85,8 @@ pub(super) struct PruneArgs {
     /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
     #[arg(short, long)]
     pub(super) pattern: Option<String>,
-    /// Pruning method: fista, wanda or magnitude
-    #[arg(short, long, default_value = "fista")]
+    /// Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude
+    #[arg(short, long, default_value = "admm")]
     pub(super) method: String,
     #[command(flatten)]
     pub(super) inputs: InputArgs,
@@ -128,7 +127,7 @@ pub(super) struct InputArgs {
     /// Folder that `secateur calibrate` saved, instead of --calibration: no forward pass, so many prunes from one; inputs
     /// are then those of the dense model, and errors made earlier in a layer are not corrected [default: none]
     #[arg(long, value_name = "DIR",
-          conflicts_with_all = ["calibration", "samples", "length", "seed", "propagate", "activations"])]
+          conflicts_with_all = ["calibration", "samples", "length", "seed", "propagate", "correction", "activations"])]
     pub(super) statistics: Option<PathBuf>,
 }
 
@@ -138,15 +137,27 @@ pub(super) struct SolveArgs {
     /// Where --sparsity holds: over the whole matrix, or in every row
     #[arg(long, value_enum, default_value = "matrix")]
     pub(super) scope: ScopeArg,
-    /// Conjugate-gradient steps that refit the kept weights; 0 gives the method as published
-    #[arg(long, default_value_t = 15)]
-    pub(super) refit: usize,
-    /// Damping, as a fraction of each input's energy; raise it to 0.1 with few calibration tokens
+    /// Where fista begins; published runs take `sparsegpt` for OPT and `wanda` for LLaMA
+    #[arg(long, value_enum, default_value = "wanda")]
+    pub(super) warm_start: WarmStartArg,
+    /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
+    /// 15 for admm, 0, the method as published, for the others]
+    #[arg(long)]
+    pub(super) refit: Option<usize>,
+    /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens
     #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
     pub(super) damping: f64,
-    /// Inputs of a decoder layer: `dense` as published, `local` or `pruned`
-    #[arg(long, value_enum, default_value = "dense")]
-    pub(super) propagate: Propagate,
+    /// What the damping is a fraction of: each input's `own` energy, or the `mean` over the inputs [default: as published,
+    /// mean for alps and sparsegpt, else own]
+    #[arg(long, value_enum)]
+    pub(super) damping_rule: Option<DampingRule>,
+    /// Inputs of a decoder layer: those of the `dense` model, or of the `pruned` one; `local` is pruned with the targets of
+    /// the dense layer [default: local for admm, dense for fista, pruned, as published, for the others]
+    #[arg(long, value_enum)]
+    pub(super) propagate: Option<Propagate>,
+    /// Share of the error of earlier linears that a linear corrects, 0 to 1, with --propagate dense or local
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(super) correction: f64,
 }
 
 /// How much of the model, in how much memory.
@@ -240,6 +251,24 @@ impl From<ScopeArg> for Scope {
         match scope {
             ScopeArg::Matrix => Scope::Matrix,
             ScopeArg::Row => Scope::Row,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum WarmStartArg {
+    /// The largest |w| ‖x‖ as they are
+    Wanda,
+    /// SparseGPT's weights
+    #[value(name = "sparsegpt")]
+    SparseGpt,
+}
+
+impl From<WarmStartArg> for WarmStart {
+    fn from(start: WarmStartArg) -> Self {
+        match start {
+            WarmStartArg::Wanda => WarmStart::Wanda,
+            WarmStartArg::SparseGpt => WarmStart::SparseGpt,
         }
     }
 }

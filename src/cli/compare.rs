@@ -10,15 +10,15 @@ use super::exit::CliError;
 use super::progress::{Bar, layers};
 use super::{eval, open_gpu, print, print_profile, prune, say, spec};
 use crate::checkpoint::Checkpoint;
+use crate::model::Spec;
 use crate::prune::Pattern;
 use crate::report::compare_markdown;
-use crate::run::{CompareOptions, CompareProgress, CompareRow, Progress, Subject, compare};
+use crate::run::{CompareOptions, CompareProgress, Progress, PruneOptions, Subject, compare};
 
 pub(super) fn run(common: &Common, args: &CompareArgs, stop: &AtomicBool) -> Result<(), CliError> {
-    let rows = rows(args)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let spec = spec(common, &checkpoint)?;
-    let base = prune::options(common, &args.model, &spec, (&args.inputs, &args.solve, &args.memory))?;
+    let rows = rows(common, args, &spec)?;
     let texts = args
         .eval
         .iter()
@@ -26,7 +26,6 @@ pub(super) fn run(common: &Common, args: &CompareArgs, stop: &AtomicBool) -> Res
     let texts = texts.collect::<Result<Vec<_>, _>>()?;
     let gpu = open_gpu(common)?;
     let options = CompareOptions {
-        base,
         rows,
         output: args.output.clone(),
         keep: args.keep.clone(),
@@ -43,25 +42,25 @@ pub(super) fn run(common: &Common, args: &CompareArgs, stop: &AtomicBool) -> Res
 }
 
 /// Targets, then seeds, then methods: rows to be held against one another stand together.
-fn rows(args: &CompareArgs) -> Result<Vec<CompareRow>, CliError> {
-    let seeds = match args.seeds.as_slice() {
-        [] => vec![None],
-        seeds => seeds.iter().copied().map(Some).collect(),
-    };
-    let mut rows: Vec<CompareRow> = Vec::new();
+fn rows(common: &Common, args: &CompareArgs, spec: &Spec) -> Result<Vec<PruneOptions>, CliError> {
+    let flags = (&args.inputs, &args.solve, &args.memory);
+    let mut rows: Vec<PruneOptions> = Vec::new();
     for target in &args.targets {
-        let target = match target {
+        let pattern = match target {
             TargetArg::Sparsity(sparsity) => Pattern::unstructured(*sparsity, args.solve.scope.into())?,
             TargetArg::Pattern(pattern) => *pattern,
         };
-        for seed in &seeds {
+        let alone = [args.inputs.samples.seed];
+        let seeds = if args.seeds.is_empty() { &alone[..] } else { &args.seeds };
+        for seed in seeds {
             for method in &args.methods {
-                let row = CompareRow {
-                    method: method.name.clone(),
-                    refit: method.refit.unwrap_or(args.solve.refit),
-                    target,
-                    seed: *seed,
+                let settled = prune::options(common, &args.model, spec, &method.name, flags)?;
+                let mut row = PruneOptions {
+                    refit: method.refit.unwrap_or(settled.refit),
+                    pattern,
+                    ..settled
                 };
+                row.samples.seed = *seed;
                 if !rows.contains(&row) {
                     rows.push(row);
                 }

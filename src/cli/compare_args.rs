@@ -31,7 +31,7 @@ pub(super) struct CompareArgs {
         visible_alias = "method",
         value_delimiter = ',',
         value_name = "METHODS",
-        default_value = "magnitude,wanda,fista"
+        default_value = "magnitude,wanda,fista,admm"
     )]
     pub(super) methods: Vec<MethodArg>,
     /// Targets, comma-separated: a fraction of weights to remove (50% or 0.5), or an N:M pattern (2:4)

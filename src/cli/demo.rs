@@ -14,7 +14,7 @@ use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Pattern, Scope};
 use crate::report::{CompareReport, EvalRecord, demo_table};
-use crate::run::{CompareOptions, CompareRow, EvalText, PruneOptions, RunError, Subject, compare};
+use crate::run::{CompareOptions, EvalText, PruneOptions, RunError, Subject, compare};
 
 /// The model and its texts, compiled in so that an installed binary needs nothing else.
 const FILES: &[(&str, &[u8])] = &[
@@ -79,12 +79,12 @@ fn compare_on(
         bos,
     };
     let calibration = model.join("calibration.txt");
+    let base = PruneOptions {
+        max_vram: common.max_vram,
+        ..PruneOptions::new(model, folder.join("comparison"), calibration, samples)
+    };
     let options = CompareOptions {
-        base: PruneOptions {
-            max_vram: common.max_vram,
-            ..PruneOptions::new(model, folder.join("comparison"), calibration, samples)
-        },
-        rows: rows()?,
+        rows: rows(&base)?,
         output: folder.join("comparison"),
         keep: Some(folder.to_path_buf()),
     };
@@ -101,15 +101,14 @@ fn compare_on(
     }
 }
 
-fn rows() -> Result<Vec<CompareRow>, CliError> {
+fn rows(base: &PruneOptions) -> Result<Vec<PruneOptions>, RunError> {
     let mut rows = Vec::new();
-    for target in [Pattern::unstructured(0.5, Scope::Matrix)?, Pattern::NM { n: 2, m: 4 }] {
-        for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 15)] {
-            rows.push(CompareRow {
-                method: method.to_string(),
+    for pattern in [Pattern::unstructured(0.5, Scope::Matrix)?, Pattern::NM { n: 2, m: 4 }] {
+        for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 15), ("admm", 15)] {
+            rows.push(PruneOptions {
                 refit,
-                target,
-                seed: None,
+                pattern,
+                ..base.clone().by(method)?
             });
         }
     }

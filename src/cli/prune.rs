@@ -11,7 +11,7 @@ use crate::calib::SampleSpec;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::prune::Pattern;
+use crate::prune::{Damping, Pattern, Propagate};
 use crate::report::prune_table;
 use crate::run::{Plan, PruneOptions, Sums, WeightsOnly, gemm_rate, prune_weights};
 
@@ -126,9 +126,14 @@ fn resolve(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spe
     let options = PruneOptions {
         output: args.output.clone(),
         pattern: pattern(args)?,
-        method: args.method.clone(),
         resume: args.resume,
-        ..options(common, &args.model, &spec, (&args.inputs, &args.solve, &args.memory))?
+        ..options(
+            common,
+            &args.model,
+            &spec,
+            &args.method,
+            (&args.inputs, &args.solve, &args.memory),
+        )?
     };
     let gpu = open_gpu(common)?;
     let plan = Plan::resolve(options, checkpoint, spec, &gpu)?;
@@ -140,6 +145,7 @@ pub(super) fn options(
     common: &Common,
     model: &Path,
     spec: &Spec,
+    method: &str,
     (inputs, solve, memory): (&InputArgs, &SolveArgs, &MemoryArgs),
 ) -> Result<PruneOptions, CliError> {
     let mut options = walk_options(
@@ -152,10 +158,19 @@ pub(super) fn options(
     if let Some(folder) = &inputs.statistics {
         options.sums = Sums::Loaded(folder.clone());
     }
+    let options = options.by(method)?;
     Ok(PruneOptions {
-        refit: solve.refit,
-        damping: solve.damping,
-        propagate: solve.propagate,
+        warm_start: solve.warm_start.into(),
+        refit: solve.refit.unwrap_or(options.refit),
+        damping: Damping {
+            rule: solve.damping_rule.unwrap_or(options.damping.rule),
+            fraction: solve.damping,
+        },
+        correction: solve.correction,
+        propagate: match inputs.statistics {
+            Some(_) => Propagate::Dense,
+            None => solve.propagate.unwrap_or(options.propagate),
+        },
         ..options
     })
 }

@@ -1,6 +1,6 @@
 //! The one handle everything else holds: a device with its executor, limits, pool and timings.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::buffer::Storage;
 use super::pool::Pool;
@@ -50,8 +50,15 @@ pub(super) struct Inner {
     pub(super) pool: Arc<Pool>,
     pub(super) timings: Timings,
     pub(super) options: GpuOptions,
+    flops: Mutex<f64>,
     name: String,
     software: bool,
+}
+
+impl Inner {
+    pub(super) fn count_flops(&self, flops: f64) {
+        *self.flops.lock().expect("flop counter lock") += flops;
+    }
 }
 
 /// A device, cheap to clone.
@@ -82,6 +89,7 @@ impl Gpu {
             },
             pool: Pool::new(HOST_STOCK, options.budget),
             timings: Timings::default(),
+            flops: Mutex::new(0.0),
             name: format!("host ({} threads)", rayon::current_num_threads()),
             software: false,
             options,
@@ -103,6 +111,7 @@ impl Gpu {
             },
             pool: Pool::new(DEVICE_STOCK, options.budget),
             timings: Timings::default(),
+            flops: Mutex::new(0.0),
             software: info.device_type == wgpu::DeviceType::Cpu,
             name: info.name,
             executor: Executor::Wgpu(Box::new(device)),
@@ -211,6 +220,11 @@ impl Gpu {
     /// From now on [`Gpu::peak_bytes`] tells of what follows.
     pub fn reset_peak(&self) {
         self.0.pool.reset_peak();
+    }
+
+    /// Rough floating-point operations submitted so far; products dominate.
+    pub fn flops(&self) -> f64 {
+        *self.0.flops.lock().expect("flop counter lock")
     }
 
     /// Time per kernel, slowest first (empty unless profiling or on the host).

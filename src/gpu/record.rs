@@ -42,6 +42,15 @@ impl Recording {
         self.commands.len()
     }
 
+    /// Rough floating-point operations of all commands.
+    pub(super) fn flops(&self) -> f64 {
+        let cost = |command: &Command| match command {
+            Command::Dispatch(dispatch) => dispatch.cost,
+            _ => 0.0,
+        };
+        self.commands.iter().map(cost).sum()
+    }
+
     /// Whether nothing is recorded.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()

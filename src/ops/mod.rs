@@ -4,6 +4,7 @@
 //! that tests and the pipeline cache walk. Start reading at [`dense::gemm()`].
 
 pub mod dense;
+pub mod factor;
 pub mod nn;
 pub mod prox;
 
@@ -14,5 +15,5 @@ const DISPATCH_FLOPS: usize = 20_000_000_000;
 
 /// Every kernel of the house.
 pub fn kernels() -> Vec<&'static Kernel> {
-    [dense::KERNELS, prox::KERNELS, nn::KERNELS].concat()
+    [dense::KERNELS, factor::KERNELS, prox::KERNELS, nn::KERNELS].concat()
 }

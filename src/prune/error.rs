@@ -30,6 +30,16 @@ pub enum PruneError {
         /// First offending input.
         index: usize,
     },
+    /// No damping made a Gram matrix positive definite.
+    #[error(
+        "the Gram matrix at {place} cannot be factorised (input {index}), not even with its diagonal doubled; use more calibration text"
+    )]
+    NotPositive {
+        /// Layer and tap.
+        place: String,
+        /// First pivot that failed.
+        index: usize,
+    },
     /// A device problem.
     #[error(transparent)]
     Gpu(#[from] GpuError),

@@ -27,12 +27,12 @@ impl Method for Magnitude {
         dense::multiply(&mut recording, &support, &weight);
         gpu.submit(recording)?;
         drop(kept);
-        let error = problem.error(gpu, &weight)?;
+        let errors = problem.errors(gpu, &weight)?;
         Ok(LayerSolution {
             weight,
             support,
-            error,
-            start_error: error,
+            error: errors.objective,
+            start_error: errors.dense,
             rounds: 0,
             lambda: 0.0,
         })

@@ -4,20 +4,32 @@
 //! idea what an attention block is and never imports `model`. Damping, dead inputs and scaling live in `problem.rs`,
 //! for all methods. To add a method: one file here, one line in [`method`]. Start reading at [`LayerProblem`].
 
+mod admm;
+mod alps;
+mod damping;
 mod error;
 mod fista;
 mod magnitude;
 mod pattern;
 mod problem;
+mod propagate;
 mod refit;
+mod ria;
+mod sparsegpt;
 mod wanda;
 
+pub use admm::{Admm, AdmmSettings};
+pub use alps::Alps;
+pub use damping::{Damping, DampingRule};
 pub use error::PruneError;
-pub use fista::{Fista, FistaSettings, lasso};
+pub use fista::{Fista, FistaSettings, WarmStart, lasso};
 pub use magnitude::Magnitude;
 pub use pattern::{Pattern, Scope};
-pub use problem::{GramStatistics, InputStatistics, LayerProblem};
+pub use problem::{Errors, GramStatistics, InputStatistics, LayerProblem};
+pub use propagate::Propagate;
 pub use refit::refit;
+pub use ria::Ria;
+pub use sparsegpt::SparseGpt;
 pub use wanda::Wanda;
 
 use crate::gpu::Gpu;
@@ -30,9 +42,9 @@ pub struct LayerSolution {
     pub weight: Tensor,
     /// 1 where a weight is kept, `[rows, cols]`.
     pub support: Tensor,
-    /// `‖V X* − W X‖²` per token, undamped.
+    /// [`Errors::objective`], undamped.
     pub error: f64,
-    /// The same of the warm start.
+    /// [`Errors::dense`] of the warm start.
     pub start_error: f64,
     /// Outer rounds taken.
     pub rounds: usize,
@@ -45,20 +57,54 @@ pub trait Method: Sync {
     /// Name on the command line and in reports.
     fn name(&self) -> &'static str;
 
+    /// What the published method damps.
+    fn damping(&self) -> DampingRule {
+        DampingRule::Own
+    }
+
+    /// Which inputs the published method sees.
+    fn propagate(&self) -> Propagate {
+        Propagate::Pruned
+    }
+
+    /// Conjugate-gradient steps of the refit after it, unless told otherwise.
+    fn refit(&self) -> usize {
+        0
+    }
+
     /// Matrices of the linear's size alive at once while it solves, the problem's own four included.
     fn workspace(&self) -> usize;
+
+    /// Square matrices as large as the Gram alive beside it while it solves.
+    fn squares(&self) -> usize {
+        0
+    }
+
+    /// Rough arithmetic for a linear of `[rows, cols]`, in products with its Gram (2 rows cols² flops).
+    fn products(&self, _shape: [usize; 2]) -> f64 {
+        0.0
+    }
 
     /// Finds a weight with the problem's pattern.
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError>;
 }
 
 /// Names of all methods, default first.
-pub const METHODS: &[&str] = &["fista", "wanda", "magnitude"];
+pub const METHODS: &[&str] = &["admm", "alps", "fista", "sparsegpt", "ria", "wanda", "magnitude"];
 
-/// The method of that name with its published settings.
-pub fn method(name: &str) -> Option<Box<dyn Method>> {
+/// The method of that name with its published settings; FISTAPruner begins at the warm start, the others ignore it.
+pub fn method(name: &str, warm_start: WarmStart) -> Option<Box<dyn Method>> {
     match name {
-        "fista" => Some(Box::new(Fista::default())),
+        "admm" => Some(Box::new(Admm::default())),
+        "alps" => Some(Box::new(Alps)),
+        "fista" => Some(Box::new(Fista {
+            settings: FistaSettings {
+                warm_start,
+                ..Default::default()
+            },
+        })),
+        "sparsegpt" => Some(Box::new(SparseGpt)),
+        "ria" => Some(Box::new(Ria)),
         "wanda" => Some(Box::new(Wanda)),
         "magnitude" => Some(Box::new(Magnitude)),
         _ => None,

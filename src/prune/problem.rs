@@ -8,18 +8,26 @@
 //!
 //! Sums of differences instead of differences of sums: nothing large cancels, and f32 is enough.
 //!
-//! Scaling: `V' = V / e`, `H' = e H e` with `e = 1 / sqrt(h (1 + d))`, h the diagonal of H: H' has a unit diagonal, and
-//! the damping d is relative to each input's own energy (methods.md finding 8). Real Grams have condition numbers no
-//! first-order method survives unscaled.
+//! A correction `a` in 0..=1 takes `a δ` for δ: the target inputs are then `a X + (1 − a) X*`, and at 0 the problem is
+//! the symmetric one of SparseGPT and ALPS.
+//!
+//! Scaling: `V' = V / e`, `H' = e (H + D) e` with `e = 1 / sqrt(h + D)`, h the diagonal of H and D the damping: H' has a
+//! unit diagonal, of which `r = D e²` is damping. Real Grams have condition numbers no first-order method survives
+//! unscaled.
 
-use super::{Pattern, PruneError};
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+
+use super::{Damping, Pattern, PruneError};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording, Submission};
-use crate::linalg::{self, largest_eigenvalue};
+use crate::linalg::{self, Pivots, largest_eigenvalue};
 use crate::ops::dense::{self, RowReduce};
 use crate::tensor::{PanelMatrix, Tensor};
 
 /// Products of the power iteration behind the step size.
 const POWER_STEPS: usize = 48;
+/// What is added to the unit diagonal, one after the other, when a factorisation meets a pivot that is not positive.
+const ESCALATION: [f32; 5] = [0.0, 1e-3, 1e-2, 1e-1, 1.0];
 /// An input whose energy is below this fraction of the mean is dead: no weight on it matters.
 const DEAD: f64 = 1e-10;
 
@@ -39,8 +47,8 @@ pub struct InputStatistics {
     pub gram: PanelMatrix,
     /// Largest eigenvalue of it, from above.
     pub lipschitz: f64,
-    /// Relative damping.
-    pub damping: f64,
+    /// Share `a` of the drift that is corrected.
+    pub correction: f64,
     /// Inputs that are never active.
     pub dead: usize,
     /// Calibration tokens.
@@ -48,11 +56,23 @@ pub struct InputStatistics {
     drift: Option<[PanelMatrix; 2]>,
     scale: Tensor,
     inverse_scale: Tensor,
+    /// Square root of the share of each unit diagonal element that is damping.
+    ridge: Tensor,
+    place: String,
+    factor: OnceCell<Rc<PanelMatrix>>,
+    escalations: Cell<usize>,
 }
 
 impl InputStatistics {
-    /// Scales and damps the sums in place. `place` names the layer and tap in errors.
-    pub fn prepare(gpu: &Gpu, sums: GramStatistics, damping: f64, place: &str) -> Result<Self, PruneError> {
+    /// Scales and damps the sums in place. `correction` is the share of the drift to correct, 0 to 1; `place` names the
+    /// layer and tap in errors.
+    pub fn prepare(
+        gpu: &Gpu,
+        sums: GramStatistics,
+        damping: Damping,
+        correction: f64,
+        place: &str,
+    ) -> Result<Self, PruneError> {
         let n = sums.gram.n();
         let diagonal = read_diagonal(gpu, &sums.gram)?;
         if let Some(index) = diagonal.iter().position(|v| !v.is_finite()) {
@@ -66,10 +86,12 @@ impl InputStatistics {
         let floor = (mean * DEAD).max(f64::from(f32::MIN_POSITIVE) * 1e6);
         let energy: Vec<f64> = diagonal.iter().map(|v| f64::from(*v) / tokens).collect();
         let dead = energy.iter().filter(|h| **h <= floor).count();
-        let scale: Vec<f64> = energy
-            .iter()
-            .map(|h| 1.0 / (h.max(floor) * (1.0 + damping)).sqrt())
+        let damped: Vec<f64> = energy.iter().map(|h| damping.of(h.max(floor), mean)).collect();
+        let scale: Vec<f64> = damped.iter().map(|h| 1.0 / h.sqrt()).collect();
+        let ridge: Vec<f32> = (energy.iter().zip(&damped))
+            .map(|(h, damped)| (1.0 - h / damped).max(0.0).sqrt() as f32)
             .collect();
+        let ridge = Tensor::upload(gpu, "ridge", 1, n, &ridge)?;
         let row = |label: &str, f: &dyn Fn(f64) -> f64| {
             let values: Vec<f32> = scale.iter().map(|e| f(*e) as f32).collect();
             Tensor::upload(gpu, label, 1, n, &values)
@@ -89,13 +111,63 @@ impl InputStatistics {
         Ok(InputStatistics {
             gram,
             lipschitz,
-            damping,
+            correction: if drift.is_some() { correction } else { 0.0 },
             dead,
             tokens,
             drift,
             scale,
             inverse_scale,
+            ridge,
+            place: place.to_string(),
+            factor: OnceCell::new(),
+            escalations: Cell::new(0),
         })
+    }
+
+    /// Norm of each input over the tokens, but for one common factor, and as damped.
+    pub fn norms(&self, gpu: &Gpu) -> Result<Vec<f32>, GpuError> {
+        self.inverse_scale.fetch(gpu)
+    }
+
+    /// The upper triangular U, in panels of rows, with `H'⁻¹ = Uᵀ U`; made once for all linears of the group.
+    pub fn inverse_factor(&self, gpu: &Gpu) -> Result<Rc<PanelMatrix>, PruneError> {
+        if let Some(factor) = self.factor.get() {
+            return Ok(factor.clone());
+        }
+        let factor = Rc::new(self.gram.empty_like(gpu, "inverse factor")?);
+        self.factorise(|shift| {
+            let mut recording = Recording::new();
+            let pivots = Pivots::new(gpu, &mut recording)?;
+            linalg::inverse_factor(&mut recording, gpu, [&self.gram, &factor], shift, &pivots)?;
+            let id = pivots.read(&mut recording);
+            Pivots::failed(&gpu.submit(recording)?, id)
+        })?;
+        Ok(self.factor.get_or_init(|| factor).clone())
+    }
+
+    /// Tries a factorisation of the Gram with more and more added to its diagonal until no pivot fails; `attempt` returns
+    /// the row of the first that did. Returns what was added.
+    pub fn factorise(
+        &self,
+        mut attempt: impl FnMut(f32) -> Result<Option<usize>, GpuError>,
+    ) -> Result<f32, PruneError> {
+        let mut first = 0;
+        for shift in ESCALATION {
+            match attempt(shift)? {
+                None => return Ok(shift),
+                Some(index) => first = index,
+            }
+            self.escalations.set(self.escalations.get() + 1);
+        }
+        Err(PruneError::NotPositive {
+            place: self.place.clone(),
+            index: first,
+        })
+    }
+
+    /// How often a factorisation failed and was repeated with more damping.
+    pub fn escalations(&self) -> usize {
+        self.escalations.get()
     }
 
     /// Records `v' = v / e` in place.
@@ -110,6 +182,15 @@ impl InputStatistics {
         let rows = Tensor::upload(gpu, "ones", 1, v.rows(), &vec![1.0; v.rows()])?;
         dense::scale(recording, v, &rows, &self.scale);
         Ok(())
+    }
+}
+
+impl InputStatistics {
+    /// Records `Σ r v²`, the part of a quadratic form that is damping; v is scaled by the root of r.
+    fn damped_norm(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<ReadId, GpuError> {
+        let rows = Tensor::upload(gpu, "ones", 1, v.rows(), &vec![1.0; v.rows()])?;
+        dense::scale(recording, v, &rows, &self.ridge);
+        dot(recording, gpu, v, v)
     }
 }
 
@@ -174,7 +255,9 @@ impl<'a> LayerProblem<'a> {
         inputs.enter(&mut recording, gpu, &scaled)?;
         linalg::multiply(&mut recording, gpu, 1.0, &scaled, &inputs.gram, &target);
         let energy = dot(&mut recording, gpu, &target, &scaled)?;
-        let norm = dot(&mut recording, gpu, &scaled, &scaled)?;
+        let damped = Tensor::empty(gpu, "damped weight", rows, cols)?;
+        recording.copy(&scaled.slice(), &damped.slice());
+        let norm = inputs.damped_norm(&mut recording, gpu, &damped)?;
         dense::row_reduce(&mut recording, RowReduce::AbsSum, &scaled, &scaled, &sums);
         let unit = recording.read(&sums.slice());
         let mut problem = LayerProblem {
@@ -191,7 +274,7 @@ impl<'a> LayerProblem<'a> {
         };
         let drift = problem.correct(&mut recording, gpu)?;
         let done = gpu.submit(recording)?;
-        let undamped = sum(&done, energy)? - problem.ridge() * sum(&done, norm)?;
+        let undamped = sum(&done, energy)? - sum(&done, norm)?;
         problem.energy = undamped;
         if let Some([linear, square]) = drift {
             problem.shift = sum(&done, square)?;
@@ -201,12 +284,9 @@ impl<'a> LayerProblem<'a> {
         Ok(problem)
     }
 
-    /// Part of the unit diagonal that is damping.
-    fn ridge(&self) -> f64 {
-        self.inputs.damping / (1.0 + self.inputs.damping)
-    }
-
     /// Records the terms of the drift `δ`: subtracts `W K` from the target; reads `tr(W K Wᵀ)` and `tr(W S Wᵀ)`.
+    ///
+    /// The correction is kept whole, whatever share of it the target has: errors are against the dense outputs.
     fn correct(&mut self, recording: &mut Recording, gpu: &Gpu) -> Result<Option<[ReadId; 2]>, GpuError> {
         let Some([cross, square]) = &self.inputs.drift else {
             return Ok(None);
@@ -218,9 +298,21 @@ impl<'a> LayerProblem<'a> {
         linalg::multiply(recording, gpu, per_token, &self.original, cross, &correction);
         let linear = dot(recording, gpu, &correction, &self.original)?;
         self.inputs.leave(recording, gpu, &correction)?;
-        dense::axpby(recording, -1.0, &correction, 1.0, &self.target);
+        dense::axpby(
+            recording,
+            -self.inputs.correction as f32,
+            &correction,
+            1.0,
+            &self.target,
+        );
         self.correction = Some(correction);
         Ok(Some([linear, shift]))
+    }
+
+    /// What the target is short of `W H'` because the inputs have drifted from the dense ones: a factor and a matrix.
+    pub fn correction(&self) -> Option<(f32, &Tensor)> {
+        let factor = self.inputs.correction as f32;
+        self.correction.as_ref().filter(|_| factor != 0.0).map(|c| (factor, c))
     }
 
     /// An uninitialised matrix of the weight's shape.
@@ -228,20 +320,24 @@ impl<'a> LayerProblem<'a> {
         Tensor::empty(gpu, label, self.weight.rows(), self.weight.cols())
     }
 
-    /// Records the error `‖V X* − W X‖²` per token of a scaled candidate.
+    /// Records the errors of a scaled candidate, see [`Errors`].
     pub fn record_error(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<PendingError, GpuError> {
         let difference = self.scratch(gpu, "difference")?;
         recording.copy(&v.slice(), &difference.slice());
         dense::axpby(recording, -1.0, &self.weight, 1.0, &difference);
-        let mut pending = self.record_distance(recording, gpu, &difference)?;
-        if let Some(correction) = &self.correction {
-            pending.correction = Some(dot(recording, gpu, &difference, correction)?);
-            pending.shift = self.shift;
-        }
-        Ok(pending)
+        let correction = match &self.correction {
+            Some(correction) => Some(dot(recording, gpu, &difference, correction)?),
+            None => None,
+        };
+        Ok(PendingError {
+            correction,
+            shift: self.shift,
+            share: self.inputs.correction,
+            ..self.record_distance(recording, gpu, &difference)?
+        })
     }
 
-    /// Records `‖D X*‖²` per token of a scaled difference.
+    /// Records `‖D X*‖²` per token of a scaled difference, which is used up.
     pub fn record_distance(
         &self,
         recording: &mut Recording,
@@ -251,39 +347,60 @@ impl<'a> LayerProblem<'a> {
         let product = self.scratch(gpu, "difference times Gram")?;
         linalg::multiply(recording, gpu, 1.0, difference, &self.inputs.gram, &product);
         let quadratic = dot(recording, gpu, &product, difference)?;
-        let norm = dot(recording, gpu, difference, difference)?;
+        let norm = self.inputs.damped_norm(recording, gpu, difference)?;
         Ok(PendingError {
             quadratic,
             norm,
-            ridge: self.ridge(),
             correction: None,
             shift: 0.0,
+            share: 0.0,
         })
     }
 
-    /// Error of a scaled candidate, now.
-    pub fn error(&self, gpu: &Gpu, v: &Tensor) -> Result<f64, GpuError> {
+    /// Errors of a scaled candidate, now.
+    pub fn errors(&self, gpu: &Gpu, v: &Tensor) -> Result<Errors, GpuError> {
         let mut recording = Recording::new();
         let pending = self.record_error(&mut recording, gpu, v)?;
-        pending.value(&gpu.submit(recording)?)
+        pending.errors(&gpu.submit(recording)?)
     }
+}
+
+/// How far a candidate is off, per token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Errors {
+    /// `‖V X* − W (a X + (1 − a) X*)‖²`: what methods make small.
+    pub objective: f64,
+    /// `‖V X* − W X‖²`: against the dense outputs.
+    pub dense: f64,
 }
 
 /// An error whose sums are being computed.
 pub struct PendingError {
     quadratic: ReadId,
     norm: ReadId,
-    ridge: f64,
     correction: Option<ReadId>,
     shift: f64,
+    share: f64,
 }
 
 impl PendingError {
-    /// The value; never negative (rounding may take a zero error a little below).
-    pub fn value(&self, done: &Submission) -> Result<f64, GpuError> {
-        let correction = self.correction.map_or(Ok(0.0), |id| sum(done, id))?;
-        let total = sum(done, self.quadratic)? - self.ridge * sum(done, self.norm)? + 2.0 * correction + self.shift;
-        Ok(if total.is_nan() { f64::INFINITY } else { total.max(0.0) })
+    /// The values; never negative (rounding may take a zero error a little below).
+    pub fn errors(&self, done: &Submission) -> Result<Errors, GpuError> {
+        let linear = self.correction.map_or(Ok(0.0), |id| sum(done, id))?;
+        let distance = sum(done, self.quadratic)? - sum(done, self.norm)?;
+        let at = |share: f64| {
+            let total = distance + 2.0 * share * linear + share * share * self.shift;
+            if total.is_nan() { f64::INFINITY } else { total.max(0.0) }
+        };
+        Ok(Errors {
+            objective: at(self.share),
+            dense: at(1.0),
+        })
+    }
+
+    /// What methods make small.
+    pub fn objective(&self, done: &Submission) -> Result<f64, GpuError> {
+        Ok(self.errors(done)?.objective)
     }
 }
 

@@ -21,7 +21,7 @@ pub fn refit(
     let (gram, target) = (&problem.inputs.gram, &problem.target);
     masked_conjugate_gradient(&mut recording, gpu, gram, target, &solution.support, &weight, steps)?;
     gpu.submit(recording)?;
-    let error = problem.error(gpu, &weight)?;
+    let error = problem.errors(gpu, &weight)?.objective;
     Ok(if error < solution.error {
         LayerSolution {
             weight,

@@ -28,12 +28,12 @@ impl Method for Wanda {
             .pattern
             .round(&mut recording, gpu, [&problem.weight, &problem.free], &weight, &support)?;
         gpu.submit(recording)?;
-        let error = problem.error(gpu, &weight)?;
+        let errors = problem.errors(gpu, &weight)?;
         Ok(LayerSolution {
             weight,
             support,
-            error,
-            start_error: error,
+            error: errors.objective,
+            start_error: errors.dense,
             rounds: 0,
             lambda: 0.0,
         })

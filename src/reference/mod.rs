@@ -4,5 +4,6 @@
 //! Only where a twin is GEMM-shaped has it a `_fast` form in f32, on a well-kept GEMM crate and all cores.
 
 pub mod dense;
+pub mod factor;
 pub mod nn;
 pub mod prox;

@@ -14,14 +14,23 @@ pub struct Settings {
     pub family: String,
     /// Method.
     pub method: String,
+    /// Where FISTAPruner began; other methods have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_start: Option<String>,
     /// Pattern, e.g. `2:4` or `50 %`.
     pub pattern: String,
     /// Fraction of zeros asked for.
     pub sparsity: f64,
     /// Conjugate-gradient steps of the refit; 0 is off.
     pub refit: usize,
-    /// Relative damping of the Gram.
+    /// Damping of the Gram, as a fraction.
     pub damping: f64,
+    /// What the damping is a fraction of: `own` energy or `mean`.
+    #[serde(default)]
+    pub damping_rule: String,
+    /// Share of earlier errors that is corrected.
+    #[serde(default)]
+    pub correction: f64,
     /// Which inputs a decoder layer sees: `dense`, `local` or `pruned`.
     pub propagate: String,
     /// Stored type of the activations between layers.
@@ -90,6 +99,12 @@ pub struct LinearRecord {
     pub rounds: usize,
     /// Penalty of the last round that gained, relative to the mean scaled weight.
     pub lambda: f64,
+    /// Arithmetic of the solve, in products of the weight with the Gram (2 rows cols² flops).
+    #[serde(default)]
+    pub products: f64,
+    /// Factorisations of the group's Gram that failed and were repeated with more damping.
+    #[serde(default)]
+    pub damping_raised: usize,
     /// Largest eigenvalue of the scaled Gram.
     pub lipschitz: f64,
     /// Inputs that are never active.

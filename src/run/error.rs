@@ -6,7 +6,7 @@ use crate::checkpoint::CheckpointError;
 use crate::eval::EvalError;
 use crate::gpu::GpuError;
 use crate::model::{ActivationError, ModelError};
-use crate::prune::PruneError;
+use crate::prune::{METHODS, PruneError};
 
 /// Errors of a run.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,16 @@ impl RunError {
             output,
             layers_done,
             layers,
+        }
+    }
+}
+
+impl RunError {
+    /// That there is no such method, and which there are.
+    pub fn unknown_method(name: &str) -> Self {
+        RunError::UnknownMethod {
+            name: name.to_string(),
+            known: METHODS.join(", "),
         }
     }
 }

@@ -2,15 +2,16 @@
 //! whoever keeps something longer there, or frees it earlier, must say so here.
 
 use super::RunError;
-use super::plan::{Propagate, PruneOptions, Sums};
+use super::plan::{PruneOptions, Sums};
 use super::source::{done_after, drifts};
 use crate::gpu::Gpu;
 use crate::model::{Group, LinearId, LinearSpec, Norm, QkNorm, Spec, Tap};
+use crate::prune::{Method, Propagate};
 use crate::tensor::DType;
 
 /// Matrices of a linear's size alive in a refit: weight, scaled weight, free, target and correction of the problem,
 /// weight and support of the solution, then the refitted weight, product, residual and direction.
-pub(super) const REFIT: u64 = 11;
+const REFIT: u64 = 11;
 
 /// One turn: bytes alive at its worst moment, most of them in proportion to something that can be chosen.
 #[derive(Clone, Debug)]
@@ -60,8 +61,7 @@ struct Held {
 pub(super) struct Layer<'a> {
     spec: &'a Spec,
     options: &'a PruneOptions,
-    /// Matrices while a method solves.
-    workspace: u64,
+    method: &'a dyn Method,
     /// Bytes of a stored weight.
     stored: u64,
     held: Vec<Held>,
@@ -76,7 +76,7 @@ impl<'a> Layer<'a> {
         options: &'a PruneOptions,
         gpu: &Gpu,
         [layer, stored]: [usize; 2],
-        workspace: u64,
+        method: &'a dyn Method,
     ) -> Result<Self, RunError> {
         let on_device = if gpu.is_host() || gpu.is_software() { 4 } else { stored };
         let mut held = Vec::new();
@@ -98,7 +98,7 @@ impl<'a> Layer<'a> {
         Ok(Layer {
             spec,
             options,
-            workspace,
+            method,
             stored: stored as u64,
             held,
             groups: spec.groups(layer)?,
@@ -214,13 +214,16 @@ impl<'a> Layer<'a> {
     fn solve(&mut self, group: &Group, grams: u64, streams: u64) {
         let corrected = drifts(self.spec, self.options, group.input);
         let bytes = |l: &LinearSpec| (l.shape[0] * l.shape[1]) as u64;
+        let n = self.spec.width(group.input) as u64;
         let mut solved = 0;
         for linear in &group.linears {
             solved += bytes(linear) * self.stored;
             let what = format!("solving `{}`", linear.tensor);
-            let matrices = if corrected { self.workspace } else { self.workspace - 1 };
+            let refit = if self.options.refit > 0 { REFIT } else { 0 };
+            let matrices = (self.method.workspace() as u64).max(refit) - u64::from(!corrected);
+            let squares = self.method.squares() as u64 * n * n * 4;
             self.note(&what, |m| {
-                (m.grams, m.matrices, m.matrix) = (grams, matrices, 4 * bytes(linear));
+                (m.grams, m.matrices, m.matrix) = (grams + squares, matrices, 4 * bytes(linear));
                 (m.heap, m.streams) = (solved, streams);
             });
         }

@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use super::RunError;
 use super::layer_memory::{Layer, Moment};
-use super::plan::{Propagate, PruneOptions, Sums};
+use super::plan::{PruneOptions, Sums};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{Spec, batch_rows};
+use crate::prune::{Method, Propagate};
 use crate::tensor::DType;
 
 /// Rows of a batch unless memory is short.
@@ -83,8 +84,7 @@ pub(super) struct Budget<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) gpu: &'a Gpu,
     pub(super) options: &'a PruneOptions,
-    /// Matrices of a linear's size alive at once while a method solves.
-    pub(super) workspace: u64,
+    pub(super) method: &'a dyn Method,
 }
 
 impl Budget<'_> {
@@ -132,7 +132,7 @@ impl Budget<'_> {
             }
             let linears = self.spec.linears_of(layer)?;
             let stored = self.checkpoint.tensor(&linears[0].tensor).map_or(4, |t| t.dtype.size());
-            let walk = Layer::new(self.spec, self.options, self.gpu, [layer, stored], self.workspace)?;
+            let walk = Layer::new(self.spec, self.options, self.gpu, [layer, stored], self.method)?;
             moments.extend(walk.moments());
         }
         Ok(moments)
@@ -281,18 +281,24 @@ fn solver_matrix(moments: &[Moment], vram: u64) -> u64 {
 
 impl Demand {
     /// Rough work of a run: forward passes, Gram matrices and products of the solver.
-    pub(super) fn flops(&self, spec: &Spec, options: &PruneOptions, layers: usize) -> Result<f64, RunError> {
+    pub(super) fn flops(
+        &self,
+        spec: &Spec,
+        options: &PruneOptions,
+        method: &dyn Method,
+        layers: usize,
+    ) -> Result<f64, RunError> {
         let tokens = match options.sums {
             Sums::Loaded(_) => 0.0,
             _ => options.samples.samples as f64 * options.samples.length as f64,
         };
-        // Products with the Gram per linear: FISTA's rounds, its searches and the refit.
-        let products = if options.method == "fista" { 140.0 } else { 4.0 } + options.refit as f64 + 2.0;
         let mut flops = 0.0;
         for layer in 0..layers {
             for linear in spec.linears_of(layer)? {
                 let [rows, cols] = linear.shape.map(|n| n as f64);
                 if options.sums != Sums::Saved {
+                    // Errors and the linear term take a few.
+                    let products = method.products(linear.shape) + options.refit as f64 + 4.0;
                     flops += 2.0 * rows * cols * cols * products;
                 }
                 flops += 5.0 * 2.0 * rows * cols * tokens;

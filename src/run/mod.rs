@@ -19,11 +19,11 @@ mod statistics;
 mod walk;
 mod weights_only;
 
-pub use compare::{CompareOptions, CompareProgress, CompareRow, Subject, compare};
+pub use compare::{CompareOptions, CompareProgress, Subject, compare};
 pub use error::RunError;
 pub use evaluate::{EvalText, compare_with, evaluate};
 pub use memory::{Demand, peak_resident, total_memory};
-pub use plan::{Plan, Propagate, PruneOptions, Sums};
+pub use plan::{Plan, PruneOptions, Sums};
 pub use rate::gemm_rate;
 pub use report::adapter_record;
 pub use state::{RunIdentity, RunState, StateError};

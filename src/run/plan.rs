@@ -6,39 +6,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::RunError;
-use super::layer_memory::REFIT;
 use super::memory::{Budget, Demand};
 use super::statistics::Statistics;
 use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{METHODS, Method, Pattern, Scope, method};
+use crate::prune::{Damping, DampingRule, METHODS, Method, Pattern, Propagate, Scope, WarmStart, method};
 use crate::tensor::DType;
-
-/// Which inputs a decoder layer sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Propagate {
-    /// Dense inputs; within the layer, pruned inputs with dense targets. Layers are independent (published FISTAPruner).
-    #[default]
-    Dense,
-    /// Inputs from the pruned layers before; within the layer, targets of the dense layer on those same inputs.
-    Local,
-    /// Inputs from the pruned layers before, and targets on the same inputs everywhere (no correction, as SparseGPT).
-    Pruned,
-}
-
-impl Propagate {
-    /// Name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Propagate::Dense => "dense",
-            Propagate::Local => "local",
-            Propagate::Pruned => "pruned",
-        }
-    }
-}
 
 /// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +28,7 @@ pub enum Sums {
 }
 
 /// What the user asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PruneOptions {
     /// Source checkpoint folder.
     pub model: PathBuf,
@@ -69,10 +44,14 @@ pub struct PruneOptions {
     pub pattern: Pattern,
     /// Method name.
     pub method: String,
+    /// Where FISTAPruner begins.
+    pub warm_start: WarmStart,
     /// Conjugate-gradient steps after the method; 0 is off.
     pub refit: usize,
-    /// Relative damping.
-    pub damping: f64,
+    /// Damping.
+    pub damping: Damping,
+    /// Share of the drift between the pruned and the dense stream that is corrected, 0 to 1.
+    pub correction: f64,
     /// Inputs of decoder layers.
     pub propagate: Propagate,
     /// Prune only the first layers; the rest are copied.
@@ -98,9 +77,14 @@ impl PruneOptions {
             calibration,
             samples,
             pattern: Pattern::Unstructured { sparsity, scope },
-            method: METHODS[0].to_string(),
-            refit: 15,
-            damping: 0.01,
+            method: String::new(),
+            warm_start: WarmStart::default(),
+            refit: 0,
+            damping: Damping {
+                rule: DampingRule::default(),
+                fraction: 0.01,
+            },
+            correction: 1.0,
             propagate: Propagate::default(),
             limit_layers: None,
             activations: None,
@@ -108,6 +92,23 @@ impl PruneOptions {
             max_ram: None,
             resume: false,
         }
+        .by(METHODS[0])
+        .expect("the first method exists")
+    }
+
+    /// With this method and what belongs to it: damping rule, inputs of layers, refit.
+    pub fn by(self, name: &str) -> Result<Self, RunError> {
+        let method = method(name, self.warm_start).ok_or_else(|| RunError::unknown_method(name))?;
+        Ok(PruneOptions {
+            refit: method.refit(),
+            damping: Damping {
+                rule: method.damping(),
+                ..self.damping
+            },
+            propagate: method.propagate(),
+            method: name.to_string(),
+            ..self
+        })
     }
 
     /// For [`super::calibrate`]: one pass through the dense model, in the memory that takes.
@@ -167,10 +168,15 @@ impl Plan {
         spec: Spec,
         gpu: &Gpu,
     ) -> Result<Self, RunError> {
-        if !(options.damping > 0.0 && options.damping <= 1.0) {
+        let fraction = options.damping.fraction;
+        if !(fraction > 0.0 && fraction <= 1.0) {
+            let message = format!("--damping {fraction} is a fraction of an input's energy: above 0, at most 1");
+            return Err(RunError::Setting(message));
+        }
+        if !(0.0..=1.0).contains(&options.correction) {
             let message = format!(
-                "--damping {} is a fraction of each input's energy: above 0, at most 1",
-                options.damping
+                "--correction {} is the share of earlier errors to correct: 0 to 1",
+                options.correction
             );
             return Err(RunError::Setting(message));
         }
@@ -188,16 +194,14 @@ impl Plan {
                 weights += linear.shape[0] * linear.shape[1];
             }
         }
-        let method = method(&options.method).ok_or_else(|| RunError::UnknownMethod {
-            name: options.method.clone(),
-            known: METHODS.join(", "),
-        })?;
+        let method =
+            method(&options.method, options.warm_start).ok_or_else(|| RunError::unknown_method(&options.method))?;
         let demand = Budget {
             spec: &spec,
             checkpoint,
             gpu,
             options: &options,
-            workspace: (method.workspace() as u64).max(if options.refit > 0 { REFIT } else { 0 }),
+            method: &*method,
         }
         .resolve(layers)?;
         let mut settings = settings(&options, &spec, &demand, gpu);
@@ -216,7 +220,7 @@ impl Plan {
                 Sums::Saved => gram_bytes(&spec, layers)?,
                 _ => checkpoint.total_bytes(),
             },
-            flops: demand.flops(&spec, &options, layers)?,
+            flops: demand.flops(&spec, &options, &*method, layers)?,
             demand,
             method,
             spec,
@@ -264,6 +268,8 @@ fn statistics(
     options.calibration = made.source.clone().into();
     (options.samples.samples, options.samples.length) = (made.samples, made.length);
     options.samples.seed = made.seed;
+    // There is no drift to correct.
+    options.correction = 0.0;
     Ok(Some(statistics))
 }
 
@@ -283,9 +289,11 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "tool": env!("CARGO_PKG_VERSION"),
         "family": spec.family,
         "method": options.method,
+        "warm_start": options.warm_start,
         "pattern": options.pattern,
         "refit": options.refit,
         "damping": options.damping,
+        "correction": options.correction,
         "propagate": options.propagate,
         "limit_layers": options.limit_layers,
         "samples": options.samples,

@@ -65,6 +65,7 @@ impl Solver<'_> {
         };
         let mut rows = Vec::with_capacity(view.bytes.len());
         let (mut before, mut after, mut energy) = (0.0, 0.0, 0.0);
+        let flops = self.gpu.flops();
         for block in blocks {
             let part = dtype.decode(&stored[block.start * width..block.end * width]);
             self.checkpoint.release_all();
@@ -81,6 +82,8 @@ impl Solver<'_> {
         let relative = |error: f64| if energy > 0.0 { error / energy } else { 0.0 };
         (record.error_before, record.error_after) = (relative(before), relative(after));
         record.sparsity = record.zeros as f64 / (shape[0] * shape[1]) as f64;
+        record.damping_raised = self.inputs.escalations();
+        record.products = (self.gpu.flops() - flops) / (2.0 * (shape[0] * shape[1] * shape[1]) as f64);
         record.seconds = start.elapsed().as_secs_f64();
         Ok(Pruned { record, rows, dtype })
     }
@@ -107,7 +110,7 @@ impl Solver<'_> {
             .enter(&mut recording, gpu, &stored)
             .map_err(PruneError::from)?;
         gpu.submit(recording)?;
-        let after = problem.error(gpu, &stored)?;
+        let after = problem.errors(gpu, &stored)?.dense;
         record.rounds += rounds;
         record.lambda = record.lambda.max(lambda);
         record.zeros += encoded.zeros;

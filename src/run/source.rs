@@ -2,11 +2,12 @@
 
 use super::RunError;
 use super::capture::Streams;
-use super::plan::{Plan, Propagate, PruneOptions, Sums};
+use super::plan::{Plan, PruneOptions, Sums};
 use super::statistics::LayerStatistics;
 use crate::gpu::Gpu;
 use crate::model::{Activations, Decoder, Group, LayerWeights, LinearSpec, Spec, Tap};
 use crate::prune::GramStatistics;
+use crate::prune::Propagate;
 use crate::tensor::DType;
 
 /// The inputs of one decoder layer, as the walk goes through it.

@@ -322,7 +322,8 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
     ) -> Result<(), RunError> {
         let (clock, gpu) = (Instant::now(), self.decoder.gpu);
         let place = format!("layer {layer}, {:?}", group.input);
-        let statistics = InputStatistics::prepare(gpu, sums, self.plan.options.damping, &place)?;
+        let options = &self.plan.options;
+        let statistics = InputStatistics::prepare(gpu, sums, options.damping, options.correction, &place)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let mut replaced = Vec::new();
         for linear in &group.linears {

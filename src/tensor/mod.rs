@@ -8,4 +8,4 @@ mod panel;
 
 pub use device::Tensor;
 pub use dtype::DType;
-pub use panel::PanelMatrix;
+pub use panel::{PANEL_ROWS, PanelMatrix};

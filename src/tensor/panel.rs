@@ -6,6 +6,9 @@ use crate::gpu::{Gpu, GpuError, Recording};
 
 use super::Tensor;
 
+/// Panels are cut between blocks of this many rows, so that a blocked factorisation finds each block in one panel.
+pub const PANEL_ROWS: usize = 64;
+
 /// A square f32 matrix `[n, n]` as panels `[height, n]` of its rows, each in its own buffer. One panel in the usual case.
 #[derive(Clone)]
 pub struct PanelMatrix {
@@ -23,6 +26,15 @@ impl PanelMatrix {
             .map(|first| Tensor::zeros(gpu, recording, label, height.min(n - first), n))
             .collect::<Result<_, _>>()?;
         Ok(PanelMatrix { panels, height, n })
+    }
+
+    /// A matrix of the same size with undefined contents.
+    pub fn empty_like(&self, gpu: &Gpu, label: &str) -> Result<Self, GpuError> {
+        let panels = self.panels.iter().map(|p| Tensor::empty(gpu, label, p.rows(), self.n));
+        Ok(PanelMatrix {
+            panels: panels.collect::<Result<_, _>>()?,
+            ..*self
+        })
     }
 
     /// A matrix whose panels come from the host one by one: `rows` gives the values of a range of rows.
@@ -65,5 +77,9 @@ impl PanelMatrix {
 /// Rows of a panel of a matrix `[n, n]`: all, unless the device binds less.
 fn panel_height(gpu: &Gpu, n: usize) -> usize {
     let fitting = gpu.limits().binding.min(gpu.limits().buffer) / (4 * n.max(1) as u64);
-    (fitting as usize).clamp(1, n.max(1))
+    let height = (fitting as usize).clamp(1, n.max(1));
+    if height < n && height > PANEL_ROWS {
+        return height - height % PANEL_ROWS;
+    }
+    height
 }

@@ -2,10 +2,12 @@
 
 mod activation;
 mod add_row;
+mod admm_step;
 mod attention;
 mod axpby;
 mod cg_begin;
 mod cg_step;
+mod cholesky_block;
 mod cross_entropy;
 mod diagonal;
 mod divergence;
@@ -22,6 +24,10 @@ mod kth_pick;
 mod layer_norm;
 mod mirror;
 mod multiply;
+mod obs_score;
+mod obs_sweep;
+mod panel_read;
+mod panel_write;
 mod power_step;
 mod project_nm;
 mod rms_norm;

@@ -1,7 +1,10 @@
 //! T2: properties that hold by theory, on every device.
 
+mod admm;
 mod conjugate_gradient;
 mod fista;
+mod hard_grams;
 mod panels;
 mod power_iteration;
 pub(crate) mod problem;
+mod sweep;

@@ -2,7 +2,7 @@
 
 use secateur::gpu::{Gpu, Recording};
 use secateur::linalg;
-use secateur::prune::{GramStatistics, InputStatistics};
+use secateur::prune::{Damping, DampingRule, GramStatistics, InputStatistics};
 use secateur::tensor::PanelMatrix;
 
 use crate::common::{Data, eliminate, f64s, tensor};
@@ -52,8 +52,13 @@ impl Layer {
         }
     }
 
-    /// Statistics as the walk gathers them on the device.
+    /// Statistics as the walk gathers them on the device, damped by each input's own energy.
     pub(crate) fn inputs(&self, gpu: &Gpu) -> InputStatistics {
+        self.inputs_damped(gpu, DampingRule::Own)
+    }
+
+    /// Statistics with a damping rule.
+    pub(crate) fn inputs_damped(&self, gpu: &Gpu, rule: DampingRule) -> InputStatistics {
         let drifted = self.pruned != self.dense;
         let mut recording = Recording::new();
         let zeros = |r: &mut Recording| PanelMatrix::zeros(gpu, r, "test gram", self.cols).unwrap();
@@ -80,7 +85,11 @@ impl Layer {
             drift,
             tokens: self.tokens,
         };
-        InputStatistics::prepare(gpu, sums, DAMPING, "test").unwrap()
+        let damping = Damping {
+            rule,
+            fraction: DAMPING,
+        };
+        InputStatistics::prepare(gpu, sums, damping, 1.0, "test").unwrap()
     }
 
     /// `‖V X* − W X‖² / tokens` straight from the tokens, in f64.

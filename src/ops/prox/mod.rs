@@ -1,7 +1,9 @@
-//! Proximal and projection ops: the shrinkage of FISTA, N:M and top-k projections, and the masked conjugate gradient.
+//! Proximal and projection ops: the shrinkage of FISTA, N:M and top-k projections, the masked conjugate gradient, and the
+//! sweep of optimal brain surgery.
 //!
 //! Not here: who calls them and when (`crate::prune`). Start reading at [`fista_step()`] and [`keep_largest()`].
 
+mod admm_step;
 mod cg_begin;
 mod cg_step;
 mod fista_step;
@@ -9,9 +11,12 @@ mod keep_largest;
 mod kth_apply;
 mod kth_histogram;
 mod kth_pick;
+mod obs_score;
+mod obs_sweep;
 mod project_nm;
 mod soft_threshold;
 
+pub use admm_step::{Penalty, admm_step};
 pub use cg_begin::cg_begin;
 pub use cg_step::cg_step;
 pub use fista_step::{FistaStep, REGISTER as FISTA_REGISTER, TILED as FISTA_TILED, fista_step, fista_step_with};
@@ -19,6 +24,8 @@ pub use keep_largest::{Keep, Scope, keep_largest};
 pub use kth_apply::kth_apply;
 pub use kth_histogram::{Digit, Segments, kth_histogram};
 pub use kth_pick::kth_pick;
+pub use obs_score::obs_score;
+pub use obs_sweep::{OBS_COLS, ObsSweep, Survivors, obs_sweep};
 pub use project_nm::project_nm;
 pub use soft_threshold::soft_threshold;
 
@@ -33,6 +40,9 @@ pub const KERNELS: &[&Kernel] = &[
     &kth_histogram::KERNEL,
     &kth_pick::KERNEL,
     &kth_apply::KERNEL,
+    &admm_step::KERNEL,
     &cg_begin::KERNEL,
     &cg_step::KERNEL,
+    &obs_score::KERNEL,
+    &obs_sweep::KERNEL,
 ];

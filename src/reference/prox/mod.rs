@@ -1,10 +1,13 @@
 //! Twins of `shaders/prox`. The three `kth_*` twins work on bits, as the kernels do.
 
+pub mod admm_step;
 pub mod cg_begin;
 pub mod cg_step;
 pub mod fista_step;
 pub mod kth_apply;
 pub mod kth_histogram;
 pub mod kth_pick;
+pub mod obs_score;
+pub mod obs_sweep;
 pub mod project_nm;
 pub mod soft_threshold;

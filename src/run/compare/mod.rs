@@ -17,30 +17,14 @@ use crate::calib::{CalibError, hash_ids};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Activations, Decoder, Spec};
-use crate::prune::Pattern;
 use crate::report::{CompareCell, CompareReport, EvalRecord, PruneReport, RoleError};
 use store::Store;
-
-/// A row of the comparison: a method with its refit, a target and a seed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CompareRow {
-    /// Method name.
-    pub method: String,
-    /// Conjugate-gradient steps of the refit.
-    pub refit: usize,
-    /// Pattern.
-    pub target: Pattern,
-    /// Seed of the calibration samples; `None` leaves that of the options.
-    pub seed: Option<u64>,
-}
 
 /// What is to be compared.
 #[derive(Clone, Debug)]
 pub struct CompareOptions {
-    /// All that the rows have in common. Output, method, refit, pattern, seed and resume are not used.
-    pub base: PruneOptions,
-    /// Rows, in order.
-    pub rows: Vec<CompareRow>,
+    /// The prunes in order, on one calibration text; their output and resume are not used.
+    pub rows: Vec<PruneOptions>,
     /// Folder of the results; new, empty, or of an unfinished or smaller comparison of the same settings.
     pub output: PathBuf,
     /// Where to keep the checkpoints; without it each is removed once it has been evaluated.
@@ -80,7 +64,7 @@ pub fn compare(
     stop: &AtomicBool,
 ) -> Result<CompareReport, RunError> {
     // Bad settings of any row are refused before hours of work.
-    let text = calibration_hash(&options.base)?;
+    let text = options.rows.first().map_or(Ok(Value::Null), calibration_hash)?;
     let plans = options.rows.iter().map(|row| Cell::plan(options, row, subject, &text));
     let mut cells = plans.collect::<Result<Vec<_>, _>>()?;
     let store = Store::open(options, subject.checkpoint, settings(subject, texts))?;
@@ -148,20 +132,21 @@ struct Cell {
 }
 
 impl Cell {
-    fn plan(options: &CompareOptions, row: &CompareRow, subject: Subject<'_>, text: &Value) -> Result<Self, RunError> {
-        let mut settled = PruneOptions {
-            method: row.method.clone(),
-            refit: row.refit,
-            pattern: row.target,
-            ..options.base.clone()
-        };
-        settled.samples.seed = row.seed.unwrap_or(settled.samples.seed);
-        let mut plan = Plan::resolve(settled, subject.checkpoint, subject.spec.clone(), subject.gpu)?;
+    fn plan(
+        options: &CompareOptions,
+        row: &PruneOptions,
+        subject: Subject<'_>,
+        text: &Value,
+    ) -> Result<Self, RunError> {
+        let mut plan = Plan::resolve(row.clone(), subject.checkpoint, subject.spec.clone(), subject.gpu)?;
         let mut name = row.method.clone();
         if row.refit > 0 {
             name += &format!("-refit{}", row.refit);
         }
-        name += &format!("-{}", row.target.to_string().replace(" %", "").replace([' ', ':'], "-"));
+        name += &format!(
+            "-{}",
+            row.pattern.to_string().replace(" %", "").replace([' ', ':'], "-")
+        );
         if plan.options.samples.seed != 0 {
             name += &format!("-seed{}", plan.options.samples.seed);
         }

@@ -1,0 +1,203 @@
+//! ADMM on the layer problem in scaled coordinates, with products only: the default method.
+//!
+//! `min 1/2 ‖V X* − W X‖²` with V = D, D in the pattern (Boyd et al. 2011; for pruning Boža 2024 and ALPS, Meng et al.
+//! 2024, Eq. 4): `V = (B − U + ρ D)(H + ρ I)⁻¹`, `D = P(V + U/ρ)`, `U += ρ (V − D)`. ρ grows by a fixed factor every few
+//! iterations: nothing is counted or read back while it runs, and no eigendecomposition is needed, because the inverse
+//! is made anew with ρ (a stale one costs a lot, methods.md finding 3). The masked conjugate gradients that belong to the
+//! method are the refit (`--refit`). Only `Z = V + U/ρ` and D are stored: `U/ρ = Z − D`.
+
+use std::ops::Range;
+
+use super::{LayerProblem, LayerSolution, Method, Propagate, PruneError, Wanda};
+use crate::gpu::{Gpu, GpuError, Recording};
+use crate::linalg::{self, Pivots};
+use crate::ops::dense::{self, Gemm, Layout};
+use crate::ops::prox::{self, Penalty};
+use crate::tensor::{PanelMatrix, Tensor};
+
+/// The penalty and how it grows.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmmSettings {
+    /// First ρ, relative to the unit diagonal.
+    pub rho: f64,
+    /// Factor of ρ.
+    pub growth: f64,
+    /// Iterations between two of its values.
+    pub every: usize,
+    /// Iterations.
+    pub iterations: usize,
+}
+
+impl Default for AdmmSettings {
+    fn default() -> Self {
+        AdmmSettings {
+            rho: 0.1,
+            growth: 1.3,
+            every: 3,
+            iterations: 48,
+        }
+    }
+}
+
+/// ADMM with a fixed schedule.
+#[derive(Default)]
+pub struct Admm {
+    /// The schedule.
+    pub settings: AdmmSettings,
+}
+
+impl Method for Admm {
+    fn name(&self) -> &'static str {
+        "admm"
+    }
+
+    fn propagate(&self) -> Propagate {
+        Propagate::Local
+    }
+
+    fn refit(&self) -> usize {
+        15
+    }
+
+    fn products(&self, shape: [usize; 2]) -> f64 {
+        let AdmmSettings { iterations, every, .. } = self.settings;
+        iterations as f64 + iterations.div_ceil(every) as f64 * inverse_products(shape)
+    }
+
+    fn workspace(&self) -> usize {
+        11
+    }
+
+    fn squares(&self) -> usize {
+        1
+    }
+
+    fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
+        let AdmmSettings {
+            rho,
+            growth,
+            every,
+            iterations,
+        } = self.settings;
+        let start = Wanda.solve(gpu, problem)?;
+        let (start_error, start_objective) = (start.start_error, start.error);
+        drop(start);
+        let splitting = Splitting::new(gpu, problem)?;
+        problem.inputs.factorise(|shift| {
+            splitting.begin(gpu)?;
+            let pivots = splitting.pivots(gpu)?;
+            let mut before = rho;
+            for (stage, first) in (0..iterations).step_by(every).enumerate() {
+                let rho = rho * growth.powi(stage as i32);
+                let mut recording = Recording::new();
+                splitting.invert(&mut recording, gpu, rho as f32 + shift, &pivots)?;
+                let turns = first..iterations.min(first + every);
+                splitting.iterate(&mut recording, gpu, Penalty { before, next: rho }, turns)?;
+                gpu.submit(recording)?;
+                before = rho;
+            }
+            let mut recording = Recording::new();
+            let id = pivots.read(&mut recording);
+            Pivots::failed(&gpu.submit(recording)?, id)
+        })?;
+        let Splitting { kept, support, .. } = splitting;
+        let error = problem.errors(gpu, &kept)?.objective;
+        if !(error < start_objective) {
+            return Wanda.solve(gpu, problem);
+        }
+        Ok(LayerSolution {
+            weight: kept,
+            support,
+            error,
+            start_error,
+            rounds: iterations,
+            lambda: 0.0,
+        })
+    }
+}
+
+/// Arithmetic of an inverse, in products of the weight with the Gram.
+pub(super) fn inverse_products([rows, cols]: [usize; 2]) -> f64 {
+    cols as f64 / (2.0 * rows as f64)
+}
+
+/// The state of an ADMM between its iterations.
+pub(super) struct Splitting<'a> {
+    problem: &'a LayerProblem<'a>,
+    /// `V + U/ρ`.
+    z: Tensor,
+    /// D, and 1 where it is kept.
+    pub(super) kept: Tensor,
+    pub(super) support: Tensor,
+    right: Tensor,
+    inverse: PanelMatrix,
+}
+
+impl<'a> Splitting<'a> {
+    pub(super) fn new(gpu: &Gpu, problem: &'a LayerProblem<'a>) -> Result<Self, GpuError> {
+        Ok(Splitting {
+            problem,
+            z: problem.scratch(gpu, "admm iterate")?,
+            kept: problem.scratch(gpu, "admm solution")?,
+            support: problem.scratch(gpu, "support")?,
+            right: problem.scratch(gpu, "admm right-hand side")?,
+            inverse: problem.inputs.gram.empty_like(gpu, "inverse")?,
+        })
+    }
+
+    /// D = P(W), U = 0.
+    pub(super) fn begin(&self, gpu: &Gpu) -> Result<(), GpuError> {
+        let mut recording = Recording::new();
+        let start = [&self.problem.weight, &self.problem.free];
+        self.problem
+            .pattern
+            .round(&mut recording, gpu, start, &self.kept, &self.support)?;
+        recording.copy(&self.kept.slice(), &self.z.slice());
+        gpu.submit(recording)?;
+        Ok(())
+    }
+
+    pub(super) fn pivots(&self, gpu: &Gpu) -> Result<Pivots, GpuError> {
+        let mut recording = Recording::new();
+        let pivots = Pivots::new(gpu, &mut recording)?;
+        gpu.submit(recording)?;
+        Ok(pivots)
+    }
+
+    /// Records the inverse that belongs to a penalty.
+    pub(super) fn invert(
+        &self,
+        recording: &mut Recording,
+        gpu: &Gpu,
+        rho: f32,
+        pivots: &Pivots,
+    ) -> Result<(), GpuError> {
+        linalg::inverse(recording, gpu, [&self.problem.inputs.gram, &self.inverse], rho, pivots)
+    }
+
+    /// Records iterations with one penalty; the first of them takes the dual over from the penalty before.
+    pub(super) fn iterate(
+        &self,
+        recording: &mut Recording,
+        gpu: &Gpu,
+        penalty: Penalty,
+        turns: Range<usize>,
+    ) -> Result<(), GpuError> {
+        let problem = self.problem;
+        let mut step = penalty;
+        for _ in turns {
+            prox::admm_step(recording, step, [&problem.target, &self.kept], &self.z, &self.right);
+            for (first, panel) in self.inverse.panels() {
+                let product = Gemm {
+                    a_col: first,
+                    ..Gemm::new(&self.right, panel, Layout::NN, &self.z)
+                };
+                dense::gemm(recording, gpu, &product.add());
+            }
+            let v = [&self.z, &problem.free];
+            problem.pattern.round(recording, gpu, v, &self.kept, &self.support)?;
+            step.before = step.next;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Twins of `shaders/factor`.
+
+pub mod cholesky_block;
+pub mod panel_read;
+pub mod panel_write;
