@@ -56,7 +56,8 @@ pub(super) enum Command {
     Prune(PruneArgs),
     /// What a prune would do and take: the same as `prune --dry-run`
     Plan(PruneArgs),
-    /// Run the dense model on the calibration text once and save what its linears see, for `prune --statistics`
+    /// Run the dense model on the calibration text once and save what its linears see, for any number of prunes without a
+    /// forward pass
     Calibrate(CalibrateArgs),
     /// Show what a checkpoint is: family, sizes, prunable linears, ties and zeros; needs no device
     Inspect(InspectArgs),

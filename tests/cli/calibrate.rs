@@ -154,6 +154,7 @@ fn the_same_bytes_as_from_dense_inputs() {
         let settings = &report["settings"];
         assert_eq!(settings["statistics"], case.statistics().display().to_string());
         assert_eq!(settings["activations"], "none");
+        assert_eq!(settings["correction"], 0.0);
     }
 }
 
@@ -333,6 +334,7 @@ fn flags_that_need_a_pass() {
         ("--length", "8"),
         ("--seed", "1"),
         ("--propagate", "pruned"),
+        ("--correction", "1"),
         ("--activations", "bf16"),
     ] {
         case.with_statistics("prune", &case.output(), &["--pattern", "2:4", flag, value])
