@@ -8,8 +8,9 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording, Slice};
 use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce};
+use secateur::ops::factor::{self, BLOCK, CholeskyBlock};
 use secateur::ops::nn::{self, Activation, AttentionShape, RopeShape};
-use secateur::ops::prox::{self, FistaStep, Keep, PermuteSwap, Scope};
+use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Penalty, PermuteSwap, Scope, Survivors};
 use secateur::tensor::{PanelMatrix, Tensor};
 
 /// Outputs, inputs and tokens.
@@ -122,11 +123,20 @@ fn dense_rows(gpu: &Gpu) -> Vec<Row> {
     ]
 }
 
+/// Rows of an upper factor whose diagonal is one and whose other elements are small, so that sweeps stay bounded.
+fn unit_factor(gpu: &Gpu) -> Tensor {
+    let values: Vec<f32> = (0..OBS_COLS * N)
+        .map(|i| f32::from(i % N == OBS_COLS + i / N) + ((i * 7919) % 1009) as f32 / 1e6)
+        .collect();
+    Tensor::upload(gpu, "factor", OBS_COLS, N, &values).expect("fits")
+}
+
 fn prox_rows(gpu: &Gpu) -> Vec<Row> {
     let m = |rows, cols| matrix(gpu, rows, cols);
     let free = Tensor::upload(gpu, "free", ROWS, N, &vec![1.0; ROWS * N]).expect("fits");
     let four = [m(ROWS, N), m(ROWS, N), m(ROWS, N), m(ROWS, N)];
     let (h, norms) = (m(N, N), m(1, ROWS));
+    let factor = unit_factor(gpu);
     vec![
         row_of("prox/soft_threshold", ROWS * N, four.clone(), |r, _, [x, out, ..]| {
             prox::soft_threshold(r, 0.1, x, out);
@@ -188,6 +198,37 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
             },
         ),
         row_of(
+            "prox/obs_score",
+            ROWS * OBS_COLS,
+            (four.clone(), factor.clone(), m(ROWS, OBS_COLS), m(ROWS, OBS_COLS)),
+            |r, _, ([w, free, ..], u, score, candidate)| {
+                prox::obs_score(r, [w, free], u, OBS_COLS, [score, candidate]);
+            },
+        ),
+        row_of(
+            "prox/obs_sweep",
+            ROWS * OBS_COLS * OBS_COLS / 2,
+            (four.clone(), factor, m(ROWS, OBS_COLS)),
+            |r, _, ([v, free, support, _], u, err)| {
+                let call = ObsSweep {
+                    u,
+                    first: OBS_COLS,
+                    survivors: Survivors::Nm { free, n: 2, m: 4 },
+                    v,
+                    support,
+                    err,
+                };
+                prox::obs_sweep(r, &call);
+            },
+        ),
+        row_of("prox/admm_step", ROWS * N, four.clone(), |r, _, [b, d, z, right]| {
+            let penalty = Penalty {
+                before: 0.1,
+                next: 0.13,
+            };
+            prox::admm_step(r, penalty, [b, d], z, right);
+        }),
+        row_of(
             "prox/cg_begin",
             ROWS * N,
             (four.clone(), m(ROWS, N), norms.clone()),
@@ -205,6 +246,42 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
                 prox::cg_step(r, ph, support, v, residual, p, norms);
             },
         ),
+    ]
+}
+
+fn factor_rows(gpu: &Gpu) -> Vec<Row> {
+    let mut recording = Recording::new();
+    let whole = PanelMatrix::zeros(gpu, &mut recording, "bench", N).expect("fits");
+    gpu.submit(recording).expect("plays");
+    let unit: Vec<f32> = (0..BLOCK * N).map(|i| f32::from(i / N == i % N)).collect();
+    let rows = Tensor::upload(gpu, "bench", BLOCK, N, &unit).expect("fits");
+    let square = || matrix(gpu, BLOCK, BLOCK);
+    let state = Tensor::upload(gpu, "bench", 1, 2, &[0.0; 2]).expect("fits");
+    vec![
+        row_of(
+            "factor/cholesky_block",
+            2 * BLOCK * BLOCK * BLOCK / 3,
+            (rows.clone(), square(), square(), state),
+            |r, _, (rows, inverse, transposed, state)| {
+                let block = CholeskyBlock {
+                    a: rows,
+                    col: 0,
+                    index: 0,
+                    sign: 1.0,
+                    floor: 1e-6,
+                };
+                factor::cholesky_block(r, &block, inverse, transposed, state);
+            },
+        ),
+        row_of(
+            "factor/panel_read",
+            BLOCK * N,
+            (whole.clone(), rows.clone()),
+            |r, _, (whole, rows)| factor::panel_read(r, whole, BLOCK, 0, rows),
+        ),
+        row_of("factor/panel_write", BLOCK * N, (whole, rows), |r, _, (whole, rows)| {
+            factor::panel_write(r, rows, BLOCK, whole);
+        }),
     ]
 }
 
@@ -330,6 +407,7 @@ fn row_of<T: 'static>(
 fn rows(gpu: &Gpu) -> Vec<Row> {
     dense_rows(gpu)
         .into_iter()
+        .chain(factor_rows(gpu))
         .chain(prox_rows(gpu))
         .chain(nn_rows(gpu))
         .collect()

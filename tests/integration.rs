@@ -9,4 +9,5 @@ mod device;
 mod golden;
 mod kernels;
 mod laws;
+mod methods;
 mod product;

@@ -160,6 +160,7 @@ pub(super) fn options(
     }
     let options = options.by(method)?;
     Ok(PruneOptions {
+        warm_start: solve.warm_start.into(),
         refit: solve.refit.unwrap_or(options.refit),
         damping: Damping {
             rule: solve.damping_rule.unwrap_or(options.damping.rule),

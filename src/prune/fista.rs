@@ -10,11 +10,32 @@
 //! fewer non-zeros than the pattern keeps is not accepted, so the sparsity stays exact.
 
 use super::problem::{LayerProblem, PendingError, sum};
-use super::{LayerSolution, Method, Propagate, PruneError, Wanda};
+use super::{LayerSolution, Method, Propagate, PruneError, SparseGpt, Wanda};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording};
 use crate::ops::dense::{self, Gemm, Layout, RowReduce};
 use crate::ops::prox::{self, FistaStep};
 use crate::tensor::Tensor;
+
+/// Where the search begins: published runs take SparseGPT for OPT and Wanda for LLaMA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WarmStart {
+    /// The kept weights as they are.
+    #[default]
+    Wanda,
+    /// Kept weights that make up for the removed ones.
+    SparseGpt,
+}
+
+impl WarmStart {
+    /// Name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            WarmStart::Wanda => "wanda",
+            WarmStart::SparseGpt => "sparsegpt",
+        }
+    }
+}
 
 /// Settings of the search.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +50,8 @@ pub struct FistaSettings {
     pub rounds: usize,
     /// Interval of λ relative to the mean scaled weight; the search starts at its geometric mean.
     pub lambda: [f64; 2],
+    /// Where it begins.
+    pub warm_start: WarmStart,
 }
 
 impl Default for FistaSettings {
@@ -39,6 +62,7 @@ impl Default for FistaSettings {
             patience: 3,
             rounds: 24,
             lambda: [1e-6, 1.0],
+            warm_start: WarmStart::default(),
         }
     }
 }
@@ -73,9 +97,13 @@ impl Method for Fista {
         Propagate::Dense
     }
 
-    fn products(&self, _shape: [usize; 2]) -> f64 {
+    fn products(&self, shape: [usize; 2]) -> f64 {
         // Rounds as seen on real layers, with the two errors of each.
-        6.5 * (self.settings.steps + 2) as f64
+        self.start().products(shape) + 6.5 * (self.settings.steps + 2) as f64
+    }
+
+    fn squares(&self) -> usize {
+        self.start().squares()
     }
 
     fn workspace(&self) -> usize {
@@ -83,8 +111,8 @@ impl Method for Fista {
     }
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
-        let mut best = Wanda.solve(gpu, problem)?;
         let settings = &self.settings;
+        let mut best = self.start().solve(gpu, problem)?;
         let [mut low, mut high] = settings.lambda;
         let mut stalls = 0;
         let mut work = Work::new(gpu, problem)?;
@@ -125,6 +153,14 @@ impl Work {
 }
 
 impl Fista {
+    /// The method whose solution the search begins with.
+    fn start(&self) -> &'static dyn Method {
+        match self.settings.warm_start {
+            WarmStart::Wanda => &Wanda,
+            WarmStart::SparseGpt => &SparseGpt,
+        }
+    }
+
     /// K steps from `start` with penalty `lambda`, then rounding; one readback.
     fn round(
         &self,

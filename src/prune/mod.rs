@@ -15,19 +15,23 @@ mod permute;
 mod problem;
 mod propagate;
 mod refit;
+mod ria;
+mod sparsegpt;
 mod wanda;
 
 pub use admm::{Admm, AdmmSettings};
 pub use alps::Alps;
 pub use damping::{Damping, DampingRule};
 pub use error::PruneError;
-pub use fista::{Fista, FistaSettings, lasso};
+pub use fista::{Fista, FistaSettings, WarmStart, lasso};
 pub use magnitude::Magnitude;
 pub use pattern::{Pattern, Scope};
 pub use permute::{Channels, Permutation, Permute};
 pub use problem::{Errors, GramStatistics, InputStatistics, LayerProblem};
 pub use propagate::Propagate;
 pub use refit::refit;
+pub use ria::Ria;
+pub use sparsegpt::SparseGpt;
 pub use wanda::Wanda;
 
 use crate::gpu::Gpu;
@@ -88,14 +92,21 @@ pub trait Method: Sync {
 }
 
 /// Names of all methods, default first.
-pub const METHODS: &[&str] = &["admm", "alps", "fista", "wanda", "magnitude"];
+pub const METHODS: &[&str] = &["admm", "alps", "fista", "sparsegpt", "ria", "wanda", "magnitude"];
 
-/// The method of that name with its published settings.
-pub fn method(name: &str) -> Option<Box<dyn Method>> {
+/// The method of that name with its published settings; FISTAPruner begins at the warm start, the others ignore it.
+pub fn method(name: &str, warm_start: WarmStart) -> Option<Box<dyn Method>> {
     match name {
         "admm" => Some(Box::new(Admm::default())),
         "alps" => Some(Box::new(Alps)),
-        "fista" => Some(Box::new(Fista::default())),
+        "fista" => Some(Box::new(Fista {
+            settings: FistaSettings {
+                warm_start,
+                ..Default::default()
+            },
+        })),
+        "sparsegpt" => Some(Box::new(SparseGpt)),
+        "ria" => Some(Box::new(Ria)),
         "wanda" => Some(Box::new(Wanda)),
         "magnitude" => Some(Box::new(Magnitude)),
         _ => None,

@@ -100,17 +100,33 @@ impl Pattern {
         out: &Tensor,
         support: &Tensor,
     ) -> Result<(), GpuError> {
-        let (scope, count) = match self {
+        let (scope, rows) = match self {
             Pattern::NM { n, m } => {
                 prox::project_nm(recording, v, free, *n, *m, out, support);
                 return Ok(());
             }
-            Pattern::Unstructured {
-                scope: Scope::Matrix, ..
-            } => (prox::Scope::Matrix, self.kept(v.rows(), v.cols())),
-            Pattern::Unstructured { scope: Scope::Row, .. } => (prox::Scope::Row, self.kept(1, v.cols())),
+            Pattern::Unstructured { scope, .. } => (*scope, if *scope == Scope::Row { 1 } else { v.rows() }),
         };
-        prox::keep_largest(recording, gpu, v, free, scope, prox::Keep { count }, out, support)
+        let count = self.kept(rows, v.cols());
+        prox::keep_largest(
+            recording,
+            gpu,
+            v,
+            free,
+            scope.into(),
+            prox::Keep { count },
+            out,
+            support,
+        )
+    }
+}
+
+impl From<Scope> for prox::Scope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Matrix => prox::Scope::Matrix,
+            Scope::Row => prox::Scope::Row,
+        }
     }
 }
 

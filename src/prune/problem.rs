@@ -124,6 +124,11 @@ impl InputStatistics {
         })
     }
 
+    /// Norm of each input over the tokens, but for one common factor, and as damped.
+    pub fn norms(&self, gpu: &Gpu) -> Result<Vec<f32>, GpuError> {
+        self.inverse_scale.fetch(gpu)
+    }
+
     /// The upper triangular U, in panels of rows, with `H'⁻¹ = Uᵀ U`; made once for all linears of the group.
     pub fn inverse_factor(&self, gpu: &Gpu) -> Result<Rc<PanelMatrix>, PruneError> {
         if let Some(factor) = self.factor.get() {
@@ -323,6 +328,12 @@ impl<'a> LayerProblem<'a> {
         );
         self.correction = Some(correction);
         Ok(Some([linear, shift]))
+    }
+
+    /// What the target is short of `W H'` because the inputs have drifted from the dense ones: a factor and a matrix.
+    pub fn correction(&self) -> Option<(f32, &Tensor)> {
+        let factor = self.inputs.correction as f32;
+        self.correction.as_ref().filter(|_| factor != 0.0).map(|c| (factor, c))
     }
 
     /// An uninitialised matrix of the weight's shape.

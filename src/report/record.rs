@@ -14,6 +14,9 @@ pub struct Settings {
     pub family: String,
     /// Method.
     pub method: String,
+    /// Where FISTAPruner began; other methods have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_start: Option<String>,
     /// Pattern, e.g. `2:4` or `50 %`.
     pub pattern: String,
     /// Fraction of zeros asked for.

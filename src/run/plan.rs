@@ -12,7 +12,7 @@ use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{Damping, DampingRule, METHODS, Method, Pattern, Permute, Propagate, Scope, method};
+use crate::prune::{Damping, DampingRule, METHODS, Method, Pattern, Permute, Propagate, Scope, WarmStart, method};
 use crate::tensor::DType;
 
 /// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
@@ -44,6 +44,8 @@ pub struct PruneOptions {
     pub pattern: Pattern,
     /// Method name.
     pub method: String,
+    /// Where FISTAPruner begins.
+    pub warm_start: WarmStart,
     /// Conjugate-gradient steps after the method; 0 is off.
     pub refit: usize,
     /// Damping.
@@ -78,6 +80,7 @@ impl PruneOptions {
             samples,
             pattern: Pattern::Unstructured { sparsity, scope },
             method: String::new(),
+            warm_start: WarmStart::default(),
             refit: 0,
             damping: Damping {
                 rule: DampingRule::default(),
@@ -98,7 +101,7 @@ impl PruneOptions {
 
     /// With this method and what belongs to it: damping rule, inputs of layers, refit.
     pub fn by(self, name: &str) -> Result<Self, RunError> {
-        let method = method(name).ok_or_else(|| RunError::unknown_method(name))?;
+        let method = method(name, self.warm_start).ok_or_else(|| RunError::unknown_method(name))?;
         Ok(PruneOptions {
             refit: method.refit(),
             damping: Damping {
@@ -199,7 +202,8 @@ impl Plan {
                 weights += linear.shape[0] * linear.shape[1];
             }
         }
-        let method = method(&options.method).ok_or_else(|| RunError::unknown_method(&options.method))?;
+        let method =
+            method(&options.method, options.warm_start).ok_or_else(|| RunError::unknown_method(&options.method))?;
         let demand = Budget {
             spec: &spec,
             checkpoint,
@@ -272,6 +276,8 @@ fn statistics(
     options.calibration = made.source.clone().into();
     (options.samples.samples, options.samples.length) = (made.samples, made.length);
     options.samples.seed = made.seed;
+    // There is no drift to correct.
+    options.correction = 0.0;
     Ok(Some(statistics))
 }
 
@@ -291,6 +297,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "tool": env!("CARGO_PKG_VERSION"),
         "family": spec.family,
         "method": options.method,
+        "warm_start": options.warm_start,
         "pattern": options.pattern,
         "refit": options.refit,
         "damping": options.damping,

@@ -64,7 +64,7 @@ fn neither_or_both_of_sparsity_and_pattern() {
 #[test]
 fn a_method_that_does_not_exist() {
     let case = Case::new();
-    let culprits = ["`obliterate`", "fista", "wanda", "magnitude"];
+    let culprits = ["`obliterate`", "fista", "sparsegpt", "ria", "wanda", "magnitude"];
     refused(&case, &["--pattern", "2:4", "--method", "obliterate"], &culprits);
 }
 
@@ -125,5 +125,7 @@ fn flags_and_commands_that_do_not_exist() {
     run(secateur().arg("shrink")).refused_by_the_parser(&["'shrink'"]);
     case.prune(&["--pattern", "2:4", "--propagate", "sideways"])
         .refused_by_the_parser(&["sideways", "dense", "pruned"]);
+    case.prune(&["--pattern", "2:4", "--warm-start", "magnitude"])
+        .refused_by_the_parser(&["magnitude", "wanda", "sparsegpt"]);
     assert!(!case.output().exists());
 }

@@ -155,6 +155,10 @@ fn every_method_and_setting() {
         &["--method", "magnitude"][..],
         &["--method", "wanda", "--refit", "0"],
         &["--method", "fista", "--refit", "0", "--propagate", "local"],
+        &["--method", "fista", "--warm-start", "sparsegpt"],
+        &["--method", "sparsegpt"],
+        &["--method", "sparsegpt", "--propagate", "local", "--refit", "3"],
+        &["--method", "ria"],
         &["--propagate", "pruned", "--damping", "0.1", "--seed", "5"],
     ] {
         for (old, new) in pruned(&Model::small(), &[&["--pattern", "2:4"], flags].concat()) {

@@ -59,10 +59,9 @@ fn linears<'r>(report: &'r Value, keep: impl Fn(&Value) -> bool + 'r) -> impl It
 }
 
 /// Every group of four inputs has at most two weights, also where the file holds the inputs in rows.
-fn assert_two_of_four(record: &Value, stored: &Stored) {
+fn assert_two_of_four(record: &Value, stored: &Stored, turned: bool) {
     let [outputs, inputs] = [0, 1].map(|i| record["shape"][i].as_u64().unwrap() as usize);
     let values = stored.values();
-    let turned = stored.shape != [outputs, inputs];
     let at = |row: usize, col: usize| {
         if turned {
             values[col * outputs + row]
@@ -98,7 +97,7 @@ fn what_is_written_computes_what_was_run() {
         let (before, after) = (weights(&case.model()), weights(&case.output()));
         for linear in linears(&report, |_| true) {
             let stored = after.iter().find(|t| linear["tensor"] == *t.name).unwrap();
-            assert_two_of_four(linear, stored);
+            assert_two_of_four(linear, stored, report["settings"]["family"] == "gpt2");
         }
         if linears(&report, |l| l["layer"] == 1).next().is_none() {
             continue;
@@ -123,7 +122,11 @@ fn what_is_written_computes_what_was_run() {
         let reread = prune(&again, "off");
         let written = weights(&again.output());
         for tensor in written.iter().filter(|t| first(t)) {
-            assert!(after.contains(tensor), "{name}: {} is as it was", tensor.name);
+            // Scaled and scaled back, f32 weights are off by rounding.
+            let close = |(a, b): (f32, f32)| (a - b).abs() <= 1e-6 * a.abs();
+            let was = after.iter().find(|t| t.name == tensor.name).unwrap().values();
+            let same = was.into_iter().zip(tensor.values()).all(close);
+            assert!(same, "{name}: {} is not as it was", tensor.name);
         }
         let attention = |l: &Value| {
             let role = l["role"].as_str().unwrap();
@@ -186,7 +189,11 @@ fn in_blocks_of_outputs() {
     let mut blocks = 0;
     for linear in linears(&report, |l| l["permuted"] == true) {
         blocks = blocks.max(linear["row_blocks"].as_u64().unwrap());
-        assert_two_of_four(linear, after.iter().find(|t| linear["tensor"] == *t.name).unwrap());
+        assert_two_of_four(
+            linear,
+            after.iter().find(|t| linear["tensor"] == *t.name).unwrap(),
+            false,
+        );
     }
     assert!(blocks > 1, "{report}");
 }

@@ -91,3 +91,55 @@ fn product_with_every_format_and_layout() {
         }
     }
 }
+
+/// A product with some columns of b leaves out the rest of it, on both sides of the sums.
+#[test]
+fn columns_of_b() {
+    for gpu in devices() {
+        for (dtype, layout, kernel) in [
+            (DType::F32, Layout::NN, &dense::GEMM_TILED),
+            (DType::F32, Layout::NN, &dense::GEMM_REGISTER),
+            (DType::BF16, Layout::NN, &dense::GEMM_TILED),
+            (DType::F32, Layout::NT, &dense::GEMM_TILED),
+            (DType::F16, Layout::NT, &dense::GEMM_REGISTER),
+        ] {
+            for [rows, b_rows, b_cols, b_col] in [[1, 1, 2, 1], [5, 33, 70, 3], [67, 9, 131, 66], [3, 4, 8, 8]] {
+                let used = b_cols - b_col;
+                let (cols, inner) = if layout == Layout::NN {
+                    (used, b_rows)
+                } else {
+                    (b_rows, used)
+                };
+                let mut data = Data::new(2);
+                let (a, mut b) = (data.uniform(rows * inner), data.uniform(b_rows * b_cols));
+                for row in b.chunks_mut(b_cols) {
+                    row[..b_col].fill(f32::NAN);
+                }
+                let old = data.uniform(rows * (cols + 1));
+                let (b_tensor, b) = stored(gpu, b_rows, b_cols, &b, dtype);
+                let (a_tensor, out) = (tensor(gpu, rows, inner, &a), tensor(gpu, rows, cols + 1, &old));
+                let call = Gemm {
+                    b_col,
+                    out_col: 1,
+                    ..Gemm::new(&a_tensor, &b_tensor, layout, &out).add()
+                };
+                play(gpu, |recording| dense::gemm_with(recording, kernel, &call));
+                let mut wanted = f64s(&old);
+                for r in 0..rows {
+                    for c in 0..cols {
+                        let b = |k: usize| match layout {
+                            Layout::NN => b[k * b_cols + b_col + c],
+                            Layout::NT => b[c * b_cols + b_col + k],
+                        };
+                        wanted[r * (cols + 1) + 1 + c] += (0..inner)
+                            .map(|k| f64::from(a[r * inner + k]) * f64::from(b(k)))
+                            .sum::<f64>();
+                    }
+                }
+                let what = format!("{} {dtype:?} {layout:?} columns {b_col}.. of {b_cols}", gpu.name());
+                let tolerance = 8.0 * f64::from(f32::EPSILON) * (inner.max(1) as f64).sqrt();
+                assert_close(&what, &out.fetch(gpu).unwrap(), &wanted, tolerance);
+            }
+        }
+    }
+}

@@ -24,6 +24,8 @@ mod kth_pick;
 mod layer_norm;
 mod mirror;
 mod multiply;
+mod obs_score;
+mod obs_sweep;
 mod panel_read;
 mod panel_write;
 mod permute;

@@ -1,6 +1,6 @@
 //! No Gram makes a method fail or return what is not a number.
 
-use secateur::prune::{LayerProblem, METHODS, Pattern, Scope, method, refit};
+use secateur::prune::{LayerProblem, METHODS, Pattern, Scope, WarmStart, method, refit};
 
 use super::problem::Layer;
 use crate::common::{Data, devices, f64s};
@@ -59,7 +59,7 @@ fn every_method_survives() {
             let inputs = layer.inputs(gpu);
             for pattern in patterns {
                 let problem = LayerProblem::new(gpu, &inputs, [ROWS, COLS], &layer.weight, pattern).unwrap();
-                for method in METHODS.iter().map(|name| method(name).unwrap()) {
+                for method in METHODS.iter().map(|name| method(name, WarmStart::SparseGpt).unwrap()) {
                     let what = format!("{} {} {pattern}, {name}", gpu.name(), method.name());
                     let solution = method.solve(gpu, &problem).unwrap_or_else(|e| panic!("{what}: {e}"));
                     let solution = refit(gpu, &problem, solution, 15).unwrap();

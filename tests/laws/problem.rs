@@ -52,8 +52,13 @@ impl Layer {
         }
     }
 
-    /// Statistics as the walk gathers them on the device.
+    /// Statistics as the walk gathers them on the device, damped by each input's own energy.
     pub(crate) fn inputs(&self, gpu: &Gpu) -> InputStatistics {
+        self.inputs_damped(gpu, DampingRule::Own)
+    }
+
+    /// Statistics with a damping rule.
+    pub(crate) fn inputs_damped(&self, gpu: &Gpu, rule: DampingRule) -> InputStatistics {
         let drifted = self.pruned != self.dense;
         let mut recording = Recording::new();
         let zeros = |r: &mut Recording| PanelMatrix::zeros(gpu, r, "test gram", self.cols).unwrap();
@@ -81,7 +86,7 @@ impl Layer {
             tokens: self.tokens,
         };
         let damping = Damping {
-            rule: DampingRule::Own,
+            rule,
             fraction: DAMPING,
         };
         InputStatistics::prepare(gpu, sums, damping, 1.0, "test").unwrap()

@@ -77,7 +77,7 @@ pub enum Layout {
     NT,
 }
 
-/// `out[.., out_col ..] = alpha * a * op(b) + beta * out`.
+/// `out[.., out_col ..] = alpha * a * op(b[.., b_col ..]) + beta * out`.
 pub struct Gemm<'a> {
     /// `[rows, >= inner]` f32; columns from `a_col` are used.
     pub a: &'a Tensor,
@@ -85,6 +85,8 @@ pub struct Gemm<'a> {
     pub a_col: usize,
     /// `[inner, cols]` or `[cols, inner]`, any element type.
     pub b: &'a Tensor,
+    /// First column of b that is used: of the product for [`Layout::NN`], of the sums for [`Layout::NT`].
+    pub b_col: usize,
     /// Layout of b.
     pub layout: Layout,
     /// `[rows, >= cols]` f32.
@@ -104,6 +106,7 @@ impl<'a> Gemm<'a> {
             a,
             a_col: 0,
             b,
+            b_col: 0,
             layout,
             out,
             out_col: 0,
@@ -134,9 +137,11 @@ pub fn gemm_with(recording: &mut Recording, kernel: &'static Kernel, call: &Gemm
 }
 
 fn record(recording: &mut Recording, kernel: &'static Kernel, tile: [usize; 2], call: &Gemm<'_>) {
+    let b_cols = call.b.cols().checked_sub(call.b_col);
+    let b_cols = b_cols.unwrap_or_else(|| panic!("gemm: column {} of b, which has {}", call.b_col, call.b.cols()));
     let (inner, cols) = match call.layout {
-        Layout::NN => (call.b.rows(), call.b.cols()),
-        Layout::NT => (call.b.cols(), call.b.rows()),
+        Layout::NN => (call.b.rows(), b_cols),
+        Layout::NT => (b_cols, call.b.rows()),
     };
     let rows = call.a.rows();
     assert!(
@@ -166,7 +171,7 @@ fn record(recording: &mut Recording, kernel: &'static Kernel, tile: [usize; 2], 
             inner: inner as u32,
             a_start: (row * call.a.cols() + call.a_col) as u32,
             a_stride: call.a.cols() as u32,
-            b_start: 0,
+            b_start: call.b_col as u32,
             b_stride: call.b.cols() as u32,
             out_start: (row * call.out.cols() + call.out_col) as u32,
             out_stride: call.out.cols() as u32,

@@ -1,4 +1,5 @@
-//! Proximal and projection ops: the shrinkage of FISTA, N:M and top-k projections, and the masked conjugate gradient.
+//! Proximal and projection ops: the shrinkage of FISTA, N:M and top-k projections, the masked conjugate gradient, and the
+//! sweep of optimal brain surgery.
 //!
 //! Not here: who calls them and when (`crate::prune`). Start reading at [`fista_step()`] and [`keep_largest()`].
 
@@ -10,6 +11,8 @@ mod keep_largest;
 mod kth_apply;
 mod kth_histogram;
 mod kth_pick;
+mod obs_score;
+mod obs_sweep;
 mod permute_swap;
 mod project_nm;
 mod soft_threshold;
@@ -22,6 +25,8 @@ pub use keep_largest::{Keep, Scope, keep_largest};
 pub use kth_apply::kth_apply;
 pub use kth_histogram::{Digit, Segments, kth_histogram};
 pub use kth_pick::kth_pick;
+pub use obs_score::obs_score;
+pub use obs_sweep::{OBS_COLS, ObsSweep, Survivors, obs_sweep};
 pub use permute_swap::{PermuteSwap, permute_swap};
 pub use project_nm::project_nm;
 pub use soft_threshold::soft_threshold;
@@ -41,4 +46,6 @@ pub const KERNELS: &[&Kernel] = &[
     &admm_step::KERNEL,
     &cg_begin::KERNEL,
     &cg_step::KERNEL,
+    &obs_score::KERNEL,
+    &obs_sweep::KERNEL,
 ];
