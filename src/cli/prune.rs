@@ -167,6 +167,7 @@ pub(super) fn options(
             fraction: solve.damping,
         },
         correction: solve.correction,
+        only_layers: solve.layers.clone(),
         propagate: match inputs.statistics {
             Some(_) => Propagate::Dense,
             None => solve.propagate.unwrap_or(options.propagate),
