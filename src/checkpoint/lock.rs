@@ -19,7 +19,7 @@ pub struct OutputLock {
 
 impl OutputLock {
     /// Takes a new output, of which nobody has begun a run yet.
-    pub(super) fn begin(out: &Path) -> Result<Self, CheckpointError> {
+    pub(crate) fn begin(out: &Path) -> Result<Self, CheckpointError> {
         match fs::create_dir(out.join(STATE_FOLDER)) {
             Ok(()) => Self::take(out)?.ok_or_else(|| locked(out)),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(Self::refusal(out)),

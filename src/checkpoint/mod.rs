@@ -8,6 +8,7 @@
 
 mod durable;
 mod error;
+mod folder;
 mod hf_config;
 mod lock;
 mod open;
@@ -26,6 +27,7 @@ use shards::{Entry, Shard};
 
 pub(crate) use durable::{Replacement, sync_folder};
 pub use error::CheckpointError;
+pub(crate) use folder::NewFolder;
 pub use hf_config::HfConfig;
 pub use lock::OutputLock;
 pub use writer::CheckpointWriter;

@@ -1,11 +1,12 @@
 //! The command line as clap sees it. Help names the default and the unit of every flag.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use crate::gpu::AdapterChoice;
-use crate::prune::{DampingRule, Propagate, Scope, WarmStart};
+use crate::prune::{DampingRule, Pattern, Propagate, PruneError, Scope, WarmStart};
 use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
@@ -55,10 +56,14 @@ pub(super) enum Command {
     Prune(PruneArgs),
     /// What a prune would do and take: the same as `prune --dry-run`
     Plan(PruneArgs),
+    /// Run the dense model on the calibration text once and save what its linears see, for `prune --statistics`
+    Calibrate(CalibrateArgs),
     /// Show what a checkpoint is: family, sizes, prunable linears, ties and zeros; needs no device
     Inspect(InspectArgs),
     /// Perplexity of a checkpoint, and its divergence from another
     Eval(EvalArgs),
+    /// Prune by several methods to several targets and compare layer errors, perplexity, time and memory
+    Compare(CompareArgs),
     /// Show adapters, limits, memory and disk, and check the shaders
     Doctor,
     /// Prune the built-in model and compare methods
@@ -73,29 +78,35 @@ pub(super) struct PruneArgs {
     /// Output folder; must not exist or be empty, unless a run in it is resumed
     #[arg(short, long)]
     pub(super) output: PathBuf,
-    /// Calibration text: .txt, or JSON lines with a `text` field (.jsonl), each also .gz; only an architecture without a
-    /// family file, pruned by magnitude alone, needs none [default: none]
-    #[arg(short, long)]
-    pub(super) calibration: Option<PathBuf>,
     /// Fraction of weights to remove, e.g. 0.5
     #[arg(short, long, allow_negative_numbers = true)]
     pub(super) sparsity: Option<f64>,
     /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
     #[arg(short, long)]
     pub(super) pattern: Option<String>,
-    /// Where --sparsity holds: over the whole matrix, or in every row
-    #[arg(long, value_enum, default_value = "matrix")]
-    pub(super) scope: ScopeArg,
     /// Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude
     #[arg(short, long, default_value = "admm")]
     pub(super) method: String,
-    /// Where fista begins; published runs take `sparsegpt` for OPT and `wanda` for LLaMA
-    #[arg(long, value_enum, default_value = "wanda")]
-    pub(super) warm_start: WarmStartArg,
-    /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
-    /// 15 for admm, 0, the method as published, for the others]
+    #[command(flatten)]
+    pub(super) inputs: InputArgs,
+    #[command(flatten)]
+    pub(super) solve: SolveArgs,
+    #[command(flatten)]
+    pub(super) memory: MemoryArgs,
+    /// Go on with an unfinished run in the output folder, after its last finished decoder layer
     #[arg(long)]
-    pub(super) refit: Option<usize>,
+    pub(super) resume: bool,
+    /// Print what would happen, with predicted peak memory, and stop
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// Calibration tokens.
+#[derive(Debug, clap::Args)]
+pub(super) struct SampleArgs {
+    /// Calibration text: .txt, or JSON lines with a `text` field (.jsonl), each also .gz [default: none]
+    #[arg(short, long)]
+    pub(super) calibration: Option<PathBuf>,
     /// Calibration samples
     #[arg(long, default_value_t = 128)]
     pub(super) samples: usize,
@@ -105,6 +116,33 @@ pub(super) struct PruneArgs {
     /// Seed of the sampling
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
+}
+
+/// Calibration tokens, or what was made of some before.
+#[derive(Debug, clap::Args)]
+pub(super) struct InputArgs {
+    #[command(flatten)]
+    pub(super) samples: SampleArgs,
+    /// Folder that `secateur calibrate` saved, instead of --calibration: no forward pass, so many prunes from one; inputs
+    /// are then those of the dense model, and errors made earlier in a layer are not corrected [default: none]
+    #[arg(long, value_name = "DIR",
+          conflicts_with_all = ["calibration", "samples", "length", "seed", "propagate", "correction", "activations"])]
+    pub(super) statistics: Option<PathBuf>,
+}
+
+/// How a layer problem is solved.
+#[derive(Debug, clap::Args)]
+pub(super) struct SolveArgs {
+    /// Where --sparsity holds: over the whole matrix, or in every row
+    #[arg(long, value_enum, default_value = "matrix")]
+    pub(super) scope: ScopeArg,
+    /// Where fista begins; published runs take `sparsegpt` for OPT and `wanda` for LLaMA
+    #[arg(long, value_enum, default_value = "wanda")]
+    pub(super) warm_start: WarmStartArg,
+    /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
+    /// 15 for admm, 0, the method as published, for the others]
+    #[arg(long)]
+    pub(super) refit: Option<usize>,
     /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens
     #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
     pub(super) damping: f64,
@@ -119,7 +157,12 @@ pub(super) struct PruneArgs {
     /// Share of the error of earlier linears that a linear corrects, 0 to 1, with --propagate dense or local
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub(super) correction: f64,
-    /// Prune only the first N decoder layers and copy the rest, to try settings quickly [default: all]
+}
+
+/// How much of the model, in how much memory.
+#[derive(Debug, clap::Args)]
+pub(super) struct MemoryArgs {
+    /// Only the first N decoder layers (a prune copies the rest), to try settings quickly [default: all]
     #[arg(long, value_name = "N")]
     pub(super) limit_layers: Option<usize>,
     /// Most resident memory of the process, e.g. 8GiB: beyond it activations go to a file in the output folder [default:
@@ -129,12 +172,20 @@ pub(super) struct PruneArgs {
     /// Type of the activations kept between layers [default: f32, or bf16 where that exceeds --max-ram]
     #[arg(long, value_enum)]
     pub(super) activations: Option<ActivationArg>,
-    /// Go on with an unfinished run in the output folder, after its last finished decoder layer
-    #[arg(long)]
-    pub(super) resume: bool,
-    /// Print what would happen, with predicted peak memory, and stop
-    #[arg(long)]
-    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CalibrateArgs {
+    /// Folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json)
+    pub(super) model: PathBuf,
+    /// Folder for the statistics; must not exist or be empty. Takes 4 bytes per pair of inputs of a group of linears:
+    /// 25 GB for a Llama of 7 billion weights
+    #[arg(short, long)]
+    pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) samples: SampleArgs,
+    #[command(flatten)]
+    pub(super) memory: MemoryArgs,
 }
 
 /// Bytes from `6GiB`, `6GB`, `800M` or a plain number.
@@ -228,6 +279,19 @@ pub(super) struct EvalArgs {
     /// Text file (or JSON lines with a `text` field, joined by blank lines)
     #[arg(short, long)]
     pub(super) text: PathBuf,
+    #[command(flatten)]
+    pub(super) windows: WindowArgs,
+    /// Write the first window's token ids and logits to this safetensors file, to compare with other programs
+    #[arg(long, value_name = "FILE")]
+    pub(super) dump_logits: Option<PathBuf>,
+    /// Also report KL divergence from this checkpoint and how often both put the same token first
+    #[arg(long)]
+    pub(super) against: Option<PathBuf>,
+}
+
+/// How texts are cut.
+#[derive(Debug, clap::Args)]
+pub(super) struct WindowArgs {
     /// Tokens per window [default: 2048, or what the model was made for if less]
     #[arg(long)]
     pub(super) context: Option<usize>,
@@ -241,12 +305,112 @@ pub(super) struct EvalArgs {
     /// for families that are lost without one (Gemma), else `tokenizer`
     #[arg(long, value_enum, default_value = "auto")]
     pub(super) bos: BosArg,
-    /// Write the first window's token ids and logits to this safetensors file, to compare with other programs
-    #[arg(long, value_name = "FILE")]
-    pub(super) dump_logits: Option<PathBuf>,
-    /// Also report KL divergence from this checkpoint and how often both put the same token first
-    #[arg(long)]
-    pub(super) against: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CompareArgs {
+    /// Folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json)
+    pub(super) model: PathBuf,
+    /// Folder for compare.md, compare.csv and compare.json, written after every row: the same command goes on with the
+    /// missing rows, and more methods, targets or seeds may be asked for
+    #[arg(short, long)]
+    pub(super) output: PathBuf,
+    /// Text to evaluate on, as `eval --text`; repeat it, or separate with commas
+    #[arg(
+        short,
+        long,
+        required = true,
+        value_delimiter = ',',
+        visible_alias = "text",
+        value_name = "TEXT"
+    )]
+    pub(super) eval: Vec<PathBuf>,
+    /// Methods, comma-separated: those of `prune --method`; `wanda+0` is wanda with 0 steps of refit instead of --refit
+    #[arg(
+        short,
+        long,
+        visible_alias = "method",
+        value_delimiter = ',',
+        value_name = "METHODS",
+        default_value = "magnitude,wanda,fista,admm"
+    )]
+    pub(super) methods: Vec<MethodArg>,
+    /// Targets, comma-separated: a fraction of weights to remove (50% or 0.5), or an N:M pattern (2:4)
+    #[arg(short, long, visible_aliases = ["sparsity", "pattern"], value_delimiter = ',', value_name = "TARGETS",
+          allow_negative_numbers = true, default_value = "50%,2:4")]
+    pub(super) targets: Vec<TargetArg>,
+    /// Seeds, comma-separated: every row with each of them [default: that of --seed]
+    #[arg(long, value_delimiter = ',', value_name = "SEEDS", conflicts_with_all = ["seed", "statistics"])]
+    pub(super) seeds: Vec<u64>,
+    #[command(flatten)]
+    pub(super) inputs: InputArgs,
+    #[command(flatten)]
+    pub(super) solve: SolveArgs,
+    #[command(flatten)]
+    pub(super) memory: MemoryArgs,
+    #[command(flatten)]
+    pub(super) windows: WindowArgs,
+    /// Keep the pruned checkpoints in this folder [default: each is removed once it has been evaluated]
+    #[arg(long, value_name = "DIR")]
+    pub(super) keep: Option<PathBuf>,
+}
+
+/// A method of a comparison, with a refit of its own if one is given.
+#[derive(Clone, Debug)]
+pub(super) struct MethodArg {
+    pub(super) name: String,
+    pub(super) refit: Option<usize>,
+}
+
+impl FromStr for MethodArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((name, steps)) = text.split_once('+') else {
+            let (name, refit) = (text.to_string(), None);
+            return Ok(MethodArg { name, refit });
+        };
+        match steps.parse() {
+            Ok(steps) => Ok(MethodArg {
+                name: name.to_string(),
+                refit: Some(steps),
+            }),
+            Err(_) => Err("write a method, or a method and its steps of refit, e.g. wanda+0".into()),
+        }
+    }
+}
+
+/// A target of a comparison.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TargetArg {
+    /// Fraction of weights to remove.
+    Sparsity(f64),
+    /// N:M.
+    Pattern(Pattern),
+}
+
+impl FromStr for TargetArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(':') {
+            return text
+                .parse()
+                .map(TargetArg::Pattern)
+                .map_err(|e: PruneError| e.to_string());
+        }
+        let (number, unit) = match text.strip_suffix('%') {
+            Some(number) => (number, 100.0),
+            None => (text, 1.0),
+        };
+        let sparsity = number.trim().parse::<f64>().map(|value| value / unit);
+        let sparsity = sparsity.map_err(|_| "write e.g. 50%, 0.5 or 2:4".to_string())?;
+        // Where it holds is another flag; whether it makes sense does not depend on that.
+        let checked = Pattern::unstructured(sparsity, Scope::Matrix);
+        checked
+            .map(|_| TargetArg::Sparsity(sparsity))
+            .map_err(|e| e.to_string())
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

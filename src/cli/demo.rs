@@ -1,21 +1,20 @@
 //! `secateur demo`: prunes the embedded model with several methods and compares perplexities.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::args::{Common, DemoArgs};
-use super::eval::{evaluate, windows};
+use super::compare::CompareBar;
 use super::exit::CliError;
-use super::progress::Bar;
-use super::{open_gpu, print, print_profile, say};
+use super::{open_gpu, print, print_profile};
 use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::eval::{Bos, Protocol, Windows};
+use crate::eval::{Bos, Protocol};
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::prune::{Damping, DampingRule, Pattern, Propagate, Scope, WarmStart};
-use crate::report::{EvalRecord, demo_table};
-use crate::run::{Plan, PruneOptions};
+use crate::prune::{Pattern, Scope};
+use crate::report::{CompareReport, EvalRecord, demo_table};
+use crate::run::{CompareOptions, EvalText, PruneOptions, RunError, Subject, compare};
 
 /// The model and its texts, compiled in so that an installed binary needs nothing else.
 const FILES: &[(&str, &[u8])] = &[
@@ -46,14 +45,8 @@ pub(super) fn run(common: &Common, args: &DemoArgs, stop: &AtomicBool) -> Result
     };
     let existed = refuse_unless_empty(&folder)?;
     let gpu = open_gpu(common)?;
-    let demo = Demo {
-        common,
-        args,
-        gpu: &gpu,
-        folder,
-        stop,
-    };
-    let rows = demo.compare().inspect_err(|_| discard(&demo.folder, existed))?;
+    let report = compare_on(common, args, &gpu, &folder, stop).inspect_err(|_| discard(&folder, existed))?;
+    let rows = flat(report);
     let json: Vec<_> = rows
         .iter()
         .map(|(method, pattern, record)| serde_json::json!({ "method": method, "pattern": pattern, "eval": record }))
@@ -63,96 +56,81 @@ pub(super) fn run(common: &Common, args: &DemoArgs, stop: &AtomicBool) -> Result
     Ok(())
 }
 
-struct Demo<'a> {
-    common: &'a Common,
-    args: &'a DemoArgs,
-    gpu: &'a Gpu,
-    folder: PathBuf,
-    stop: &'a AtomicBool,
+/// Unpacks the model and compares on it, all within `folder`.
+fn compare_on(
+    common: &Common,
+    args: &DemoArgs,
+    gpu: &Gpu,
+    folder: &Path,
+    stop: &AtomicBool,
+) -> Result<CompareReport, CliError> {
+    let model = folder.join("model");
+    unpack(&model)?;
+    let checkpoint = Checkpoint::open(&model)?;
+    let spec = Spec::of(&checkpoint)?;
+    let how = (Protocol::P1Raw, Bos::Tokenizer);
+    let mut text = EvalText::cut(&model, &model.join("evaluation.txt"), how, [CONTEXT, args.windows])?;
+    text.file = "evaluation.txt".to_string();
+    let (seed, bos) = (0, None);
+    let samples = SampleSpec {
+        samples: args.samples,
+        length: CONTEXT,
+        seed,
+        bos,
+    };
+    let calibration = model.join("calibration.txt");
+    let base = PruneOptions {
+        max_vram: common.max_vram,
+        ..PruneOptions::new(model, folder.join("comparison"), calibration, samples)
+    };
+    let options = CompareOptions {
+        rows: rows(&base)?,
+        output: folder.join("comparison"),
+        keep: Some(folder.to_path_buf()),
+    };
+    let subject = Subject {
+        checkpoint: &checkpoint,
+        spec: &spec,
+        gpu,
+    };
+    let mut bars = CompareBar::new(common);
+    match compare(&options, subject, &[text], &mut bars, stop) {
+        // Nothing of a demo is kept.
+        Err(RunError::Paused { error, .. }) => Err((*error).into()),
+        other => Ok(other?),
+    }
 }
 
-impl Demo<'_> {
-    fn compare(&self) -> Result<Vec<(String, String, EvalRecord)>, CliError> {
-        let model = &self.folder.join("model");
-        unpack(model)?;
-        let checkpoint = Checkpoint::open(model)?;
-        let text = model.join("evaluation.txt");
-        let windows = windows(
-            &checkpoint,
-            &text,
-            Protocol::P1Raw,
-            [CONTEXT, self.args.windows],
-            Bos::Tokenizer,
-        )?;
-        let mut rows = vec![("dense".to_string(), String::new(), self.evaluate(model, &windows)?)];
-        for pattern in [Pattern::unstructured(0.5, Scope::Matrix)?, Pattern::NM { n: 2, m: 4 }] {
-            for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 15)] {
-                let name = if refit > 0 {
-                    format!("{method} + refit")
-                } else {
-                    method.to_string()
-                };
-                say(self.common, &format!("{name} at {pattern}"));
-                let output = self
-                    .folder
-                    .join(format!("{}-{pattern}", name.replace(' ', "")).replace([' ', ':', '%'], "-"));
-                self.prune(&checkpoint, method, refit, pattern, &output)?;
-                rows.push((name, pattern.to_string(), self.evaluate(&output, &windows)?));
-            }
+fn rows(base: &PruneOptions) -> Result<Vec<PruneOptions>, RunError> {
+    let mut rows = Vec::new();
+    for pattern in [Pattern::unstructured(0.5, Scope::Matrix)?, Pattern::NM { n: 2, m: 4 }] {
+        for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 15), ("admm", 15)] {
+            rows.push(PruneOptions {
+                refit,
+                pattern,
+                ..base.clone().by(method)?
+            });
         }
-        Ok(rows)
     }
+    Ok(rows)
+}
 
-    fn prune(
-        &self,
-        checkpoint: &Checkpoint,
-        method: &str,
-        refit: usize,
-        pattern: Pattern,
-        output: &Path,
-    ) -> Result<(), CliError> {
-        let options = PruneOptions {
-            model: checkpoint.dir().to_path_buf(),
-            output: output.to_path_buf(),
-            calibration: checkpoint.dir().join("calibration.txt"),
-            samples: SampleSpec {
-                samples: self.args.samples,
-                length: CONTEXT,
-                seed: 0,
-                bos: None,
-            },
-            pattern,
-            method: method.to_string(),
-            warm_start: WarmStart::default(),
-            refit,
-            damping: Damping {
-                rule: DampingRule::Own,
-                fraction: 0.01,
-            },
-            correction: 1.0,
-            propagate: Propagate::Dense,
-            limit_layers: None,
-            activations: None,
-            max_vram: self.common.max_vram,
-            max_ram: None,
-            resume: false,
+/// Method, pattern and evaluation, dense first.
+fn flat(report: CompareReport) -> Vec<(String, String, EvalRecord)> {
+    let dense = report
+        .dense
+        .into_iter()
+        .map(|e| ("dense".to_string(), String::new(), e));
+    let cells = report.cells.into_iter().flat_map(|cell| {
+        let name = match cell.refit {
+            0 => cell.method,
+            _ => format!("{} + refit", cell.method),
         };
-        let plan = Plan::resolve(options, checkpoint, Spec::of(checkpoint)?, self.gpu)?;
-        let mut bar = Bar::new(self.common);
-        let result = crate::run::prune(&plan, checkpoint, self.gpu, &mut bar, self.stop);
-        bar.finish();
-        result?;
-        Ok(())
-    }
-
-    fn evaluate(&self, model: &Path, windows: &Windows) -> Result<EvalRecord, CliError> {
-        let checkpoint = Checkpoint::open(model)?;
-        let spec = Spec::of(&checkpoint)?;
-        let mut record = evaluate(self.common, self.gpu, &checkpoint, &spec, windows)?;
-        record.text = "evaluation.txt".to_string();
-        record.protocol = Protocol::P1Raw.id().to_string();
-        Ok(record)
-    }
+        cell.evals
+            .into_iter()
+            .map(move |e| (name.clone(), cell.target.clone(), e))
+    });
+    dense.chain(cells).collect()
 }
 
 /// Fails if the folder holds anything, so that all that is in it later is ours. Returns whether it exists.

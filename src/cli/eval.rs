@@ -3,70 +3,65 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::args::{BosArg, Common, EvalArgs, ProtocolArg};
+use super::args::{BosArg, Common, EvalArgs, ProtocolArg, WindowArgs};
 use super::exit::CliError;
 use super::prune::length;
 use super::{open_gpu, print, print_profile, progress, spec};
+use indicatif::ProgressBar;
 use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file};
 
-use crate::calib::{Corpus, Tokenizer};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::eval::{Bos, Protocol, Windows, divergence, perplexity};
-use crate::gpu::Gpu;
-use crate::model::{Decoder, Spec};
+use crate::eval::{Bos, Protocol, Windows, same_vocabulary};
+use crate::model::{Activations, Decoder, Spec};
 use crate::report::{EvalRecord, eval_table};
-use crate::run::adapter_record;
+use crate::run::{EvalText, compare_with, evaluate};
 
 pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
     let checkpoint = Checkpoint::open(&args.model)?;
     let spec = spec(common, &checkpoint)?;
-    let context = length(args.context, spec.max_positions, "--context")?;
     if let Some(file) = args.dump_logits.as_deref().filter(|file| file.exists()) {
         let message = format!("--dump-logits {} exists already; give another file", file.display());
         return Err(CliError::setting(message));
     }
-    let protocol = match args.protocol {
-        ProtocolArg::P1 => Protocol::P1,
-        ProtocolArg::P1Raw => Protocol::P1Raw,
-    };
-    let bos = bos(args.bos, &spec)?;
-    let windows = windows(&checkpoint, &args.text, protocol, [context, args.windows], bos)?;
+    let text = text(&checkpoint, &spec, &args.text, &args.windows)?;
     let gpu = open_gpu(common)?;
-    let start = Instant::now();
-    let mut record = evaluate(common, &gpu, &checkpoint, &spec, &windows)?;
-    record.text = args.text.display().to_string();
-    record.protocol = protocol.id().to_string();
-    record.bos = bos.name().to_string();
+    let decoder = Decoder::new(&gpu, &checkpoint, &spec, text.windows.context)?;
+    let bar = progress::layers(common, spec.layers);
+    let result = evaluate(&decoder, &text, |layer| advanced(&bar, layer));
+    bar.finish_and_clear();
+    let (mut record, states) = result?;
     if let Some(folder) = &args.against {
-        compare(common, &gpu, (&checkpoint, &spec), folder, &windows, &mut record)?;
+        compare(common, folder, (&decoder, &states), &text, &mut record)?;
     }
+    drop(states);
     if let Some(file) = &args.dump_logits {
-        dump(&gpu, &checkpoint, &spec, &windows, file)?;
+        dump(&decoder, &text.windows, file)?;
     }
-    record.seconds = start.elapsed().as_secs_f64();
     print(common, &record, || eval_table(&record));
     print_profile(common, &gpu);
     Ok(())
 }
 
-/// Token windows of a text file for a checkpoint's tokenizer.
-pub(super) fn windows(
+/// A text for a checkpoint's tokenizer, in windows as asked for.
+pub(super) fn text(
     checkpoint: &Checkpoint,
-    text: &Path,
-    protocol: Protocol,
-    [context, limit]: [usize; 2],
-    bos: Bos,
-) -> Result<Windows, CliError> {
-    let corpus = Corpus::read(text)?;
-    let tokenizer = Tokenizer::open(checkpoint.dir())?;
-    let body = protocol.text(&corpus.documents.join("\n\n"));
-    Ok(Windows::cut(
-        &tokenizer,
-        [&text.display().to_string(), &body],
-        context,
-        limit,
-        bos,
-    )?)
+    spec: &Spec,
+    file: &Path,
+    windows: &WindowArgs,
+) -> Result<EvalText, CliError> {
+    let context = length(windows.context, spec.max_positions, "--context")?;
+    let protocol = match windows.protocol {
+        ProtocolArg::P1 => Protocol::P1,
+        ProtocolArg::P1Raw => Protocol::P1Raw,
+    };
+    let how = (protocol, bos(windows.bos, spec)?);
+    Ok(EvalText::cut(checkpoint.dir(), file, how, [context, windows.windows])?)
+}
+
+/// Nothing stops an evaluation but the end of the process.
+fn advanced(bar: &ProgressBar, layer: usize) -> bool {
+    bar.set_position(layer as u64);
+    true
 }
 
 /// Where the BOS token goes: as asked, or where the family needs it.
@@ -85,70 +80,32 @@ fn bos(asked: BosArg, spec: &Spec) -> Result<Bos, CliError> {
     })
 }
 
-/// Perplexity of a checkpoint on windows; text and protocol are left for the caller to fill in.
-pub(super) fn evaluate(
-    common: &Common,
-    gpu: &Gpu,
-    checkpoint: &Checkpoint,
-    spec: &Spec,
-    windows: &Windows,
-) -> Result<EvalRecord, CliError> {
-    let start = Instant::now();
-    let decoder = Decoder::new(gpu, checkpoint, spec, windows.context)?;
-    let bar = progress::layers(common, spec.layers);
-    let result = perplexity(&decoder, windows, |layer| bar.set_position(layer as u64));
-    bar.finish_and_clear();
-    let result = result?;
-    Ok(EvalRecord {
-        model: checkpoint.dir().display().to_string(),
-        context: windows.context,
-        windows: windows.ids.len(),
-        stream_tokens: windows.stream,
-        scored_tokens: result.scored,
-        dtype: checkpoint
-            .tensor(&spec.linears_of(0)?[0].tensor)?
-            .dtype
-            .name()
-            .to_string(),
-        nll: result.nll,
-        perplexity: result.value(),
-        standard_error: result.standard_error(),
-        accuracy: result.accuracy,
-        adapter: adapter_record(gpu),
-        seconds: start.elapsed().as_secs_f64(),
-        ..Default::default()
-    })
-}
-
+/// Adds the divergence from the checkpoint in `folder`.
 fn compare(
     common: &Common,
-    gpu: &Gpu,
-    (checkpoint, spec): (&Checkpoint, &Spec),
     folder: &Path,
-    windows: &Windows,
+    (decoder, states): (&Decoder<'_>, &Activations),
+    text: &EvalText,
     record: &mut EvalRecord,
 ) -> Result<(), CliError> {
+    let start = Instant::now();
     let other = Checkpoint::open(folder)?;
-    let other_spec = super::spec(common, &other)?;
-    let reference = Decoder::new(gpu, &other, &other_spec, windows.context)?;
-    let model = Decoder::new(gpu, checkpoint, spec, windows.context)?;
-    let bar = progress::layers(common, spec.layers + other_spec.layers);
-    let result = divergence(&reference, &model, windows, |layer| bar.set_position(layer as u64));
+    let spec = super::spec(common, &other)?;
+    let reference = Decoder::new(decoder.gpu, &other, &spec, text.windows.context)?;
+    same_vocabulary(&reference, decoder)?;
+    let bar = progress::layers(common, spec.layers);
+    let dense = reference.run(&text.windows.ids, |layer| bar.set_position(layer as u64));
     bar.finish_and_clear();
-    let result = result?;
-    record.kl_divergence = Some(result.kl);
-    record.kl_standard_error = Some(result.kl_error);
-    record.top1_agreement = Some(result.agreement);
-    Ok(())
+    record.seconds += start.elapsed().as_secs_f64();
+    Ok(compare_with(record, (&reference, &dense?), (decoder, states), text)?)
 }
 
 /// Writes `ids` `[context]` and `logits` `[context, vocabulary]` of the first window.
-fn dump(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, windows: &Windows, file: &Path) -> Result<(), CliError> {
-    let decoder = Decoder::new(gpu, checkpoint, spec, windows.context)?;
+fn dump(decoder: &Decoder<'_>, windows: &Windows, file: &Path) -> Result<(), CliError> {
     let ids = &windows.ids[..1];
     let logits = decoder.all_logits(&decoder.run(ids, |_| ())?, 0)?;
     let view = |dtype, shape: Vec<usize>, bytes| TensorView::new(dtype, shape, bytes).expect("sizes are ours");
-    let shape = vec![windows.context, spec.vocabulary];
+    let shape = vec![windows.context, decoder.spec.vocabulary];
     let tensors = [
         (
             "ids",

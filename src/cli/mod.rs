@@ -2,6 +2,8 @@
 //! commands only work and print.
 
 mod args;
+mod calibrate;
+mod compare;
 mod demo;
 mod doctor;
 mod eval;
@@ -30,7 +32,10 @@ pub fn main() -> ExitCode {
     let args = Args::parse();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
-    let writes = matches!(args.command, Command::Prune(_) | Command::Demo(_));
+    let writes = matches!(
+        args.command,
+        Command::Prune(_) | Command::Calibrate(_) | Command::Compare(_) | Command::Demo(_)
+    );
     // Only what writes has anything to put in order; a second Ctrl-C ends that at once, too.
     let handler = ctrlc::set_handler(move || {
         if !writes || flag.swap(true, Ordering::Relaxed) {
@@ -45,8 +50,10 @@ pub fn main() -> ExitCode {
     let result = match &args.command {
         Command::Prune(prune) => prune::run(common, prune, &stop),
         Command::Plan(prune) => prune::plan(common, prune),
+        Command::Calibrate(calibrate) => calibrate::run(common, calibrate, &stop),
         Command::Inspect(inspect) => inspect::run(common, inspect),
         Command::Eval(eval) => eval::run(common, eval),
+        Command::Compare(compare) => compare::run(common, compare, &stop),
         Command::Doctor => doctor::run(common),
         Command::Demo(demo) => demo::run(common, demo, &stop),
     };

@@ -57,6 +57,8 @@ impl Progress for Bar {
     }
 
     fn layer(&mut self, layer: usize, done: usize, total: usize) {
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
         if !self.plain {
             return;
         }

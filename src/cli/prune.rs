@@ -1,8 +1,9 @@
 //! `secateur prune`.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::args::{Common, PruneArgs};
+use super::args::{Common, InputArgs, MemoryArgs, PruneArgs, SampleArgs, SolveArgs};
 use super::exit::CliError;
 use super::progress::Bar;
 use super::{open_gpu, print, print_profile, say, spec};
@@ -10,9 +11,9 @@ use crate::calib::SampleSpec;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::prune::{Damping, Pattern, method};
+use crate::prune::{Damping, Pattern, Propagate};
 use crate::report::prune_table;
-use crate::run::{Plan, PruneOptions, RunError, WeightsOnly, gemm_rate, prune_weights};
+use crate::run::{Plan, PruneOptions, Sums, WeightsOnly, gemm_rate, prune_weights};
 
 /// Tokens per sample or window unless the model was made for less.
 pub(super) const DEFAULT_LENGTH: usize = 2048;
@@ -115,48 +116,94 @@ fn weights_only(
 
 fn pattern(args: &PruneArgs) -> Result<Pattern, CliError> {
     Ok(match (args.sparsity, &args.pattern) {
-        (Some(sparsity), _) => Pattern::unstructured(sparsity, args.scope.into())?,
+        (Some(sparsity), _) => Pattern::unstructured(sparsity, args.solve.scope.into())?,
         (None, Some(pattern)) => pattern.parse()?,
         (None, None) => unreachable!("clap requires one of the two"),
     })
 }
 
 fn resolve(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spec) -> Result<(Gpu, Plan), CliError> {
-    let Some(calibration) = args.calibration.clone() else {
-        let message = "--calibration is missing: a text file whose tokens the model is run on (.txt or .jsonl)";
-        return Err(CliError::setting(message.into()));
-    };
-    let warm_start = args.warm_start.into();
-    let method = method(&args.method, warm_start).ok_or_else(|| RunError::unknown_method(&args.method))?;
     let options = PruneOptions {
-        model: args.model.clone(),
         output: args.output.clone(),
-        calibration,
-        samples: SampleSpec {
-            samples: args.samples,
-            length: length(args.length, spec.max_positions, "--length")?,
-            seed: args.seed,
-            bos: spec.bos.filter(|_| spec.needs_bos),
-        },
         pattern: pattern(args)?,
-        method: args.method.clone(),
-        warm_start,
-        refit: args.refit.unwrap_or(method.refit()),
-        damping: Damping {
-            rule: args.damping_rule.unwrap_or(method.damping()),
-            fraction: args.damping,
-        },
-        correction: args.correction,
-        propagate: args.propagate.unwrap_or(method.propagate()),
-        limit_layers: args.limit_layers,
-        activations: args.activations.map(Into::into),
-        max_vram: common.max_vram,
-        max_ram: args.max_ram,
         resume: args.resume,
+        ..options(
+            common,
+            &args.model,
+            &spec,
+            &args.method,
+            (&args.inputs, &args.solve, &args.memory),
+        )?
     };
     let gpu = open_gpu(common)?;
     let plan = Plan::resolve(options, checkpoint, spec, &gpu)?;
     Ok((gpu, plan))
+}
+
+/// What prunes have in common: all but output, pattern and method.
+pub(super) fn options(
+    common: &Common,
+    model: &Path,
+    spec: &Spec,
+    method: &str,
+    (inputs, solve, memory): (&InputArgs, &SolveArgs, &MemoryArgs),
+) -> Result<PruneOptions, CliError> {
+    let mut options = walk_options(
+        common,
+        model,
+        spec,
+        (&inputs.samples, memory),
+        inputs.statistics.is_some(),
+    )?;
+    if let Some(folder) = &inputs.statistics {
+        options.sums = Sums::Loaded(folder.clone());
+    }
+    options.warm_start = solve.warm_start.into();
+    let options = options.by(method)?;
+    Ok(PruneOptions {
+        refit: solve.refit.unwrap_or(options.refit),
+        damping: Damping {
+            rule: solve.damping_rule.unwrap_or(options.damping.rule),
+            fraction: solve.damping,
+        },
+        correction: solve.correction,
+        propagate: match inputs.statistics {
+            Some(_) => Propagate::Dense,
+            None => solve.propagate.unwrap_or(options.propagate),
+        },
+        ..options
+    })
+}
+
+/// What all walks have in common; `statistics` says that they need no text.
+pub(super) fn walk_options(
+    common: &Common,
+    model: &Path,
+    spec: &Spec,
+    (samples, memory): (&SampleArgs, &MemoryArgs),
+    statistics: bool,
+) -> Result<PruneOptions, CliError> {
+    let calibration = match &samples.calibration {
+        Some(text) => text.clone(),
+        None if statistics => PathBuf::new(),
+        None => {
+            let message = "--calibration is missing: a text file whose tokens the model is run on (.txt or .jsonl)";
+            return Err(CliError::setting(message.into()));
+        }
+    };
+    let draw = SampleSpec {
+        samples: samples.samples,
+        length: length(samples.length, spec.max_positions, "--length")?,
+        seed: samples.seed,
+        bos: spec.bos.filter(|_| spec.needs_bos),
+    };
+    Ok(PruneOptions {
+        limit_layers: memory.limit_layers,
+        activations: memory.activations.map(Into::into),
+        max_vram: common.max_vram,
+        max_ram: memory.max_ram,
+        ..PruneOptions::new(model.into(), PathBuf::new(), calibration, draw)
+    })
 }
 
 /// A length asked for or the default, refused if the model cannot have it.
@@ -173,34 +220,28 @@ pub(super) fn length(asked: Option<usize>, longest: usize, flag: &str) -> Result
     }
 }
 
-fn describe(plan: &Plan) -> String {
+/// The plan in words.
+pub(super) fn describe(plan: &Plan) -> String {
     let (options, demand) = (&plan.options, &plan.demand);
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let kept = match demand.activation_ram {
-        None => "in memory".to_string(),
-        Some(ram) => format!("{:.0} MiB of them in memory, the rest in a file", mib(ram)),
+    let what = match options.sums {
+        Sums::Saved => "sums of inputs to be saved".to_string(),
+        _ => format!(
+            "{} of {} weights in {} linears by {}, refit {} steps",
+            options.pattern, plan.weights, plan.linears, options.method, options.refit
+        ),
+    };
+    let propagation = match options.sums {
+        Sums::Captured => format!(", {} propagation", options.propagate.name()),
+        Sums::Saved | Sums::Loaded(_) => String::new(),
     };
     format!(
-        "{} ({} family, pruning {} decoder layers): {} of {} weights in {} linears by {}, refit {} steps, {} propagation\n\
-         {} x {} calibration tokens of {}, seed {}; {:.0} MiB of {} activations per stream, {kept}; batches of {} rows\n\
+        "{} ({} family, {} decoder layers): {what}{propagation}\n{}\n\
          on {}: predicted peak {:.0} MiB of device buffers, {:.0} MiB of host memory; {:.0} MiB on disk in {}\n\
          about {:.3} TFLOP; {}",
         options.model.display(),
         plan.family,
         plan.layers,
-        options.pattern,
-        plan.weights,
-        plan.linears,
-        options.method,
-        options.refit,
-        options.propagate.name(),
-        options.samples.samples,
-        options.samples.length,
-        options.calibration.display(),
-        options.samples.seed,
-        mib(demand.activation_bytes),
-        demand.activations.name(),
-        demand.batch_rows,
+        describe_inputs(plan),
         plan.adapter,
         mib(demand.device_bytes),
         mib(demand.host_bytes),
@@ -209,4 +250,36 @@ fn describe(plan: &Plan) -> String {
         plan.flops / 1e12,
         demand.largest,
     )
+}
+
+fn describe_inputs(plan: &Plan) -> String {
+    let (options, demand) = (&plan.options, &plan.demand);
+    let tokens = format!(
+        "{} x {} calibration tokens of {}, seed {}",
+        options.samples.samples,
+        options.samples.length,
+        options.calibration.display(),
+        options.samples.seed
+    );
+    if let Some(statistics) = &plan.statistics {
+        return format!(
+            "inputs from {}: those of the dense model on {tokens}; no forward pass, errors made earlier in a layer are \
+             not corrected",
+            statistics.dir().display()
+        );
+    }
+    let kept = match demand.activation_ram {
+        None => "in memory".to_string(),
+        Some(ram) => format!("{:.0} MiB of them in memory, the rest in a file", mib(ram)),
+    };
+    format!(
+        "{tokens}; {:.0} MiB of {} activations per stream, {kept}; batches of {} rows",
+        mib(demand.activation_bytes),
+        demand.activations.name(),
+        demand.batch_rows,
+    )
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

@@ -1,7 +1,7 @@
 //! KL divergence and agreement of two checkpoints on the same windows.
 
 use super::perplexity::{EvalError, Windows, mean_and_error};
-use crate::model::Decoder;
+use crate::model::{Activations, Decoder};
 
 /// How far a model is from a reference.
 #[derive(Clone, Copy, Debug)]
@@ -14,25 +14,14 @@ pub struct Divergence {
     pub agreement: f64,
 }
 
-/// Compares `model` with `reference` at every position of every window; `progress` hears of each layer of either.
+/// Compares a model with a reference at every position of every window, each with what leaves its last layer.
 pub fn divergence(
-    reference: &Decoder<'_>,
-    model: &Decoder<'_>,
+    (reference, p): (&Decoder<'_>, &Activations),
+    (model, q): (&Decoder<'_>, &Activations),
     windows: &Windows,
-    mut progress: impl FnMut(usize),
 ) -> Result<Divergence, EvalError> {
-    if reference.spec.vocabulary != model.spec.vocabulary {
-        return Err(EvalError::Vocabulary {
-            a: reference.checkpoint.dir().display().to_string(),
-            a_size: reference.spec.vocabulary,
-            b: model.checkpoint.dir().display().to_string(),
-            b_size: model.spec.vocabulary,
-        });
-    }
-    let p = reference.run(&windows.ids, &mut progress)?;
-    let done = reference.spec.layers;
-    let q = model.run(&windows.ids, |layer| progress(done + layer))?;
-    let states = reference.divergence(&p, model, &q)?;
+    same_vocabulary(reference, model)?;
+    let states = reference.divergence(p, model, q)?;
     let means: Vec<f64> = states
         .chunks(windows.context)
         .map(|w| w.iter().map(|s| s.kl).sum::<f64>() / w.len() as f64)
@@ -47,4 +36,17 @@ pub fn divergence(
         kl_error,
         agreement: same as f64 / states.len() as f64,
     })
+}
+
+/// Fails unless both have the same tokens, without which nothing can be compared.
+pub fn same_vocabulary(reference: &Decoder<'_>, model: &Decoder<'_>) -> Result<(), EvalError> {
+    if reference.spec.vocabulary != model.spec.vocabulary {
+        return Err(EvalError::Vocabulary {
+            a: reference.checkpoint.dir().display().to_string(),
+            a_size: reference.spec.vocabulary,
+            b: model.checkpoint.dir().display().to_string(),
+            b_size: model.spec.vocabulary,
+        });
+    }
+    Ok(())
 }

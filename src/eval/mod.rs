@@ -5,5 +5,5 @@
 mod divergence;
 mod perplexity;
 
-pub use divergence::{Divergence, divergence};
+pub use divergence::{Divergence, divergence, same_vocabulary};
 pub use perplexity::{Bos, EvalError, Perplexity, Protocol, Windows, perplexity};

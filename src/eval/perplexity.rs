@@ -1,7 +1,7 @@
 //! Perplexity by protocol P1: one token stream, disjoint windows, all targets of each window.
 
 use crate::calib::{CalibError, Tokenizer};
-use crate::model::{Decoder, ModelError};
+use crate::model::{Activations, Decoder, ModelError};
 
 /// How a file becomes a token stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,14 +189,13 @@ impl Perplexity {
     }
 }
 
-/// Runs the model over all windows, layer by layer; `progress` hears of each layer done.
+/// Scores what leaves the model's last layer ([`Decoder::run`] over the windows).
 pub fn perplexity(
     decoder: &Decoder<'_>,
+    activations: &Activations,
     windows: &Windows,
-    progress: impl FnMut(usize),
 ) -> Result<Perplexity, EvalError> {
-    let activations = decoder.run(&windows.ids, progress)?;
-    let losses = decoder.losses(&activations, &windows.ids)?;
+    let losses = decoder.losses(activations, &windows.ids)?;
     let mut means = Vec::with_capacity(losses.len());
     let mut right = 0;
     for (window, (losses, ids)) in losses.iter().zip(&windows.ids).enumerate() {

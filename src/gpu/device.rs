@@ -217,6 +217,11 @@ impl Gpu {
         self.0.pool.peak()
     }
 
+    /// From now on [`Gpu::peak_bytes`] tells of what follows.
+    pub fn reset_peak(&self) {
+        self.0.pool.reset_peak();
+    }
+
     /// Rough floating-point operations submitted so far; products dominate.
     pub fn flops(&self) -> f64 {
         *self.0.flops.lock().expect("flop counter lock")

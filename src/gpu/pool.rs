@@ -110,6 +110,12 @@ impl Pool {
         state.returned = state.returned.saturating_sub(bytes);
     }
 
+    /// Forgets the peak so far.
+    pub(super) fn reset_peak(&self) {
+        let mut state = self.state();
+        state.peak = state.live + state.stock;
+    }
+
     /// Largest number of bytes held at once so far: buffers in use and the pool's stock.
     pub(super) fn peak(&self) -> u64 {
         self.state().peak

@@ -165,14 +165,29 @@ impl<'a> Decoder<'a> {
 
     /// Runs all layers; `progress` hears of each layer done.
     pub fn run(&self, ids: &[Vec<u32>], mut progress: impl FnMut(usize)) -> Result<Activations, ModelError> {
+        let go_on = |layer| {
+            progress(layer);
+            true
+        };
+        Ok(self.run_while(ids, go_on)?.expect("nothing stops it"))
+    }
+
+    /// Runs all layers; after each it asks whether to go on. `None` if it was not to.
+    pub fn run_while(
+        &self,
+        ids: &[Vec<u32>],
+        mut go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Activations>, ModelError> {
         let mut activations = self.embed(ids)?;
         for layer in 0..self.spec.layers {
             let weights = self.layer(layer)?;
             self.advance(&mut activations, &weights)?;
             self.checkpoint.release_all();
-            progress(layer + 1);
+            if !go_on(layer + 1) {
+                return Ok(None);
+            }
         }
-        Ok(activations)
+        Ok(Some(activations))
     }
 }
 

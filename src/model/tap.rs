@@ -26,6 +26,19 @@ impl Tap {
     pub fn in_mlp(self) -> bool {
         !matches!(self, Tap::AttentionInput | Tap::AttentionOutput)
     }
+
+    /// Name in files: `attention_input`, or `expert_hidden.3` for expert 3.
+    pub fn name(self) -> String {
+        match self {
+            Tap::AttentionInput => "attention_input".into(),
+            Tap::AttentionOutput => "attention_output".into(),
+            Tap::MlpInput => "mlp_input".into(),
+            Tap::MlpHidden => "mlp_hidden".into(),
+            Tap::ExpertInput(expert) => format!("expert_input.{expert}"),
+            Tap::ExpertHidden(expert) => format!("expert_hidden.{expert}"),
+            Tap::Output => "output".into(),
+        }
+    }
 }
 
 /// Linears that read the same activations.

@@ -134,6 +134,11 @@ fn keep(total: usize, sparsity: f64) -> usize {
     total - (total as f64 * sparsity).round() as usize
 }
 
+/// As it was asked for: 0.55 is 55, not 55.00000000000001.
+fn percent(sparsity: f64) -> f64 {
+    (100.0 * sparsity * 1e9).round() / 1e9
+}
+
 impl FromStr for Pattern {
     type Err = PruneError;
 
@@ -164,11 +169,11 @@ impl fmt::Display for Pattern {
             Pattern::Unstructured {
                 sparsity,
                 scope: Scope::Matrix,
-            } => write!(f, "{} %", 100.0 * sparsity),
+            } => write!(f, "{} %", percent(*sparsity)),
             Pattern::Unstructured {
                 sparsity,
                 scope: Scope::Row,
-            } => write!(f, "{} % of each row", 100.0 * sparsity),
+            } => write!(f, "{} % of each row", percent(*sparsity)),
             Pattern::NM { n, m } => write!(f, "{n}:{m}"),
         }
     }

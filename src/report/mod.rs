@@ -1,9 +1,13 @@
 //! Records of what was done, as JSON and as terminal tables. Formats numbers; computes none.
 
+mod calibrate;
+mod compare;
 mod inspect;
 mod record;
 mod table;
 
+pub use calibrate::{CalibrateReport, calibrate_lines};
+pub use compare::{CompareCell, CompareReport, RoleError, compare_csv, compare_markdown};
 pub use inspect::{InspectRecord, LinearKind, inspect_table};
 pub use record::{
     AdapterRecord, CalibrationRecord, EvalRecord, LinearRecord, Memory, Phases, PruneReport, Settings, Totals,

@@ -37,6 +37,10 @@ pub struct Settings {
     pub activations: String,
     /// Rows of activations that go through a layer at once.
     pub batch_rows: usize,
+    /// Folder of the saved statistics the inputs came from: those of the dense model, and no error made earlier in a
+    /// layer was corrected. Absent if inputs were captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<String>,
 }
 
 /// Where the calibration tokens came from.
@@ -204,7 +208,7 @@ impl PruneReport {
 }
 
 /// One evaluation.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct EvalRecord {
     /// Checkpoint.
     pub model: String,

@@ -59,7 +59,7 @@ pub fn prune_table(report: &PruneReport) -> String {
         "{out}\nerrors: mean of |VX* - WX|^2 / |WX|^2 over layers\n\
          sparsity {} of {} weights, counted in the written files ({} zeros were in the input); at most {dead} dead inputs in a linear\n\
          {:.1} s: prepare {:.1}, capture {:.1}, solve {:.1}, propagate {:.1}, write and verify {:.1}\n\
-         peak memory: device {}, host {}{}",
+         peak memory: device {}, host {}{}{}",
         percent(totals.sparsity),
         totals.weights,
         totals.input_zeros,
@@ -71,6 +71,13 @@ pub fn prune_table(report: &PruneReport) -> String {
         phases.write,
         megabytes(memory.device_peak),
         memory.host_peak.map_or("unknown".to_string(), megabytes),
+        report
+            .settings
+            .statistics
+            .as_ref()
+            .map_or(String::new(), |folder| format!(
+                "\ninputs from {folder}: those of the dense model; errors made earlier in a layer were not corrected"
+            )),
         report
             .warnings
             .iter()
@@ -127,6 +134,6 @@ pub(super) fn percent(fraction: f64) -> String {
 }
 
 /// Bytes as MiB.
-fn megabytes(bytes: u64) -> String {
+pub(super) fn megabytes(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }

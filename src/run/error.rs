@@ -1,6 +1,6 @@
 //! Everything that can stop a run.
 
-use super::StateError;
+use super::{StateError, StatisticsError};
 use crate::calib::CalibError;
 use crate::checkpoint::CheckpointError;
 use crate::eval::EvalError;
@@ -34,6 +34,23 @@ pub enum RunError {
         /// Layers in all.
         layers: usize,
     },
+    /// Something stopped a comparison.
+    #[error(
+        "{error}; {done} of {rows} rows are done and kept in `{output}`: the same command goes on with the missing ones"
+    )]
+    Paused {
+        /// What stopped it.
+        error: Box<RunError>,
+        /// Output folder.
+        output: String,
+        /// Rows done.
+        done: usize,
+        /// Rows asked for.
+        rows: usize,
+    },
+    /// A comparison that cannot be gone on with.
+    #[error("{0}")]
+    BadComparison(String),
     /// A memory limit that cannot be kept.
     #[error("{what} of {} MiB is too little: at least {} MiB are needed; {advice}", budget >> 20, needed.div_ceil(1 << 20))]
     OverBudget {
@@ -74,6 +91,9 @@ pub enum RunError {
     /// An unfinished run that cannot be kept or continued.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Saved statistics that cannot be used.
+    #[error(transparent)]
+    Statistics(#[from] StatisticsError),
     /// A checkpoint problem.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

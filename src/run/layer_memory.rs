@@ -1,8 +1,9 @@
-//! What is alive at each turn of the walk through one decoder layer. Follows `walk`, `capture` and `solve` step by step:
+//! What is alive at each turn of the walk through one decoder layer. Follows `walk`, `source` and `solve` step by step:
 //! whoever keeps something longer there, or frees it earlier, must say so here.
 
 use super::RunError;
-use super::plan::PruneOptions;
+use super::plan::{PruneOptions, Sums};
+use super::source::{done_after, drifts};
 use crate::gpu::Gpu;
 use crate::model::{Group, LinearId, LinearSpec, Norm, QkNorm, Spec, Tap};
 use crate::prune::{Method, Propagate};
@@ -108,6 +109,11 @@ impl<'a> Layer<'a> {
     /// All turns in order.
     pub(super) fn moments(mut self) -> Vec<Moment> {
         let groups = std::mem::take(&mut self.groups);
+        if matches!(self.options.sums, Sums::Loaded(_)) {
+            self.held.clear();
+            groups.iter().for_each(|group| self.loaded(group));
+            return self.moments;
+        }
         let largest = self.held.iter().map(|h| h.bytes).max().unwrap_or(0);
         // A linear is decoded to f32 on its way to the host executor.
         self.note("loading the layer", |m| m.heap = largest);
@@ -160,10 +166,19 @@ impl<'a> Layer<'a> {
         self.note(what, |m| (m.row, m.heap_row, m.streams) = (row, heap_row, streams));
     }
 
+    /// Sums are read, not captured: there is no forward pass, so no weights, activations or streams.
+    fn loaded(&mut self, group: &Group) {
+        let n = self.spec.width(group.input) as u64;
+        self.note(&format!("reading the sums at {:?}", group.input), |m| {
+            (m.grams, m.heap, m.streams) = (4 * n * n, 4 * n * n, 0);
+        });
+        self.solve(group, 4 * n * n, 0);
+    }
+
     fn group(&mut self, group: &Group, streams: u64) {
         let dense = self.options.propagate == Propagate::Dense;
         let n = self.spec.width(group.input) as u64;
-        let corrected = super::walk::drifts(self.spec, self.options.propagate, group.input);
+        let corrected = drifts(self.spec, self.options, group.input);
         let grams = if corrected { 3 } else { 1 } * n * n * 4;
         let row = self.tap_row(group.input) * if corrected { 2 } else { 1 };
         let what = format!("capture at {:?}", group.input);
@@ -173,7 +188,7 @@ impl<'a> Layer<'a> {
         self.note(&what, |m| {
             (m.grams, m.row, m.heap_row, m.streams) = (grams, row, heap_row, streams);
         });
-        if let Some(expert) = super::walk::done_after(group.input) {
+        if let Some(expert) = done_after(group.input) {
             for held in self
                 .held
                 .iter_mut()
@@ -185,7 +200,21 @@ impl<'a> Layer<'a> {
                 }
             }
         }
+        if self.options.sums == Sums::Saved {
+            return;
+        }
+        self.solve(group, grams, streams);
+        let ids: Vec<LinearId> = group.linears.iter().flat_map(|l| l.ids()).collect();
+        for held in self.held.iter_mut().filter(|h| ids.contains(&h.id)) {
+            held.replaced = held.pruned;
+        }
+    }
+
+    /// The group's linears one by one, beside Grams of `grams` bytes.
+    fn solve(&mut self, group: &Group, grams: u64, streams: u64) {
+        let corrected = drifts(self.spec, self.options, group.input);
         let bytes = |l: &LinearSpec| (l.shape[0] * l.shape[1]) as u64;
+        let n = self.spec.width(group.input) as u64;
         let mut solved = 0;
         for linear in &group.linears {
             solved += bytes(linear) * self.stored;
@@ -197,10 +226,6 @@ impl<'a> Layer<'a> {
                 (m.grams, m.matrices, m.matrix) = (grams + squares, matrices, 4 * bytes(linear));
                 (m.heap, m.streams) = (solved, streams);
             });
-        }
-        let ids: Vec<LinearId> = group.linears.iter().flat_map(|l| l.ids()).collect();
-        for held in self.held.iter_mut().filter(|h| ids.contains(&h.id)) {
-            held.replaced = held.pruned;
         }
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::RunError;
 use super::layer_memory::{Layer, Moment};
-use super::plan::PruneOptions;
+use super::plan::{PruneOptions, Sums};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{Spec, batch_rows};
@@ -26,6 +26,12 @@ pub fn peak_resident() -> Option<u64> {
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// From now on [`peak_resident`] tells of what follows, where the system can forget; else still of the whole process.
+pub(super) fn reset_peak_resident() {
+    // Only Linux has the file.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// Gives what was freed in small pieces back to the system: a tokenizer consists of millions of them.
@@ -87,7 +93,7 @@ impl Budget<'_> {
         let moments = self.moments(layers)?;
         let small = self.small();
         let vram = self.options.max_vram.unwrap_or(u64::MAX).saturating_sub(small);
-        let rows = self.rows(&moments, vram);
+        let rows = if self.loaded() { 0 } else { self.rows(&moments, vram) };
         let matrix = solver_matrix(&moments, vram);
         let peak = |limit: u64| moments.iter().map(|m| m.device(rows, limit)).max().unwrap_or(0);
         let least = moments.iter().map(|m| m.matrix).max().unwrap_or(0) / LEAST_PART;
@@ -110,6 +116,11 @@ impl Budget<'_> {
             activation_ram,
             largest: self.advice(&moments, rows, matrix),
         })
+    }
+
+    /// Whether nothing goes through the model.
+    fn loaded(&self) -> bool {
+        matches!(self.options.sums, Sums::Loaded(_))
     }
 
     /// The walk through all layers to be pruned; layers of one kind are alike.
@@ -152,6 +163,9 @@ impl Budget<'_> {
 
     /// Bytes of a stream of activations.
     fn stream(&self, dtype: DType) -> u64 {
+        if self.loaded() {
+            return 0;
+        }
         let samples = &self.options.samples;
         [samples.samples, samples.length, self.spec.hidden, dtype.size()]
             .iter()
@@ -161,6 +175,9 @@ impl Budget<'_> {
     /// Reading the tokenizer, then the tokens of a text, which is taken as a whole unless it is lines of JSON. As
     /// measured, per byte of the files.
     fn prepare(&self) -> u64 {
+        if self.loaded() {
+            return 0;
+        }
         let size = |file: &std::path::Path| std::fs::metadata(file).map_or(0, |found| found.len());
         let text = &self.options.calibration;
         let name = text.to_string_lossy().to_lowercase();
@@ -213,7 +230,8 @@ impl Budget<'_> {
                 advice,
             });
         }
-        let room = moments.iter().map(|m| (ram - beside(m)) / m.streams).min().unwrap_or(0);
+        let rooms = moments.iter().filter(|m| m.streams > 0);
+        let room = rooms.map(|m| (ram - beside(m)) / m.streams).min().unwrap_or(0);
         let dtype = match self.options.activations {
             Some(dtype) => dtype,
             None if self.stream(DType::F32) <= room => DType::F32,
@@ -270,14 +288,20 @@ impl Demand {
         method: &dyn Method,
         layers: usize,
     ) -> Result<f64, RunError> {
-        let tokens = options.samples.samples as f64 * options.samples.length as f64;
+        let tokens = match options.sums {
+            Sums::Loaded(_) => 0.0,
+            _ => options.samples.samples as f64 * options.samples.length as f64,
+        };
         let mut flops = 0.0;
         for layer in 0..layers {
             for linear in spec.linears_of(layer)? {
                 let [rows, cols] = linear.shape.map(|n| n as f64);
-                // Errors and the linear term take a few.
-                let products = method.products(linear.shape) + options.refit as f64 + 4.0;
-                flops += 2.0 * rows * cols * cols * products + 5.0 * 2.0 * rows * cols * tokens;
+                if options.sums != Sums::Saved {
+                    // Errors and the linear term take a few.
+                    let products = method.products(linear.shape) + options.refit as f64 + 4.0;
+                    flops += 2.0 * rows * cols * cols * products;
+                }
+                flops += 5.0 * 2.0 * rows * cols * tokens;
             }
             for group in spec.groups(layer)? {
                 flops += 4.0 * tokens * (spec.width(group.input) as f64).powi(2);

@@ -3,23 +3,30 @@
 //! Start reading at [`prune`].
 
 mod capture;
+mod compare;
 mod encode;
 mod error;
+mod evaluate;
 mod layer_memory;
 mod memory;
 mod plan;
 mod rate;
 mod report;
 mod solve;
+mod source;
 mod state;
+mod statistics;
 mod walk;
 mod weights_only;
 
+pub use compare::{CompareOptions, CompareProgress, Subject, compare};
 pub use error::RunError;
+pub use evaluate::{EvalText, compare_with, evaluate};
 pub use memory::{Demand, peak_resident, total_memory};
-pub use plan::{Plan, PruneOptions};
+pub use plan::{Plan, PruneOptions, Sums};
 pub use rate::gemm_rate;
 pub use report::adapter_record;
 pub use state::{RunIdentity, RunState, StateError};
-pub use walk::{Progress, prune};
+pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
+pub use walk::{Progress, calibrate, prune};
 pub use weights_only::{WeightsOnly, prune_weights};

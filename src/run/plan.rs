@@ -7,23 +7,38 @@ use serde_json::{Value, json};
 
 use super::RunError;
 use super::memory::{Budget, Demand};
+use super::statistics::Statistics;
 use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{Damping, Method, Pattern, Propagate, WarmStart, method};
+use crate::prune::{Damping, DampingRule, METHODS, Method, Pattern, Propagate, Scope, WarmStart, method};
 use crate::tensor::DType;
 
+/// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sums {
+    /// From forward passes, to prune on.
+    #[default]
+    Captured,
+    /// From forward passes of the dense model, to be saved; nothing is pruned, so what is set of pruning is not used.
+    Saved,
+    /// From this folder, saved before: inputs of the dense model, and no correction of errors made earlier in a layer.
+    Loaded(PathBuf),
+}
+
 /// What the user asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PruneOptions {
     /// Source checkpoint folder.
     pub model: PathBuf,
     /// Output folder; must not exist or be empty, unless a run in it is resumed.
     pub output: PathBuf,
-    /// Calibration text.
+    /// Where sums of inputs come from.
+    pub sums: Sums,
+    /// Calibration text; of loaded sums, that which they were made from.
     pub calibration: PathBuf,
-    /// Samples of it.
+    /// Samples of it; likewise.
     pub samples: SampleSpec,
     /// Pattern.
     pub pattern: Pattern,
@@ -51,6 +66,64 @@ pub struct PruneOptions {
     pub resume: bool,
 }
 
+impl PruneOptions {
+    /// The defaults: half of the weights by the default method.
+    pub fn new(model: PathBuf, output: PathBuf, calibration: PathBuf, samples: SampleSpec) -> Self {
+        let (sparsity, scope) = (0.5, Scope::Matrix);
+        PruneOptions {
+            model,
+            output,
+            sums: Sums::Captured,
+            calibration,
+            samples,
+            pattern: Pattern::Unstructured { sparsity, scope },
+            method: String::new(),
+            warm_start: WarmStart::default(),
+            refit: 0,
+            damping: Damping {
+                rule: DampingRule::default(),
+                fraction: 0.01,
+            },
+            correction: 1.0,
+            propagate: Propagate::default(),
+            limit_layers: None,
+            activations: None,
+            max_vram: None,
+            max_ram: None,
+            resume: false,
+        }
+        .by(METHODS[0])
+        .expect("the first method exists")
+    }
+
+    /// With this method and what belongs to it: damping rule, inputs of layers, refit.
+    pub fn by(self, name: &str) -> Result<Self, RunError> {
+        let method = method(name, self.warm_start).ok_or_else(|| RunError::unknown_method(name))?;
+        Ok(PruneOptions {
+            refit: method.refit(),
+            damping: Damping {
+                rule: method.damping(),
+                ..self.damping
+            },
+            propagate: method.propagate(),
+            method: name.to_string(),
+            ..self
+        })
+    }
+
+    /// For [`super::calibrate`]: one pass through the dense model, in the memory that takes.
+    pub fn to_save(self) -> Self {
+        PruneOptions {
+            sums: Sums::Saved,
+            method: "magnitude".into(),
+            refit: 0,
+            // One stream through one copy of the weights; nothing is pruned, so it is the dense one.
+            propagate: Propagate::Pruned,
+            ..self
+        }
+    }
+}
+
 /// A resolved run; printable before it starts.
 #[derive(Serialize)]
 pub struct Plan {
@@ -63,6 +136,9 @@ pub struct Plan {
     /// The method.
     #[serde(skip)]
     pub method: Box<dyn Method>,
+    /// Sums saved before, if inputs are taken from there.
+    #[serde(skip)]
+    pub statistics: Option<Statistics>,
     /// What decides the result; a run can only be resumed with the same.
     pub settings: Value,
     /// Family file.
@@ -86,7 +162,12 @@ pub struct Plan {
 
 impl Plan {
     /// Checks the options against the checkpoint. Touches no output.
-    pub fn resolve(options: PruneOptions, checkpoint: &Checkpoint, spec: Spec, gpu: &Gpu) -> Result<Self, RunError> {
+    pub fn resolve(
+        mut options: PruneOptions,
+        checkpoint: &Checkpoint,
+        spec: Spec,
+        gpu: &Gpu,
+    ) -> Result<Self, RunError> {
         let fraction = options.damping.fraction;
         if !(fraction > 0.0 && fraction <= 1.0) {
             let message = format!("--damping {fraction} is a fraction of an input's energy: above 0, at most 1");
@@ -104,6 +185,7 @@ impl Plan {
             return Err(RunError::Setting(message));
         }
         let layers = options.limit_layers.unwrap_or(spec.layers).min(spec.layers);
+        let statistics = statistics(&mut options, checkpoint, &spec, layers)?;
         let (mut linears, mut weights) = (0, 0);
         for layer in 0..layers {
             for linear in spec.linears_of(layer)? {
@@ -122,14 +204,22 @@ impl Plan {
             method: &*method,
         }
         .resolve(layers)?;
+        let mut settings = settings(&options, &spec, &demand, gpu);
+        if let Some(statistics) = &statistics {
+            settings["statistics"] = statistics.manifest.key().into();
+        }
         Ok(Plan {
-            settings: settings(&options, &spec, &demand, gpu),
+            settings,
+            statistics,
             family: spec.family.clone(),
             layers,
             linears,
             weights,
             adapter: gpu.name().to_string(),
-            output_bytes: checkpoint.total_bytes(),
+            output_bytes: match options.sums {
+                Sums::Saved => gram_bytes(&spec, layers)?,
+                _ => checkpoint.total_bytes(),
+            },
             flops: demand.flops(&spec, &options, &*method, layers)?,
             demand,
             method,
@@ -153,6 +243,42 @@ impl Plan {
             rows: self.demand.batch_rows,
         }
     }
+}
+
+/// Opens the sums to be loaded and takes from them what they were made with.
+fn statistics(
+    options: &mut PruneOptions,
+    checkpoint: &Checkpoint,
+    spec: &Spec,
+    layers: usize,
+) -> Result<Option<Statistics>, RunError> {
+    let Sums::Loaded(dir) = &options.sums else {
+        return Ok(None);
+    };
+    if options.propagate != Propagate::Dense {
+        let message = format!(
+            "--statistics holds inputs of the dense model, --propagate {} needs a forward pass; drop one of the two",
+            options.propagate.name()
+        );
+        return Err(RunError::Setting(message));
+    }
+    let statistics = Statistics::open(dir)?;
+    statistics.check(checkpoint, spec, layers)?;
+    let made = &statistics.manifest.calibration;
+    options.calibration = made.source.clone().into();
+    (options.samples.samples, options.samples.length) = (made.samples, made.length);
+    options.samples.seed = made.seed;
+    Ok(Some(statistics))
+}
+
+/// Bytes of the Grams of the first `layers` layers.
+fn gram_bytes(spec: &Spec, layers: usize) -> Result<u64, RunError> {
+    let mut bytes = 0;
+    for layer in 0..layers {
+        let widths = spec.groups(layer)?.into_iter().map(|g| spec.width(g.input) as u64);
+        bytes += widths.map(|n| 4 * n * n).sum::<u64>();
+    }
+    Ok(bytes)
 }
 
 /// Everything that shapes the result, for the identity of a run.

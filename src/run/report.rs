@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use super::RunError;
-use super::plan::Plan;
+use super::plan::{Plan, PruneOptions};
 use super::state::{RunState, StateError};
+use super::statistics::Manifest;
+use super::{RunError, peak_resident};
 use crate::calib::CalibrationSet;
 use crate::checkpoint::{Checkpoint, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::report::{AdapterRecord, CalibrationRecord, LinearRecord, Memory, PruneReport, Settings, Totals};
+use crate::report::{
+    AdapterRecord, CalibrateReport, CalibrationRecord, LinearRecord, Memory, PruneReport, Settings, Totals,
+};
 
 /// Calibration tokens below which an expert's weights rest on too little.
 const EXPERT_TOKENS: usize = 256;
@@ -81,7 +84,7 @@ pub(super) fn begin_report(
     plan: &Plan,
     checkpoint: &Checkpoint,
     gpu: &Gpu,
-    calibration: &CalibrationSet,
+    calibration: CalibrationRecord,
 ) -> PruneReport {
     let options = &plan.options;
     PruneReport {
@@ -99,18 +102,15 @@ pub(super) fn begin_report(
             damping_rule: options.damping.rule.name().to_string(),
             correction: options.correction,
             propagate: options.propagate.name().to_string(),
-            activations: plan.demand.activations.name().to_string(),
+            activations: match plan.statistics {
+                Some(_) => "none".to_string(),
+                None => plan.demand.activations.name().to_string(),
+            },
             batch_rows: plan.demand.batch_rows,
+            statistics: plan.statistics.as_ref().map(|s| s.dir().display().to_string()),
         },
         input_fingerprint: checkpoint.fingerprint(),
-        calibration: CalibrationRecord {
-            source: options.calibration.display().to_string(),
-            rule: calibration.rule.to_string(),
-            samples: options.samples.samples,
-            length: options.samples.length,
-            seed: options.samples.seed,
-            token_hash: calibration.hash.clone(),
-        },
+        calibration,
         adapter: adapter_record(gpu),
         memory: Memory {
             predicted_device: plan.demand.device_bytes,
@@ -118,6 +118,38 @@ pub(super) fn begin_report(
             ..Default::default()
         },
         ..Default::default()
+    }
+}
+
+/// What was drawn.
+pub(super) fn calibration_record(options: &PruneOptions, set: &CalibrationSet) -> CalibrationRecord {
+    CalibrationRecord {
+        source: options.calibration.display().to_string(),
+        rule: set.rule.to_string(),
+        samples: options.samples.samples,
+        length: options.samples.length,
+        seed: options.samples.seed,
+        token_hash: set.hash.clone(),
+    }
+}
+
+/// What `secateur calibrate` reports.
+pub(super) fn calibrated(output: &Path, manifest: &Manifest, report: PruneReport) -> CalibrateReport {
+    let groups = manifest.layers.iter().map(|layer| layer.groups.len()).sum();
+    let mut memory = report.memory;
+    memory.host_peak = peak_resident();
+    CalibrateReport {
+        tool: report.tool,
+        model: report.settings.model,
+        model_fingerprint: report.input_fingerprint,
+        output: output.display().to_string(),
+        calibration: report.calibration,
+        layers: manifest.layers.len(),
+        groups,
+        bytes: manifest.layers.iter().map(|layer| layer.bytes).sum(),
+        adapter: report.adapter,
+        phases: report.phases,
+        memory,
     }
 }
 

@@ -1,22 +1,23 @@
-//! The walk over decoder layers: capture, accumulate, prune, replay, commit, next layer. Once, for every method and
-//! family, and built so that it can stop after any layer and go on from there.
+//! The walk over decoder layers: capture (or read) the inputs, prune (or save them), replay, commit, next layer. Once,
+//! for every method and family, and built so that it can stop after any layer and go on from there.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::capture::Streams;
 use super::plan::Plan;
-use super::report::{begin_report, total, warn_of_experts};
+use super::report::{begin_report, calibrated, calibration_record, total, warn_of_experts};
 use super::solve::Solver;
+use super::source::LayerInputs;
 use super::state::{RunIdentity, RunState};
+use super::statistics::{Manifest, StatisticsWriter};
 use super::{RunError, peak_resident};
 use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
-use crate::checkpoint::{Checkpoint, CheckpointWriter, OutputLock};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, OutputLock};
 use crate::gpu::Gpu;
-use crate::model::{Activations, Decoder, Group, LayerWeights, Spec, Tap};
-use crate::prune::{InputStatistics, Propagate};
-use crate::report::{LinearRecord, PruneReport};
+use crate::model::{Activations, Decoder, Group};
+use crate::prune::{GramStatistics, InputStatistics};
+use crate::report::{CalibrateReport, CalibrationRecord, LinearRecord, PruneReport};
 
 /// What a run tells while it works.
 pub trait Progress {
@@ -42,16 +43,14 @@ pub fn prune(
     let output = &plan.options.output;
     // A bad output is refused before hours of work.
     let begun = Begun::at(plan, checkpoint)?;
-    progress.stage("tokenise and embed");
-    let calibration = calibrate(plan, checkpoint)?;
-    super::memory::give_back();
+    let (calibration, ids) = calibration(plan, checkpoint, progress)?;
     let identity = RunIdentity {
         model: checkpoint.fingerprint(),
-        tokens: calibration.hash.clone(),
+        tokens: calibration.token_hash.clone(),
         settings: plan.settings.clone(),
     };
     let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
-    let mut report = begin_report(plan, checkpoint, gpu, &calibration);
+    let mut report = begin_report(plan, checkpoint, gpu, calibration);
     let options = plan.activation_options();
     let (mut writer, activations, first) = match begun {
         Begun::Earlier(state, lock) => {
@@ -65,16 +64,19 @@ pub fn prune(
             let writer = resume_output(checkpoint, output, lock, &report)?;
             (writer, activations, state.layers_done)
         }
-        Begun::New(writer) => (writer, Some(decoder.embed_with(&calibration.ids, &options)?), 0),
+        Begun::New(writer) => {
+            let embed = |ids: &Vec<Vec<u32>>| decoder.embed_with(ids, &options);
+            (writer, ids.as_ref().map(embed).transpose()?, 0)
+        }
     };
-    drop(calibration);
+    drop(ids);
     report.phases.prepare += start.elapsed().as_secs_f64();
     let done = report.linears.len();
     let mut walk = Walk {
         plan,
-        decoder,
+        decoder: &decoder,
         activations,
-        writer: &mut writer,
+        sink: Sink::Checkpoint(&mut writer),
         report,
         progress,
         stop,
@@ -90,6 +92,52 @@ pub fn prune(
         finish(plan, writer, report)
     });
     result.map_err(|error| error.suspended(output, layers_done, plan.layers))
+}
+
+/// Walks the dense model and saves what its linears read, for any number of prunes; `stop` is asked between groups.
+///
+/// Whatever stops it, nothing is left in the output.
+pub fn calibrate(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    gpu: &Gpu,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<CalibrateReport, RunError> {
+    let start = Instant::now();
+    let output = &plan.options.output;
+    let folder = NewFolder::create(checkpoint, output, plan.output_bytes)?;
+    let (calibration, ids) = calibration(plan, checkpoint, progress)?;
+    let identity = RunIdentity {
+        model: checkpoint.fingerprint(),
+        tokens: calibration.token_hash.clone(),
+        settings: plan.settings.clone(),
+    };
+    let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
+    let mut report = begin_report(plan, checkpoint, gpu, calibration);
+    let mut writer = StatisticsWriter::new(folder, Manifest::begin(&report));
+    let ids = ids.expect("what is to be saved is captured");
+    let activations = decoder.embed_with(&ids, &plan.activation_options())?;
+    drop(ids);
+    report.phases.prepare += start.elapsed().as_secs_f64();
+    let mut walk = Walk {
+        plan,
+        decoder: &decoder,
+        activations: Some(activations),
+        sink: Sink::Statistics(&mut writer),
+        report,
+        progress,
+        stop,
+        identity,
+        done: 0,
+        layers_done: 0,
+    };
+    let result = (0..plan.layers).try_for_each(|layer| walk.layer(layer));
+    let mut report = walk.report;
+    // With no layer counted as done, an interruption says that nothing was written.
+    result.map_err(|error| error.suspended(output, 0, plan.layers))?;
+    report.memory.device_peak = gpu.peak_bytes();
+    Ok(calibrated(output, &writer.finish()?, report))
 }
 
 /// How a run begins.
@@ -134,7 +182,23 @@ fn resume_output<'a>(
     Ok(writer)
 }
 
-fn calibrate(plan: &Plan, checkpoint: &Checkpoint) -> Result<CalibrationSet, RunError> {
+/// What the tokens are, and the tokens themselves unless their sums were saved before.
+fn calibration(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    progress: &mut dyn Progress,
+) -> Result<(CalibrationRecord, Option<Vec<Vec<u32>>>), RunError> {
+    if let Some(statistics) = &plan.statistics {
+        progress.stage("prune from saved statistics");
+        return Ok((statistics.manifest.calibration.clone(), None));
+    }
+    progress.stage("tokenise and embed");
+    let set = samples(plan, checkpoint)?;
+    super::memory::give_back();
+    Ok((calibration_record(&plan.options, &set), Some(set.ids)))
+}
+
+fn samples(plan: &Plan, checkpoint: &Checkpoint) -> Result<CalibrationSet, RunError> {
     let corpus = Corpus::read(&plan.options.calibration)?;
     let tokenizer = Tokenizer::open(checkpoint.dir())?;
     Ok(draw(&corpus, &tokenizer, &plan.options.samples)?)
@@ -142,10 +206,10 @@ fn calibrate(plan: &Plan, checkpoint: &Checkpoint) -> Result<CalibrationSet, Run
 
 struct Walk<'w, 'a> {
     plan: &'a Plan,
-    decoder: Decoder<'a>,
-    /// The stream that enters the next layer; gone after the last.
+    decoder: &'w Decoder<'a>,
+    /// The stream that enters the next layer; gone after the last, and absent where sums were saved before.
     activations: Option<Activations>,
-    writer: &'w mut CheckpointWriter<'a>,
+    sink: Sink<'w, 'a>,
     report: PruneReport,
     progress: &'w mut dyn Progress,
     stop: &'w AtomicBool,
@@ -154,145 +218,135 @@ struct Walk<'w, 'a> {
     layers_done: usize,
 }
 
-impl Walk<'_, '_> {
+/// What becomes of the sums.
+enum Sink<'w, 'a> {
+    /// The linears are pruned on them and written.
+    Checkpoint(&'w mut CheckpointWriter<'a>),
+    /// They are saved.
+    Statistics(&'w mut StatisticsWriter),
+}
+
+impl<'w, 'a: 'w> Walk<'w, 'a> {
     fn layer(&mut self, layer: usize) -> Result<(), RunError> {
         let spec = &self.plan.spec;
-        let last = layer + 1 == self.plan.layers;
-        let mut dense = self.decoder.layer(layer)?;
-        self.decoder.checkpoint.release_all();
-        if !last {
-            let next = spec.linears_of(layer + 1)?;
-            self.decoder.checkpoint.prefetch(next.iter().map(|l| l.tensor.clone()));
-        }
-        let mut pruned = dense.clone();
-        if self.plan.options.propagate == Propagate::Pruned {
-            // No pass goes through the dense layer.
-            dense.forget(|_| true);
-        }
         let (mlp, attention): (Vec<Group>, Vec<Group>) =
             spec.groups(layer)?.into_iter().partition(|g| g.input.in_mlp());
-        let entering = self.activations.take().expect("a stream enters every layer");
-        for group in &attention {
-            self.group(group, &mut dense, &mut pruned, [&entering, &entering])?;
+        if let Sink::Statistics(writer) = &mut self.sink {
+            writer.begin(spec, layer, &attention.iter().chain(&mlp).collect::<Vec<_>>())?;
+        }
+        let mut inputs = self.enter(layer)?;
+        for (number, group) in attention.iter().enumerate() {
+            self.group([layer, number], group, &mut inputs)?;
         }
         let clock = Instant::now();
-        let middle = Middle::of(&self.decoder, self.plan, entering, &dense, &pruned)?;
-        if !spec.parallel {
-            dense.forget(|id| !id.role.in_mlp());
-            pruned.forget(|id| !id.role.in_mlp());
-        }
+        let mut inputs = inputs.between()?;
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
-        for group in &mlp {
-            self.group(group, &mut dense, &mut pruned, middle.streams())?;
+        for (number, group) in mlp.iter().enumerate() {
+            self.group([layer, attention.len() + number], group, &mut inputs)?;
         }
         let clock = Instant::now();
-        if !last {
-            let next = match self.plan.options.propagate {
-                Propagate::Dense => &dense,
-                Propagate::Local | Propagate::Pruned => &pruned,
-            };
-            self.activations = Some(middle.advance(&self.decoder, self.plan, next)?);
+        if layer + 1 < self.plan.layers {
+            self.activations = inputs.leave()?;
         }
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
         self.commit(layer)
     }
 
-    /// Makes the layer durable: its weights, then the state that counts it.
+    /// The layer's inputs: its stream, or the file that has their sums.
+    fn enter(&mut self, layer: usize) -> Result<LayerInputs<'w, 'a>, RunError> {
+        if let Some(statistics) = &self.plan.statistics {
+            return Ok(LayerInputs::Loaded(statistics.layer(layer)?));
+        }
+        let entering = self.activations.take().expect("a stream enters every layer");
+        LayerInputs::captured(self.plan, self.decoder, layer, entering)
+    }
+
+    /// Makes the layer durable: its weights, then the state that counts it; or its sums.
     fn commit(&mut self, layer: usize) -> Result<(), RunError> {
         let clock = Instant::now();
         self.layers_done = layer + 1;
-        self.writer.sync()?;
-        let report = serde_json::to_value(&self.report).expect("a report is plain data");
-        let state = RunState::new(self.identity.clone(), layer + 1, report, self.activations.is_some());
-        state.commit(&self.plan.options.output, self.activations.as_ref())?;
-        self.writer.keep();
+        match &mut self.sink {
+            Sink::Statistics(writer) => writer.end()?,
+            Sink::Checkpoint(writer) => {
+                writer.sync()?;
+                let report = serde_json::to_value(&self.report).expect("a report is plain data");
+                let state = RunState::new(self.identity.clone(), layer + 1, report, self.activations.is_some());
+                state.commit(&self.plan.options.output, self.activations.as_ref())?;
+                writer.keep();
+            }
+        }
         self.report.phases.write += clock.elapsed().as_secs_f64();
         self.progress.layer(layer, self.done, self.plan.linears);
         Ok(())
     }
 
-    /// Captures the group's inputs once, then prunes its linears one by one. `streams`: what the pruned and the dense
-    /// weights read.
+    /// Takes the sums of the group's inputs once, then prunes its linears one by one, or saves the sums.
     fn group(
         &mut self,
+        [layer, number]: [usize; 2],
         group: &Group,
-        dense: &mut LayerWeights,
-        pruned: &mut LayerWeights,
-        streams: [&Activations; 2],
+        inputs: &mut LayerInputs<'_, '_>,
     ) -> Result<(), RunError> {
-        let (clock, layer, gpu) = (Instant::now(), dense.layer, self.decoder.gpu);
-        let propagate = self.plan.options.propagate;
-        let sums = {
-            let both = Streams {
-                pruned: (self.decoder.block(pruned), streams[0]),
-                dense: (self.decoder.block(dense), streams[1]),
-            };
-            both.capture(gpu, group, drifts(&self.plan.spec, propagate, group.input))?
-        };
-        // What no pass needs any more goes before the linears are solved, which takes the most memory.
-        if let Some(expert) = done_after(group.input) {
-            let unneeded = if propagate == Propagate::Dense {
-                &mut *pruned
-            } else {
-                dense
-            };
-            unneeded.forget(|id| id.role.in_mlp() && id.expert == expert);
+        self.interrupted()?;
+        let (clock, gpu) = (Instant::now(), self.decoder.gpu);
+        let sums = inputs.sums(gpu, group)?;
+        self.report.phases.capture += clock.elapsed().as_secs_f64();
+        match &mut self.sink {
+            Sink::Checkpoint(_) => self.prune(layer, group, sums, inputs),
+            Sink::Statistics(writer) => {
+                let clock = Instant::now();
+                writer.put(gpu, number, &sums)?;
+                self.report.phases.write += clock.elapsed().as_secs_f64();
+                self.done += group.linears.len();
+                Ok(())
+            }
         }
+    }
+
+    fn interrupted(&self) -> Result<(), RunError> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(RunError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    fn prune(
+        &mut self,
+        layer: usize,
+        group: &Group,
+        sums: GramStatistics,
+        inputs: &mut LayerInputs<'_, '_>,
+    ) -> Result<(), RunError> {
+        let (clock, gpu) = (Instant::now(), self.decoder.gpu);
         let place = format!("layer {layer}, {:?}", group.input);
         let options = &self.plan.options;
-        let inputs = InputStatistics::prepare(gpu, sums, options.damping, options.correction, &place)?;
+        let statistics = InputStatistics::prepare(gpu, sums, options.damping, options.correction, &place)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let mut replaced = Vec::new();
         for linear in &group.linears {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(RunError::Interrupted);
-            }
+            self.interrupted()?;
             let clock = Instant::now();
             let solver = Solver {
                 plan: self.plan,
                 checkpoint: self.decoder.checkpoint,
                 gpu,
-                inputs: &inputs,
+                inputs: &statistics,
             };
             let solved = solver.prune(layer, linear)?;
             self.report.phases.solve += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
-            self.writer
-                .put(&linear.tensor, &linear.stored(&solved.rows, solved.dtype))?;
+            let Sink::Checkpoint(writer) = &mut self.sink else {
+                unreachable!("only a checkpoint is pruned")
+            };
+            writer.put(&linear.tensor, &linear.stored(&solved.rows, solved.dtype))?;
             self.report.phases.write += clock.elapsed().as_secs_f64();
             self.done += 1;
             self.progress.linear(self.done, self.plan.linears, &solved.record);
             self.report.linears.push(solved.record);
             replaced.push((linear, solved.dtype, solved.rows));
         }
-        drop(inputs);
-        if propagate == Propagate::Dense && done_after(group.input).is_some() {
-            return Ok(());
-        }
-        for (linear, dtype, rows) in replaced {
-            pruned.put(gpu, linear, dtype, &rows)?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
-pub(super) fn drifts(spec: &Spec, propagate: Propagate, tap: Tap) -> bool {
-    let same = match tap {
-        Tap::AttentionInput => true,
-        Tap::MlpInput | Tap::ExpertInput(_) => spec.parallel,
-        _ => false,
-    };
-    !same && propagate != Propagate::Pruned
-}
-
-/// The MLP (or which expert) that is read for the last time when this tap is captured, but by the pass to the next
-/// layer. That reads the dense layer if inputs are dense, else the pruned one: the other copy can go.
-pub(super) fn done_after(tap: Tap) -> Option<Option<usize>> {
-    match tap {
-        Tap::MlpHidden => Some(None),
-        Tap::ExpertHidden(expert) => Some(Some(expert)),
-        _ => None,
+        drop(statistics);
+        inputs.replace(group, &replaced)
     }
 }
 
@@ -308,60 +362,4 @@ fn finish(plan: &Plan, mut writer: CheckpointWriter<'_>, mut report: PruneReport
     report.memory.host_peak = peak_resident();
     report.phases.write += clock.elapsed().as_secs_f64();
     Ok(report)
-}
-
-/// The streams between attention and MLP. With a parallel residual the MLP reads the stream that enters the layer.
-struct Middle {
-    pruned: Activations,
-    /// Absent where it is the same or not needed.
-    dense: Option<Activations>,
-}
-
-impl Middle {
-    fn of(
-        decoder: &Decoder<'_>,
-        plan: &Plan,
-        mut entering: Activations,
-        dense: &LayerWeights,
-        pruned: &LayerWeights,
-    ) -> Result<Self, RunError> {
-        let mut other = None;
-        if !plan.spec.parallel {
-            if plan.options.propagate != Propagate::Pruned {
-                let (mut stream, block) = (entering.empty_like()?, decoder.block(dense));
-                for batch in 0..entering.batches() {
-                    let half = decoder.pass(&entering, batch, |recording, x| block.attention_half(recording, &x))?;
-                    stream.write(batch, &half)?;
-                }
-                other = Some(stream);
-            }
-            let block = decoder.block(pruned);
-            decoder.replace(&mut entering, |recording, x| block.attention_half(recording, &x))?;
-        }
-        Ok(Middle {
-            pruned: entering,
-            dense: other,
-        })
-    }
-
-    fn streams(&self) -> [&Activations; 2] {
-        [&self.pruned, self.dense.as_ref().unwrap_or(&self.pruned)]
-    }
-
-    /// The stream that leaves the layer, through the MLP of `weights`.
-    fn advance(self, decoder: &Decoder<'_>, plan: &Plan, weights: &LayerWeights) -> Result<Activations, RunError> {
-        let mut stream = match (plan.options.propagate, self.dense) {
-            (Propagate::Dense, Some(dense)) => dense,
-            _ => self.pruned,
-        };
-        if plan.spec.parallel {
-            decoder.advance(&mut stream, weights)?;
-            return Ok(stream);
-        }
-        let block = decoder.block(weights);
-        decoder.replace(&mut stream, |recording, middle| {
-            block.mlp_half(recording, &middle.clone(), middle)
-        })?;
-        Ok(stream)
-    }
 }

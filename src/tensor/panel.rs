@@ -1,5 +1,7 @@
 //! A square matrix cut into row panels, so that no binding is larger than the device allows.
 
+use std::ops::Range;
+
 use crate::gpu::{Gpu, GpuError, Recording};
 
 use super::Tensor;
@@ -18,11 +20,7 @@ pub struct PanelMatrix {
 impl PanelMatrix {
     /// A matrix of zeros; the fill is recorded.
     pub fn zeros(gpu: &Gpu, recording: &mut Recording, label: &str, n: usize) -> Result<Self, GpuError> {
-        let fitting = gpu.limits().binding.min(gpu.limits().buffer) / (4 * n.max(1) as u64);
-        let mut height = (fitting as usize).clamp(1, n.max(1));
-        if height < n && height > PANEL_ROWS {
-            height -= height % PANEL_ROWS;
-        }
+        let height = panel_height(gpu, n);
         let panels = (0..n)
             .step_by(height)
             .map(|first| Tensor::zeros(gpu, recording, label, height.min(n - first), n))
@@ -37,6 +35,23 @@ impl PanelMatrix {
             panels: panels.collect::<Result<_, _>>()?,
             ..*self
         })
+    }
+
+    /// A matrix whose panels come from the host one by one: `rows` gives the values of a range of rows.
+    pub fn upload<E: From<GpuError>>(
+        gpu: &Gpu,
+        label: &str,
+        n: usize,
+        mut rows: impl FnMut(Range<usize>) -> Result<Vec<f32>, E>,
+    ) -> Result<Self, E> {
+        let height = panel_height(gpu, n);
+        let mut panels = Vec::new();
+        for first in (0..n).step_by(height) {
+            let range = first..(first + height).min(n);
+            let values = rows(range.clone())?;
+            panels.push(Tensor::upload(gpu, label, range.len(), n, &values)?);
+        }
+        Ok(PanelMatrix { panels, height, n })
     }
 
     /// Rows and columns.
@@ -57,4 +72,14 @@ impl PanelMatrix {
             None
         }
     }
+}
+
+/// Rows of a panel of a matrix `[n, n]`: all, unless the device binds less.
+fn panel_height(gpu: &Gpu, n: usize) -> usize {
+    let fitting = gpu.limits().binding.min(gpu.limits().buffer) / (4 * n.max(1) as u64);
+    let height = (fitting as usize).clamp(1, n.max(1));
+    if height < n && height > PANEL_ROWS {
+        return height - height % PANEL_ROWS;
+    }
+    height
 }

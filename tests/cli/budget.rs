@@ -43,6 +43,8 @@ fn a_run_takes_what_was_planned() {
         "--pattern 2:4 --method wanda --refit 0 --propagate pruned",
         "--sparsity 0.5 --method wanda --refit 2 --propagate local",
         "--pattern 2:4 --method fista --refit 0 --limit-layers 1",
+        "--pattern 2:4 --method admm --limit-layers 1",
+        "--sparsity 0.6 --method alps --limit-layers 1",
         "--pattern 2:4 --method fista --refit 2 --limit-layers 1 --propagate pruned --activations bf16",
     ];
     for flags in settings {
@@ -84,7 +86,16 @@ fn a_tight_budget_is_kept_and_the_sparsity_exact() {
 #[test]
 fn a_budget_too_small() {
     let case = case();
-    let flags = ["--pattern", "2:4", "--method", "wanda"];
+    let flags = [
+        "--pattern",
+        "2:4",
+        "--method",
+        "wanda",
+        "--propagate",
+        "dense",
+        "--refit",
+        "15",
+    ];
     for (limit, culprits) in [
         ("--max-vram", &["weights", "Gram", "--propagate pruned"][..]),
         ("--max-ram", &["--max-vram"]),

@@ -186,9 +186,8 @@ fn a_bos_before_every_window() {
         .fails(2, &["bos_token_id"]);
 }
 
-/// A mixture is pruned expert by expert on the tokens routed to it, and says where these are few.
-#[test]
-fn a_mixture_of_experts() {
+/// A Mixtral of two layers with four experts each.
+pub(super) fn mixture() -> Case {
     let case = Case::new();
     let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/data/mixtral");
     for file in ["config.json", "model.safetensors"] {
@@ -200,7 +199,13 @@ fn a_mixture_of_experts() {
     let words = tokenizer["model"]["vocab"].as_object_mut().unwrap();
     words.retain(|_, id| id.as_u64().unwrap() < 47);
     fs::write(&path, tokenizer.to_string()).unwrap();
+    case
+}
 
+/// A mixture is pruned expert by expert on the tokens routed to it, and says where these are few.
+#[test]
+fn a_mixture_of_experts() {
+    let case = mixture();
     let report = case.prune(&["--pattern", "2:4", "--json"]).json();
     let linears = report["linears"].as_array().unwrap();
     assert_eq!(linears.len(), 2 * (4 + 4 * 3));

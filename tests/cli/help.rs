@@ -3,12 +3,13 @@
 use super::{run, secateur};
 
 /// Flags without a default: those that must be given, and those that are off unless given.
-const WITHOUT_DEFAULT: [&str; 8] = [
+const WITHOUT_DEFAULT: [&str; 9] = [
     "--output",
     "--calibration",
     "--sparsity",
     "--pattern",
     "--text",
+    "--eval",
     "--against",
     "--dump-logits",
     "--max-binding",
@@ -34,7 +35,16 @@ fn flags(help: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_flag_names_its_default() {
-    for command in ["prune", "plan", "inspect", "eval", "doctor", "demo"] {
+    for command in [
+        "prune",
+        "plan",
+        "calibrate",
+        "compare",
+        "inspect",
+        "eval",
+        "doctor",
+        "demo",
+    ] {
         let help = help(&[command]);
         let flags = flags(&help);
         assert!(flags.len() > 5, "{help}");

@@ -17,7 +17,7 @@ fn long() -> Case {
 }
 
 /// Starts `command`, waits until stderr has a line with `mark`, sends SIGINT and waits for the end.
-fn interrupted(command: &mut Command, mark: &str) -> Run {
+pub(super) fn interrupted(command: &mut Command, mark: &str) -> Run {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -97,6 +97,24 @@ fn keeps_what_is_done() {
     // Without --resume nobody's work is touched.
     let again = super::run(&mut prune(&case, &case.output()));
     again.fails(1, &["unfinished", "--resume"]);
+}
+
+/// Whole layers are no statistics either.
+#[test]
+fn leaves_no_statistics() {
+    let case = long();
+    let mut command = secateur();
+    command.arg("calibrate").arg(case.model());
+    command.arg("--output").arg(case.statistics());
+    command.arg("--calibration").arg(case.text());
+    command.args(["--samples", "400", "--length", "128", "--adapter", "cpu"]);
+    let run = interrupted(&mut command, "layer 0 done");
+    run.fails(130, &["interrupted", "nothing was written", "statistics"]);
+    assert!(
+        !case.statistics().exists(),
+        "{:?} was left behind",
+        listing(&case.statistics())
+    );
 }
 
 #[test]

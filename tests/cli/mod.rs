@@ -11,6 +11,8 @@ mod bad_settings;
 mod bad_text;
 mod bad_weights;
 mod budget;
+mod calibrate;
+mod compare;
 mod eval;
 mod families;
 mod fixture;

@@ -20,7 +20,7 @@ fn a_dry_run_says_what_would_happen_and_writes_nothing() {
     let text = case.prune(&["--pattern", "2:4", "--dry-run"]).succeeds();
     for word in [
         "2:4",
-        "fista",
+        "admm",
         "llama",
         "8 x 32 calibration tokens",
         "text.txt",

@@ -299,7 +299,7 @@ fn something_else_than_was_begun() {
     };
     refused(
         &["--damping", "0.02"],
-        &["other settings", "damping was 0.01 and is 0.02"],
+        &["other settings", "damping.fraction was 0.01 and is 0.02"],
     );
     refused(
         &["--method", "wanda", "--refit", "3"],

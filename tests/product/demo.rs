@@ -24,6 +24,8 @@ fn demo_prints_fista_better_than_its_rivals() {
         let of = |method: &str| rows[&format!("{method} {pattern}")];
         let (magnitude, wanda) = (of("magnitude"), of("wanda"));
         let fista = of("fista + refit");
+        let admm = of("admm + refit");
+        assert!(dense < admm && admm < fista, "{rows:?}");
         assert!(dense < fista && fista < wanda && fista < magnitude, "{rows:?}");
     }
 }

@@ -30,18 +30,25 @@ fn every_command_works() {
     let mut seen = Vec::new();
     for (i, command) in commands().iter().enumerate() {
         // The model's context is short and so is the text: fewer, shorter samples.
-        let shorter = if command.contains(" prune ") {
-            " --samples 8 --length 256"
-        } else {
-            ""
-        };
-        let pruned = folder.path().join(if command.contains("--sparsity") {
+        let mut shorter = String::new();
+        if command.contains("--calibration") && !command.contains(" plan ") {
+            shorter += " --samples 8 --length 256";
+        }
+        if command.contains(" compare ") {
+            shorter += " --windows 4";
+        }
+        let place = |name: &str| folder.path().join(name).display().to_string();
+        let pruned = place(if command.contains(" STATISTICS --sparsity") {
+            "from-statistics"
+        } else if command.contains("--sparsity") {
             "unstructured"
         } else {
             "pruned"
         });
         let filled = format!("{command}{shorter}")
-            .replace("PRUNED", &pruned.display().to_string())
+            .replace("PRUNED", &pruned)
+            .replace("STATISTICS", &place("statistics"))
+            .replace("RESULTS", &place("results"))
             .replace("MODEL", &model.display().to_string())
             .replace("TEXT", &text.display().to_string());
         let words: Vec<&str> = filled.split_whitespace().collect();
@@ -57,7 +64,7 @@ fn every_command_works() {
             ["secateur", ref arguments @ ..] => {
                 secateur(arguments);
                 seen.push(
-                    ["inspect", "plan", "prune", "eval", "doctor"]
+                    ["inspect", "plan", "prune", "calibrate", "compare", "eval", "doctor"]
                         .into_iter()
                         .find(|c| arguments[0] == *c)
                         .unwrap(),
@@ -66,7 +73,17 @@ fn every_command_works() {
             _ => panic!("README command {i} is not covered by this test: {command}"),
         }
     }
-    for wanted in ["demo", "scripts/test", "inspect", "plan", "prune", "eval", "doctor"] {
+    for wanted in [
+        "demo",
+        "scripts/test",
+        "inspect",
+        "plan",
+        "prune",
+        "calibrate",
+        "compare",
+        "eval",
+        "doctor",
+    ] {
         assert!(seen.contains(&wanted), "the README no longer shows {wanted}: {seen:?}");
     }
 }

@@ -227,6 +227,15 @@ impl RunState {
     }
 }
 
+/// `name was then and is now` of every leaf of settings that differs. `now` is read back as `then` was, so that numbers
+/// do not differ by how they were read.
+pub(super) fn differences(then: &Value, now: &Value) -> Vec<String> {
+    let now = serde_json::from_str(&now.to_string()).expect("its own text");
+    let mut out = Vec::new();
+    compare("", then, &now, &mut out);
+    out
+}
+
 /// The same with the keys of all objects in order.
 fn canonical(value: &Value) -> Value {
     match value {

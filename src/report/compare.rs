@@ -1,0 +1,304 @@
+//! A comparison of methods: what `compare.json` holds, and its tables.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::table::{percent, table};
+use super::{AdapterRecord, CalibrationRecord, EvalRecord, LinearRecord, Memory, Phases};
+
+/// A comparison, finished or not.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CompareReport {
+    /// Of the fields.
+    pub version: u32,
+    /// Tool and version.
+    pub tool: String,
+    /// Source checkpoint.
+    pub model: String,
+    /// What all rows depend on: the model and the texts.
+    pub settings: Value,
+    /// The dense model, one record per text.
+    pub dense: Vec<EvalRecord>,
+    /// One per method, refit, target and seed.
+    pub cells: Vec<CompareCell>,
+}
+
+/// One pruned checkpoint.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CompareCell {
+    /// Name of its folder.
+    pub name: String,
+    /// Method.
+    pub method: String,
+    /// Conjugate-gradient steps of the refit.
+    pub refit: usize,
+    /// Pattern, e.g. `2:4` or `50 %`.
+    pub target: String,
+    /// Seed of the calibration samples.
+    pub seed: u64,
+    /// Everything its result depends on.
+    pub settings: Value,
+    /// Where the checkpoint is, if it was kept.
+    pub checkpoint: Option<String>,
+    /// Calibration tokens.
+    pub calibration: CalibrationRecord,
+    /// Device.
+    pub adapter: AdapterRecord,
+    /// Mean relative layer errors by projection.
+    pub roles: Vec<RoleError>,
+    /// The same over all linears.
+    pub error: f64,
+    /// Zeros among the weights of pruned linears, counted in the files.
+    pub sparsity: f64,
+    /// Wall time of the prune by phase.
+    pub phases: Phases,
+    /// Peak memory of the prune.
+    pub memory: Memory,
+    /// What the user should know of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// One record per text; fewer while it is unfinished.
+    pub evals: Vec<EvalRecord>,
+}
+
+/// Mean errors of the linears of one role.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RoleError {
+    /// Role: q, k, v, ...
+    pub role: String,
+    /// Linears.
+    pub linears: usize,
+    /// Mean relative error of the warm start.
+    pub before: f64,
+    /// Mean relative error of the weights as written.
+    pub after: f64,
+}
+
+impl RoleError {
+    /// By role, in the order of the first layer.
+    pub fn means(linears: &[LinearRecord]) -> Vec<RoleError> {
+        let mut roles: Vec<RoleError> = Vec::new();
+        for linear in linears {
+            let at = roles.iter().position(|r| r.role == linear.role).unwrap_or_else(|| {
+                let role = linear.role.clone();
+                roles.push(RoleError {
+                    role,
+                    ..Default::default()
+                });
+                roles.len() - 1
+            });
+            roles[at].linears += 1;
+            roles[at].before += linear.error_before;
+            roles[at].after += linear.error_after;
+        }
+        for role in &mut roles {
+            role.before /= role.linears as f64;
+            role.after /= role.linears as f64;
+        }
+        roles
+    }
+}
+
+impl CompareReport {
+    /// Short names of the texts: their file names, if these tell them apart.
+    fn texts(&self) -> Vec<String> {
+        let short = |path: &String| path.rsplit(['/', '\\']).next().unwrap_or_default().to_string();
+        let full: Vec<String> = self.dense.iter().map(|e| e.text.clone()).collect();
+        let names: Vec<String> = full.iter().map(short).collect();
+        match names.iter().enumerate().any(|(i, name)| names[..i].contains(name)) {
+            true => full,
+            false => names,
+        }
+    }
+
+    /// Roles of all cells.
+    fn roles(&self) -> Vec<&str> {
+        let mut roles = Vec::new();
+        for role in self.cells.iter().flat_map(|cell| &cell.roles) {
+            if !roles.contains(&role.role.as_str()) {
+                roles.push(role.role.as_str());
+            }
+        }
+        roles
+    }
+}
+
+impl CompareCell {
+    /// The method with its refit.
+    fn label(&self) -> String {
+        match self.refit {
+            0 => self.method.clone(),
+            steps => format!("{} + refit {steps}", self.method),
+        }
+    }
+
+    fn role(&self, name: &str) -> Option<&RoleError> {
+        self.roles.iter().find(|role| role.role == name)
+    }
+}
+
+/// Both tables in Markdown: quality and cost, then layer errors.
+pub fn compare_markdown(report: &CompareReport) -> String {
+    let seeds = report.cells.iter().any(|cell| cell.seed != report.cells[0].seed);
+    let (results, errors) = (results(report, seeds), errors(report, seeds));
+    let text = report.dense.first();
+    format!(
+        "{results}\n\nKL: divergence from the dense model, nats per token. Seconds: capture (with propagation), solve. Peak \
+         memory of the prune.\n\
+         Texts by protocol {}, BOS {}, context {}.\n\n{errors}\n\nMean |VX* - WX|^2 / |WX|^2 of the linears as written.",
+        text.map_or("", |t| t.protocol.as_str()),
+        text.map_or("", |t| t.bos.as_str()),
+        text.map_or(0, |t| t.context),
+    )
+}
+
+fn results(report: &CompareReport, seeds: bool) -> String {
+    let mut header = vec!["method".to_string(), "target".into()];
+    header.extend(seeds.then(|| "seed".to_string()));
+    header.extend(["sparsity".to_string(), "layer error".into()]);
+    for text in report.texts() {
+        header.extend([format!("ppl {text}"), "±".into(), "KL".into(), "±".into()]);
+    }
+    header.extend(["capture s", "solve s", "device MiB", "host MiB"].map(String::from));
+    let mut out = table(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut dense = vec!["dense".to_string()];
+    dense.resize(
+        header
+            .iter()
+            .position(|h| h.starts_with("ppl "))
+            .unwrap_or(header.len()),
+        String::new(),
+    );
+    dense.extend(report.dense.iter().flat_map(quality));
+    dense.resize(header.len(), String::new());
+    out.add_row(dense);
+    for cell in &report.cells {
+        let mut row = vec![cell.label(), cell.target.clone()];
+        row.extend(seeds.then(|| cell.seed.to_string()));
+        row.extend([percent(cell.sparsity), format!("{:.5}", cell.error)]);
+        for number in 0..report.dense.len() {
+            row.extend(cell.evals.get(number).map_or(Default::default(), quality));
+        }
+        let mib = |bytes: u64| format!("{:.0}", bytes as f64 / f64::from(1 << 20));
+        row.extend([
+            format!("{:.1}", cell.phases.capture + cell.phases.propagate),
+            format!("{:.1}", cell.phases.solve),
+            mib(cell.memory.device_peak),
+            cell.memory.host_peak.map_or(String::new(), mib),
+        ]);
+        out.add_row(row);
+    }
+    out.to_string()
+}
+
+fn quality(record: &EvalRecord) -> [String; 4] {
+    let kl = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.4}"));
+    [
+        format!("{:.3}", record.perplexity),
+        format!("{:.3}", record.standard_error),
+        kl(record.kl_divergence),
+        kl(record.kl_standard_error),
+    ]
+}
+
+fn errors(report: &CompareReport, seeds: bool) -> String {
+    let roles = report.roles();
+    let mut header = vec!["method", "target"];
+    header.extend(seeds.then_some("seed"));
+    header.extend(&roles);
+    let mut out = table(&header);
+    for cell in &report.cells {
+        let mut row = vec![cell.label(), cell.target.clone()];
+        row.extend(seeds.then(|| cell.seed.to_string()));
+        row.extend(
+            roles
+                .iter()
+                .map(|name| cell.role(name).map_or(String::new(), |r| format!("{:.5}", r.after))),
+        );
+        out.add_row(row);
+    }
+    out.to_string()
+}
+
+/// One line per row of the comparison, dense first, every number in full.
+pub fn compare_csv(report: &CompareReport) -> String {
+    let (roles, texts) = (report.roles(), report.texts());
+    let mut header: Vec<String> = ["method", "refit", "target", "seed", "sparsity", "layer_error"]
+        .map(String::from)
+        .into();
+    header.extend(roles.iter().map(|role| format!("error_{role}")));
+    for text in &texts {
+        let names = ["perplexity", "perplexity_se", "nll", "kl", "kl_se", "top1_agreement"];
+        header.extend(names.map(|name| format!("{name}:{text}")));
+    }
+    header.extend(
+        [
+            "prepare_s",
+            "capture_s",
+            "solve_s",
+            "propagate_s",
+            "write_s",
+            "device_peak_bytes",
+            "host_peak_bytes",
+        ]
+        .map(String::from),
+    );
+    let mut lines = vec![header.clone()];
+    let mut dense = vec!["dense".to_string()];
+    dense.resize(6 + roles.len(), String::new());
+    dense.extend(report.dense.iter().flat_map(numbers));
+    dense.resize(header.len(), String::new());
+    lines.push(dense);
+    for cell in &report.cells {
+        let mut row = vec![
+            cell.method.clone(),
+            cell.refit.to_string(),
+            cell.target.clone(),
+            cell.seed.to_string(),
+            cell.sparsity.to_string(),
+            cell.error.to_string(),
+        ];
+        row.extend(
+            roles
+                .iter()
+                .map(|name| cell.role(name).map_or(String::new(), |r| r.after.to_string())),
+        );
+        for number in 0..texts.len() {
+            row.extend(cell.evals.get(number).map_or(Default::default(), numbers));
+        }
+        let phases = &cell.phases;
+        let seconds = [
+            phases.prepare,
+            phases.capture,
+            phases.solve,
+            phases.propagate,
+            phases.write,
+        ];
+        row.extend(seconds.map(|s| s.to_string()));
+        row.push(cell.memory.device_peak.to_string());
+        row.push(cell.memory.host_peak.map_or(String::new(), |bytes| bytes.to_string()));
+        lines.push(row);
+    }
+    lines.iter().map(|fields| line(fields)).collect()
+}
+
+fn numbers(record: &EvalRecord) -> [String; 6] {
+    let optional = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
+    [
+        record.perplexity.to_string(),
+        record.standard_error.to_string(),
+        record.nll.to_string(),
+        optional(record.kl_divergence),
+        optional(record.kl_standard_error),
+        optional(record.top1_agreement),
+    ]
+}
+
+/// A line of comma-separated values, quoted where need be.
+fn line(fields: &[String]) -> String {
+    let quoted = fields.iter().map(|field| match field.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.clone(),
+    });
+    quoted.collect::<Vec<_>>().join(",") + "\n"
+}

@@ -1,0 +1,278 @@
+//! Methods against targets on one model: each cell of the table is a prune and an evaluation, kept as soon as it is done.
+//!
+//! The walk and the evaluation are those of `prune` and `eval`; here is only their order, and what is on disk between
+//! them ([`Store`]).
+
+mod store;
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use super::memory::reset_peak_resident;
+use super::{EvalText, Plan, Progress, PruneOptions, RunError, Sums, compare_with, evaluate};
+use crate::calib::{CalibError, hash_ids};
+use crate::checkpoint::Checkpoint;
+use crate::gpu::Gpu;
+use crate::model::{ActivationOptions, Activations, Decoder, Spec};
+use crate::report::{CompareCell, CompareReport, EvalRecord, PruneReport, RoleError};
+use store::Store;
+
+/// What is to be compared.
+#[derive(Clone, Debug)]
+pub struct CompareOptions {
+    /// The prunes in order, on one calibration text; their output and resume are not used.
+    pub rows: Vec<PruneOptions>,
+    /// Folder of the results; new, empty, or of an unfinished or smaller comparison of the same settings.
+    pub output: PathBuf,
+    /// Where to keep the checkpoints; without it each is removed once it has been evaluated.
+    pub keep: Option<PathBuf>,
+}
+
+/// What a comparison tells while it works.
+pub trait CompareProgress {
+    /// Row `number` of `rows` begins.
+    fn row(&mut self, name: &str, number: usize, rows: usize);
+    /// Hears of the prune of the row.
+    fn prune(&mut self) -> &mut dyn Progress;
+    /// `done` of `layers` decoder layers have been evaluated on a text; 0 when it begins.
+    fn evaluation(&mut self, text: &str, done: usize, layers: usize);
+}
+
+/// A checkpoint with its sizes and the device it runs on.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The dense model.
+    pub checkpoint: &'a Checkpoint,
+    /// Its sizes.
+    pub spec: &'a Spec,
+    /// Device.
+    pub gpu: &'a Gpu,
+}
+
+/// Prunes and evaluates row by row; rows that the output has already are not done again. `stop` is asked between
+/// linears and between layers of an evaluation.
+///
+/// Whatever stops it, finished rows stay in the output.
+pub fn compare(
+    options: &CompareOptions,
+    subject: Subject<'_>,
+    texts: &[EvalText],
+    progress: &mut dyn CompareProgress,
+    stop: &AtomicBool,
+) -> Result<CompareReport, RunError> {
+    // Bad settings of any row are refused before hours of work.
+    let text = options.rows.first().map_or(Ok(Value::Null), calibration_hash)?;
+    let plans = options.rows.iter().map(|row| Cell::plan(options, row, subject, &text));
+    let mut cells = plans.collect::<Result<Vec<_>, _>>()?;
+    let store = Store::open(options, subject.checkpoint, settings(subject, texts))?;
+    let mut run = Comparison {
+        options,
+        subject,
+        texts,
+        store,
+        progress,
+        stop,
+    };
+    for cell in &cells {
+        run.store.check(&cell.name, &cell.settings)?;
+    }
+    let result = run
+        .dense()
+        .and_then(|()| cells.iter_mut().enumerate().try_for_each(|(i, cell)| run.cell(i, cell)));
+    let done = cells
+        .iter()
+        .filter(|cell| run.store.finished(&cell.name, texts.len()))
+        .count();
+    match result {
+        Ok(()) => run.store.finish(),
+        Err(error) => Err(run.store.paused(error, [done, cells.len()])),
+    }
+}
+
+/// What every row depends on.
+fn settings(subject: Subject<'_>, texts: &[EvalText]) -> Value {
+    let texts = texts.iter().map(|text| {
+        json!({
+            "protocol": text.protocol.id(),
+            "bos": text.bos.name(),
+            "context": text.windows.context,
+            "windows": text.windows.ids.len(),
+            "tokens": hash_ids(&text.windows.ids),
+        })
+    });
+    json!({ "model": subject.checkpoint.fingerprint(), "texts": texts.collect::<Vec<_>>() })
+}
+
+/// BLAKE3, as hex, of the calibration text; nothing where sums are loaded, which have a checksum of their own.
+fn calibration_hash(options: &PruneOptions) -> Result<Value, RunError> {
+    if options.sums != Sums::Captured {
+        return Ok(Value::Null);
+    }
+    let path = &options.calibration;
+    let mut hasher = blake3::Hasher::new();
+    let read = std::fs::File::open(path).and_then(|file| hasher.update_reader(file).map(|_| ()));
+    read.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => CalibError::MissingText { file: path.clone() },
+        _ => CalibError::Io {
+            file: path.clone(),
+            error,
+        },
+    })?;
+    Ok(hasher.finalize().to_hex().to_string().into())
+}
+
+/// A row, resolved.
+struct Cell {
+    name: String,
+    plan: Plan,
+    settings: Value,
+}
+
+impl Cell {
+    fn plan(
+        options: &CompareOptions,
+        row: &PruneOptions,
+        subject: Subject<'_>,
+        text: &Value,
+    ) -> Result<Self, RunError> {
+        let mut plan = Plan::resolve(row.clone(), subject.checkpoint, subject.spec.clone(), subject.gpu)?;
+        let mut name = row.method.clone();
+        if row.refit > 0 {
+            name += &format!("-refit{}", row.refit);
+        }
+        name += &format!(
+            "-{}",
+            row.pattern.to_string().replace(" %", "").replace([' ', ':'], "-")
+        );
+        if plan.options.samples.seed != 0 {
+            name += &format!("-seed{}", plan.options.samples.seed);
+        }
+        let folder = match &options.keep {
+            Some(folder) => folder.clone(),
+            None => Store::scratch(&options.output),
+        };
+        plan.options.output = folder.join(&name);
+        let mut settings = plan.settings.clone();
+        settings["calibration"] = text.clone();
+        Ok(Cell { name, plan, settings })
+    }
+
+    /// The row of a report on the prune, not yet evaluated.
+    fn record(&self, options: &CompareOptions, report: PruneReport) -> CompareCell {
+        let linears = &report.linears;
+        CompareCell {
+            name: self.name.clone(),
+            method: report.settings.method,
+            refit: report.settings.refit,
+            target: report.settings.pattern,
+            seed: report.calibration.seed,
+            settings: self.settings.clone(),
+            checkpoint: options.keep.is_some().then_some(report.settings.output),
+            calibration: report.calibration,
+            adapter: report.adapter,
+            roles: RoleError::means(linears),
+            error: linears.iter().map(|l| l.error_after).sum::<f64>() / linears.len().max(1) as f64,
+            sparsity: report.totals.sparsity,
+            phases: report.phases,
+            memory: report.memory,
+            warnings: report.warnings,
+            evals: Vec::new(),
+        }
+    }
+}
+
+struct Comparison<'a, 'p> {
+    options: &'a CompareOptions,
+    subject: Subject<'a>,
+    texts: &'a [EvalText],
+    store: Store,
+    progress: &'p mut dyn CompareProgress,
+    stop: &'p AtomicBool,
+}
+
+impl Comparison<'_, '_> {
+    /// Evaluates the dense model on the texts it has not been evaluated on.
+    fn dense(&mut self) -> Result<(), RunError> {
+        for number in self.store.report.dense.len()..self.texts.len() {
+            let (record, states) = self.evaluate(self.subject.checkpoint, number)?;
+            states.save_to(&self.store.dense_states(number))?;
+            self.store.report.dense.push(record);
+            self.store.save()?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, checkpoint: &Checkpoint, number: usize) -> Result<(EvalRecord, Activations), RunError> {
+        let (Subject { spec, gpu, .. }, text) = (self.subject, &self.texts[number]);
+        let decoder = Decoder::new(gpu, checkpoint, spec, text.windows.context)?;
+        self.progress.evaluation(&text.file, 0, spec.layers);
+        evaluate(&decoder, text, |layer| {
+            self.progress.evaluation(&text.file, layer, spec.layers);
+            !self.stop.load(Ordering::Relaxed)
+        })
+    }
+
+    /// What left the dense model's last layer: as saved, or once more where that is gone.
+    fn dense_states(&mut self, number: usize) -> Result<Activations, RunError> {
+        let path = self.store.dense_states(number);
+        if let Ok(states) = Activations::load_from(&path, &ActivationOptions::default()) {
+            return Ok(states);
+        }
+        let (_, states) = self.evaluate(self.subject.checkpoint, number)?;
+        states.save_to(&path)?;
+        Ok(states)
+    }
+
+    fn cell(&mut self, number: usize, cell: &mut Cell) -> Result<(), RunError> {
+        if self.store.finished(&cell.name, self.texts.len()) {
+            return Ok(());
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(RunError::Interrupted);
+        }
+        self.progress.row(&cell.name, number + 1, self.options.rows.len());
+        if !self.store.pruned(&cell.name, &cell.plan.options.output) {
+            self.prune(cell)?;
+        }
+        let pruned = Checkpoint::open(&cell.plan.options.output)?;
+        for text in self.store.cell(&cell.name).evals.len()..self.texts.len() {
+            let (mut record, states) = self.evaluate(&pruned, text)?;
+            let dense = self.dense_states(text)?;
+            let Subject { checkpoint, spec, gpu } = self.subject;
+            let context = self.texts[text].windows.context;
+            let [reference, model] = [checkpoint, &pruned].map(|c| Decoder::new(gpu, c, spec, context));
+            compare_with(
+                &mut record,
+                (&reference?, &dense),
+                (&model?, &states),
+                &self.texts[text],
+            )?;
+            if self.options.keep.is_none() {
+                record.model = cell.name.clone();
+            }
+            self.store.cell(&cell.name).evals.push(record);
+            self.store.save()?;
+        }
+        drop(pruned);
+        match self.options.keep {
+            None => self.store.remove(&cell.plan.options.output),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Prunes the row's checkpoint; one that an interruption left goes on after its last finished layer.
+    fn prune(&mut self, cell: &mut Cell) -> Result<(), RunError> {
+        cell.plan.options.resume = self
+            .store
+            .unfinished(cell.plan.options.output.as_path(), self.options.keep.is_none())?;
+        let Subject { checkpoint, gpu, .. } = self.subject;
+        gpu.reset_peak();
+        reset_peak_resident();
+        let report = super::prune(&cell.plan, checkpoint, gpu, self.progress.prune(), self.stop)?;
+        self.store.put(cell.record(self.options, report));
+        self.store.save()
+    }
+}

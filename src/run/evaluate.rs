@@ -1,0 +1,94 @@
+//! Perplexity of a checkpoint on a text, and its divergence from another, as a record.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::{RunError, adapter_record};
+use crate::calib::{Corpus, Tokenizer};
+use crate::eval::{Bos, Protocol, Windows, divergence, perplexity};
+use crate::model::{Activations, Decoder};
+use crate::report::EvalRecord;
+
+/// A text to evaluate on, cut into windows of a model's tokens.
+#[derive(Clone, Debug)]
+pub struct EvalText {
+    /// Where it was read from.
+    pub file: String,
+    /// How it became tokens.
+    pub protocol: Protocol,
+    /// Where BOS tokens stand.
+    pub bos: Bos,
+    /// The tokens.
+    pub windows: Windows,
+}
+
+impl EvalText {
+    /// Reads `file` for the tokenizer in `model`: windows of `context` tokens, the first `limit` of them (0 is all).
+    pub fn cut(
+        model: &Path,
+        file: &Path,
+        (protocol, bos): (Protocol, Bos),
+        [context, limit]: [usize; 2],
+    ) -> Result<Self, RunError> {
+        let corpus = Corpus::read(file)?;
+        let tokenizer = Tokenizer::open(model)?;
+        let (name, body) = (
+            file.display().to_string(),
+            protocol.text(&corpus.documents.join("\n\n")),
+        );
+        Ok(EvalText {
+            windows: Windows::cut(&tokenizer, [&name, &body], context, limit, bos)?,
+            file: name,
+            protocol,
+            bos,
+        })
+    }
+}
+
+/// A model's record on a text and what left its last layer, for [`compare_with`]. `go_on` is asked after each layer; at
+/// its no this ends as interrupted.
+pub fn evaluate(
+    decoder: &Decoder<'_>,
+    text: &EvalText,
+    go_on: impl FnMut(usize) -> bool,
+) -> Result<(EvalRecord, Activations), RunError> {
+    let (start, windows) = (Instant::now(), &text.windows);
+    let states = decoder.run_while(&windows.ids, go_on)?.ok_or(RunError::Interrupted)?;
+    let result = perplexity(decoder, &states, windows)?;
+    let first = &decoder.spec.linears_of(0)?[0].tensor;
+    let record = EvalRecord {
+        model: decoder.checkpoint.dir().display().to_string(),
+        text: text.file.clone(),
+        protocol: text.protocol.id().to_string(),
+        bos: text.bos.name().to_string(),
+        context: windows.context,
+        windows: windows.ids.len(),
+        stream_tokens: windows.stream,
+        scored_tokens: result.scored,
+        dtype: decoder.checkpoint.tensor(first)?.dtype.name().to_string(),
+        nll: result.nll,
+        perplexity: result.value(),
+        standard_error: result.standard_error(),
+        accuracy: result.accuracy,
+        adapter: adapter_record(decoder.gpu),
+        seconds: start.elapsed().as_secs_f64(),
+        ..Default::default()
+    };
+    Ok((record, states))
+}
+
+/// Adds to a record how far the model is from a reference; each comes with what left its last layer on the text.
+pub fn compare_with(
+    record: &mut EvalRecord,
+    reference: (&Decoder<'_>, &Activations),
+    model: (&Decoder<'_>, &Activations),
+    text: &EvalText,
+) -> Result<(), RunError> {
+    let start = Instant::now();
+    let result = divergence(reference, model, &text.windows)?;
+    record.kl_divergence = Some(result.kl);
+    record.kl_standard_error = Some(result.kl_error);
+    record.top1_agreement = Some(result.agreement);
+    record.seconds += start.elapsed().as_secs_f64();
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Saving sums: a layer's file grows group by group, so that no more than a piece of one is in host memory.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use super::{GroupEntry, LayerEntry, MANIFEST, Manifest, tensor};
+use crate::checkpoint::{CheckpointError, NewFolder, Replacement};
+use crate::gpu::{Gpu, Recording};
+use crate::model::{Group, Spec};
+use crate::prune::GramStatistics;
+use crate::run::RunError;
+
+/// Values read back at a time.
+const PIECE: usize = 1 << 20;
+/// Headers end on so many bytes, so that readers find aligned tensors.
+const ALIGNMENT: usize = 8;
+
+/// A folder of statistics being written; dropped unfinished it leaves nothing.
+pub(in crate::run) struct StatisticsWriter {
+    folder: NewFolder,
+    manifest: Manifest,
+    layer: Option<LayerFile>,
+}
+
+/// The file of the layer being walked.
+struct LayerFile {
+    file: Replacement,
+    path: PathBuf,
+    hasher: blake3::Hasher,
+    entry: LayerEntry,
+}
+
+impl LayerFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.hasher.update(bytes);
+        self.entry.bytes += bytes.len() as u64;
+        self.file.file().write_all(bytes)
+    }
+}
+
+impl StatisticsWriter {
+    /// Fills `folder`; `manifest` has no layers yet.
+    pub(in crate::run) fn new(folder: NewFolder, manifest: Manifest) -> Self {
+        StatisticsWriter {
+            folder,
+            manifest,
+            layer: None,
+        }
+    }
+
+    /// Starts the file of the next layer, whose groups follow in this order.
+    pub(in crate::run) fn begin(&mut self, spec: &Spec, layer: usize, groups: &[&Group]) -> Result<(), RunError> {
+        let name = format!("layer-{layer:05}.safetensors");
+        let path = self.folder.path().join(&name);
+        let file = Replacement::create(&path).map_err(|e| self.folder.failed(&path, e))?;
+        let groups = groups.iter().map(|group| GroupEntry {
+            input: group.input.name(),
+            width: spec.width(group.input),
+            tokens: 0,
+        });
+        let entry = LayerEntry {
+            layer,
+            file: name,
+            bytes: 0,
+            blake3: String::new(),
+            groups: groups.collect(),
+        };
+        let header = header(&entry.groups);
+        let mut layer = LayerFile {
+            file,
+            path,
+            hasher: blake3::Hasher::new(),
+            entry,
+        };
+        let size = (header.len() as u64).to_le_bytes();
+        let written = layer.write(&size).and_then(|()| layer.write(&header));
+        written.map_err(|e| self.folder.failed(&layer.path, e))?;
+        self.layer = Some(layer);
+        Ok(())
+    }
+
+    /// Adds the sums of the group with this number.
+    pub(in crate::run) fn put(&mut self, gpu: &Gpu, number: usize, sums: &GramStatistics) -> Result<(), RunError> {
+        let layer = self.layer.as_mut().expect("a layer was begun");
+        let entry = &mut layer.entry.groups[number];
+        assert_eq!(entry.width, sums.gram.n(), "width of {}", entry.input);
+        entry.tokens = sums.tokens;
+        for (_, panel) in sums.gram.panels() {
+            let height = (PIECE / panel.cols()).max(1);
+            for first in (0..panel.rows()).step_by(height) {
+                let rows = panel.row_window(first, height.min(panel.rows() - first));
+                let mut recording = Recording::new();
+                let id = recording.read(&rows.slice());
+                let values = gpu.submit(recording)?.floats(id)?;
+                let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                layer.write(&bytes).map_err(|e| self.folder.failed(&layer.path, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the layer's file its name, on the disk.
+    pub(in crate::run) fn end(&mut self) -> Result<(), CheckpointError> {
+        let mut layer = self.layer.take().expect("a layer was begun");
+        layer.entry.blake3 = layer.hasher.finalize().to_hex().to_string();
+        layer.file.finish().map_err(|e| self.folder.failed(&layer.path, e))?;
+        self.folder.note(&layer.path);
+        self.manifest.layers.push(layer.entry);
+        Ok(())
+    }
+
+    /// Writes the manifest: from now on there are statistics.
+    pub(in crate::run) fn finish(mut self) -> Result<Manifest, CheckpointError> {
+        let path = self.folder.path().join(MANIFEST);
+        let text = serde_json::to_vec_pretty(&self.manifest).expect("plain data");
+        let write = || {
+            let mut file = Replacement::create(&path)?;
+            file.file().write_all(&text)?;
+            file.finish()
+        };
+        write().map_err(|e| self.folder.failed(&path, e))?;
+        self.folder.note(&path);
+        self.folder.finish()?;
+        Ok(self.manifest)
+    }
+}
+
+/// A safetensors header of the groups' Grams, one behind the other.
+fn header(groups: &[GroupEntry]) -> Vec<u8> {
+    let mut entries = Map::new();
+    entries.insert("__metadata__".into(), json!({ "format": "pt" }));
+    let mut offset = 0;
+    for GroupEntry { input, width, .. } in groups {
+        let end = offset + 4 * width * width;
+        let entry = json!({ "dtype": "F32", "shape": [width, width], "data_offsets": [offset, end] });
+        entries.insert(tensor(input), entry);
+        offset = end;
+    }
+    let mut text = Value::Object(entries).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(ALIGNMENT), b' ');
+    text
+}
