@@ -8,9 +8,10 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording};
 use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce};
+use secateur::ops::factor::{self, BLOCK, CholeskyBlock};
 use secateur::ops::nn::{self, Activation, AttentionShape, RopeShape};
-use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Scope, Survivors};
-use secateur::tensor::Tensor;
+use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Penalty, Scope, Survivors};
+use secateur::tensor::{PanelMatrix, Tensor};
 
 /// Outputs, inputs and tokens.
 const ROWS: usize = 1536;
@@ -185,6 +186,13 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
                 prox::obs_sweep(r, &call);
             },
         ),
+        row_of("prox/admm_step", ROWS * N, four.clone(), |r, _, [b, d, z, right]| {
+            let penalty = Penalty {
+                before: 0.1,
+                next: 0.13,
+            };
+            prox::admm_step(r, penalty, [b, d], z, right);
+        }),
         row_of(
             "prox/cg_begin",
             ROWS * N,
@@ -203,6 +211,42 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
                 prox::cg_step(r, ph, support, v, residual, p, norms);
             },
         ),
+    ]
+}
+
+fn factor_rows(gpu: &Gpu) -> Vec<Row> {
+    let mut recording = Recording::new();
+    let whole = PanelMatrix::zeros(gpu, &mut recording, "bench", N).expect("fits");
+    gpu.submit(recording).expect("plays");
+    let unit: Vec<f32> = (0..BLOCK * N).map(|i| f32::from(i / N == i % N)).collect();
+    let rows = Tensor::upload(gpu, "bench", BLOCK, N, &unit).expect("fits");
+    let square = || matrix(gpu, BLOCK, BLOCK);
+    let state = Tensor::upload(gpu, "bench", 1, 2, &[0.0; 2]).expect("fits");
+    vec![
+        row_of(
+            "factor/cholesky_block",
+            2 * BLOCK * BLOCK * BLOCK / 3,
+            (rows.clone(), square(), square(), state),
+            |r, _, (rows, inverse, transposed, state)| {
+                let block = CholeskyBlock {
+                    a: rows,
+                    col: 0,
+                    index: 0,
+                    sign: 1.0,
+                    floor: 1e-6,
+                };
+                factor::cholesky_block(r, &block, inverse, transposed, state);
+            },
+        ),
+        row_of(
+            "factor/panel_read",
+            BLOCK * N,
+            (whole.clone(), rows.clone()),
+            |r, _, (whole, rows)| factor::panel_read(r, whole, BLOCK, 0, rows),
+        ),
+        row_of("factor/panel_write", BLOCK * N, (whole, rows), |r, _, (whole, rows)| {
+            factor::panel_write(r, rows, BLOCK, whole);
+        }),
     ]
 }
 
@@ -328,6 +372,7 @@ fn row_of<T: 'static>(
 fn rows(gpu: &Gpu) -> Vec<Row> {
     dense_rows(gpu)
         .into_iter()
+        .chain(factor_rows(gpu))
         .chain(prox_rows(gpu))
         .chain(nn_rows(gpu))
         .collect()

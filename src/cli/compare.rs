@@ -4,7 +4,8 @@ use std::sync::atomic::AtomicBool;
 
 use indicatif::ProgressBar;
 
-use super::args::{Common, CompareArgs, TargetArg};
+use super::args::Common;
+use super::compare_args::{CompareArgs, TargetArg};
 use super::exit::CliError;
 use super::progress::{Bar, layers};
 use super::{eval, open_gpu, print, print_profile, prune, say, spec};

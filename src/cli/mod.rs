@@ -4,6 +4,7 @@
 mod args;
 mod calibrate;
 mod compare;
+mod compare_args;
 mod demo;
 mod doctor;
 mod eval;

@@ -158,9 +158,9 @@ pub(super) fn options(
     if let Some(folder) = &inputs.statistics {
         options.sums = Sums::Loaded(folder.clone());
     }
-    options.warm_start = solve.warm_start.into();
     let options = options.by(method)?;
     Ok(PruneOptions {
+        warm_start: solve.warm_start.into(),
         refit: solve.refit.unwrap_or(options.refit),
         damping: Damping {
             rule: solve.damping_rule.unwrap_or(options.damping.rule),

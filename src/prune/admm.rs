@@ -102,7 +102,7 @@ impl Method for Admm {
         })?;
         let Splitting { kept, support, .. } = splitting;
         let error = problem.errors(gpu, &kept)?.objective;
-        if !(error < start_objective) {
+        if error > start_objective {
             return Wanda.solve(gpu, problem);
         }
         Ok(LayerSolution {

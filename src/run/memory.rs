@@ -248,8 +248,8 @@ impl Budget<'_> {
         };
         let mut parts = vec![format!("{} of weights", mib(worst.weights))];
         if worst.grams > 0 {
-            let flag = match self.options.propagate {
-                Propagate::Pruned => "",
+            let flag = match (&self.options.sums, self.options.propagate) {
+                (Sums::Loaded(_), _) | (_, Propagate::Pruned) => "",
                 _ => " (--propagate pruned needs a third)",
             };
             parts.push(format!("{} of Gram matrices{flag}", mib(worst.grams)));

@@ -268,6 +268,8 @@ fn statistics(
     options.calibration = made.source.clone().into();
     (options.samples.samples, options.samples.length) = (made.samples, made.length);
     options.samples.seed = made.seed;
+    // There is no drift to correct.
+    options.correction = 0.0;
     Ok(Some(statistics))
 }
 

@@ -65,7 +65,7 @@ pub fn prune(
             (writer, activations, state.layers_done)
         }
         Begun::New(writer) => {
-            let embed = |ids: &Vec<Vec<u32>>| decoder.embed_with(ids, &options);
+            let embed = |ids: &TokenIds| decoder.embed_with(ids, &options);
             (writer, ids.as_ref().map(embed).transpose()?, 0)
         }
     };
@@ -182,12 +182,15 @@ fn resume_output<'a>(
     Ok(writer)
 }
 
+/// Rows of a calibration set.
+type TokenIds = Vec<Vec<u32>>;
+
 /// What the tokens are, and the tokens themselves unless their sums were saved before.
 fn calibration(
     plan: &Plan,
     checkpoint: &Checkpoint,
     progress: &mut dyn Progress,
-) -> Result<(CalibrationRecord, Option<Vec<Vec<u32>>>), RunError> {
+) -> Result<(CalibrationRecord, Option<TokenIds>), RunError> {
     if let Some(statistics) = &plan.statistics {
         progress.stage("prune from saved statistics");
         return Ok((statistics.manifest.calibration.clone(), None));

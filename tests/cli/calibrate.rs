@@ -27,7 +27,7 @@ impl Case {
     }
 
     /// `secateur prune` (or `plan`) of the checkpoint from what was saved.
-    fn from_statistics(&self, command: &str, output: &Path, more: &[&str]) -> Run {
+    fn with_statistics(&self, command: &str, output: &Path, more: &[&str]) -> Run {
         let mut program = secateur();
         program.arg(command).arg(self.model()).arg("--output").arg(output);
         program.arg("--statistics").arg(self.statistics());
@@ -91,9 +91,9 @@ fn what_is_saved() {
 fn what_reads_the_stream_is_pruned_as_ever() {
     let case = Case::new();
     case.calibrate(&[]).succeeds();
-    case.prune(&["--sparsity", "0.5"]).succeeds();
+    case.prune(&["--sparsity", "0.5", "--propagate", "dense"]).succeeds();
     let other = case.path("other");
-    case.from_statistics("prune", &other, &["--sparsity", "0.5"]).succeeds();
+    case.with_statistics("prune", &other, &["--sparsity", "0.5"]).succeeds();
     let (wanted, found) = (weights(&case.output()), weights(&other));
     assert_eq!(wanted.len(), found.len());
     for (wanted, found) in wanted.iter().zip(&found) {
@@ -130,21 +130,31 @@ fn the_same_bytes_as_from_dense_inputs() {
     for kind in ["o_proj", "up_proj", "down_proj"] {
         let case = pruned_but(kind);
         case.calibrate(&[]).succeeds();
-        let wanted = case.prune(&[&WANDA[..], &["--json"]].concat()).json();
+        let wanted = case
+            .prune(&[&WANDA[..], &["--json", "--propagate", "dense"]].concat())
+            .json();
         // No text is read.
         fs::remove_file(case.text()).unwrap();
         let other = case.path("other");
         let found = case
-            .from_statistics("prune", &other, &[&WANDA[..], &["--json"]].concat())
+            .with_statistics("prune", &other, &[&WANDA[..], &["--json"]].concat())
             .json();
         assert!(weights(&case.output()) == weights(&other), "{kind}");
-        assert_eq!(errors(&wanted), errors(&found), "{kind}");
-        assert_eq!(errors(&found).iter().filter(|error| **error > 1e-3).count(), LAYERS);
+        // An ordinary run tells of the others what the pruned kind does to them.
+        let of_kind = |report: &Value| -> Vec<f64> {
+            let linears = report["linears"].as_array().unwrap().iter();
+            let pruned = linears.filter(|l| l["tensor"].as_str().unwrap().contains(kind));
+            pruned.map(|l| l["error_after"].as_f64().unwrap()).collect()
+        };
+        assert_eq!(of_kind(&wanted), of_kind(&found), "{kind}");
+        assert!(of_kind(&found).iter().all(|error| *error > 1e-3));
+        assert_eq!(errors(&found).iter().filter(|error| **error > 0.0).count(), LAYERS);
         assert_eq!(wanted["calibration"], found["calibration"]);
         let report: Value = serde_json::from_slice(&fs::read(other.join("pruning_report.json")).unwrap()).unwrap();
         let settings = &report["settings"];
         assert_eq!(settings["statistics"], case.statistics().display().to_string());
         assert_eq!(settings["activations"], "none");
+        assert_eq!(settings["correction"], 0.0);
     }
 }
 
@@ -156,14 +166,14 @@ fn many_prunes_of_one_pass() {
     for sparsity in ["0.3", "0.5", "0.7"] {
         let output = case.path(sparsity);
         let report = case
-            .from_statistics("prune", &output, &["--sparsity", sparsity, "--json"])
+            .with_statistics("prune", &output, &["--sparsity", sparsity, "--json"])
             .json();
         assert!((report["totals"]["sparsity"].as_f64().unwrap() - sparsity.parse::<f64>().unwrap()).abs() < 1e-3);
         totals.push(errors(&report).iter().sum::<f64>());
     }
     assert!(totals.is_sorted(), "{totals:?}");
     let said = case
-        .from_statistics("prune", &case.path("text"), &["--pattern", "2:4"])
+        .with_statistics("prune", &case.path("text"), &["--pattern", "2:4"])
         .succeeds();
     assert!(
         said.contains("those of the dense model") && said.contains("not corrected"),
@@ -176,7 +186,7 @@ fn a_mixture_of_experts() {
     let case = super::families::mixture();
     case.calibrate(&[]).succeeds();
     let report = case
-        .from_statistics("prune", &case.output(), &["--pattern", "2:4", "--json"])
+        .with_statistics("prune", &case.output(), &["--pattern", "2:4", "--json"])
         .json();
     let captured = case
         .prune_to(&case.path("captured"), &FLAGS, &["--pattern", "2:4", "--json"])
@@ -197,7 +207,7 @@ fn a_mixture_of_experts() {
 fn a_plan_without_a_pass() {
     let case = Case::new();
     case.calibrate(&[]).succeeds();
-    let plan = |more: &[&str]| case.from_statistics("plan", &case.output(), &[&["--pattern", "2:4"], more].concat());
+    let plan = |more: &[&str]| case.with_statistics("plan", &case.output(), &[&["--pattern", "2:4"], more].concat());
     let text = plan(&[]).succeeds();
     for words in [
         "inputs from",
@@ -220,7 +230,7 @@ fn a_plan_without_a_pass() {
     plan(&["--max-ram", "1MiB"]).fails(4, &["--max-ram"]);
     let needed = saved["host_bytes"].as_u64().unwrap();
     let report = case
-        .from_statistics(
+        .with_statistics(
             "prune",
             &case.output(),
             &["--pattern", "2:4", "--json", "--max-ram", &needed.to_string()],
@@ -235,13 +245,13 @@ fn a_resumed_run() {
     let case = Case::new();
     case.calibrate(&[]).succeeds();
     let wanted = case.path("wanted");
-    case.from_statistics("prune", &wanted, &["--pattern", "2:4"]).succeeds();
+    case.with_statistics("prune", &wanted, &["--pattern", "2:4"]).succeeds();
     let file = case.statistics().join(layer_file(1));
     let bytes = fs::read(&file).unwrap();
     let mut damaged = bytes.clone();
     *damaged.last_mut().unwrap() ^= 1;
     fs::write(&file, damaged).unwrap();
-    let prune = |more: &[&str]| case.from_statistics("prune", &case.output(), &[&["--pattern", "2:4"], more].concat());
+    let prune = |more: &[&str]| case.with_statistics("prune", &case.output(), &[&["--pattern", "2:4"], more].concat());
     let culprits = [
         &layer_file(1),
         "damaged",
@@ -263,7 +273,7 @@ fn a_resumed_run() {
 fn statistics_that_cannot_be_used() {
     let case = Case::new();
     let refused = |culprits: &[&str]| {
-        let run = case.from_statistics("prune", &case.output(), &["--pattern", "2:4"]);
+        let run = case.with_statistics("prune", &case.output(), &["--pattern", "2:4"]);
         run.fails(1, culprits);
         assert!(!case.output().exists());
     };
@@ -310,7 +320,7 @@ fn of_some_layers() {
     let case = Case::new();
     case.calibrate(&["--limit-layers", "1"]).succeeds();
     assert_eq!(listing(&case.statistics()), [layer_file(0), "statistics.json".into()]);
-    let prune = |more: &[&str]| case.from_statistics("prune", &case.output(), &[&["--pattern", "2:4"], more].concat());
+    let prune = |more: &[&str]| case.with_statistics("prune", &case.output(), &[&["--pattern", "2:4"], more].concat());
     prune(&[]).fails(1, &["no layer 1 of the 2", "--limit-layers"]);
     prune(&["--limit-layers", "1"]).succeeds();
 }
@@ -324,9 +334,10 @@ fn flags_that_need_a_pass() {
         ("--length", "8"),
         ("--seed", "1"),
         ("--propagate", "pruned"),
+        ("--correction", "1"),
         ("--activations", "bf16"),
     ] {
-        case.from_statistics("prune", &case.output(), &["--pattern", "2:4", flag, value])
+        case.with_statistics("prune", &case.output(), &["--pattern", "2:4", flag, value])
             .refused_by_the_parser(&["--statistics", flag]);
     }
 }

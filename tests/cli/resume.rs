@@ -230,7 +230,8 @@ fn killed_with_pruned_propagation_and_half_activations() {
 
 #[test]
 fn killed_with_activations_in_a_file() {
-    let mut job = Job::new(&["--pattern", "2:4", "--activations", "f32", "--method", "wanda"]);
+    let flags = "--pattern 2:4 --activations f32 --method wanda --propagate dense";
+    let mut job = Job::new(&flags.split(' ').collect::<Vec<_>>());
     let in_memory = job.undisturbed().0;
     let mut plan = job.command(&["--json"]);
     plan.arg("--dry-run");

@@ -19,9 +19,10 @@ const ALIGNMENT: usize = 8;
 
 /// A folder of statistics being written; dropped unfinished it leaves nothing.
 pub(in crate::run) struct StatisticsWriter {
-    folder: NewFolder,
-    manifest: Manifest,
+    /// Dropped before the folder, which only goes if it is empty.
     layer: Option<LayerFile>,
+    manifest: Manifest,
+    folder: NewFolder,
 }
 
 /// The file of the layer being walked.
@@ -44,9 +45,9 @@ impl StatisticsWriter {
     /// Fills `folder`; `manifest` has no layers yet.
     pub(in crate::run) fn new(folder: NewFolder, manifest: Manifest) -> Self {
         StatisticsWriter {
-            folder,
-            manifest,
             layer: None,
+            manifest,
+            folder,
         }
     }
 

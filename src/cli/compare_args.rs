@@ -1,0 +1,113 @@
+//! The command line of `secateur compare`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::args::{InputArgs, MemoryArgs, SolveArgs, WindowArgs};
+use crate::prune::{Pattern, PruneError, Scope};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CompareArgs {
+    /// Folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json)
+    pub(super) model: PathBuf,
+    /// Folder for compare.md, compare.csv and compare.json, written after every row: the same command goes on with the
+    /// missing rows, and more methods, targets or seeds may be asked for
+    #[arg(short, long)]
+    pub(super) output: PathBuf,
+    /// Text to evaluate on, as `eval --text`; repeat it, or separate with commas
+    #[arg(
+        short,
+        long,
+        required = true,
+        value_delimiter = ',',
+        visible_alias = "text",
+        value_name = "TEXT"
+    )]
+    pub(super) eval: Vec<PathBuf>,
+    /// Methods, comma-separated: those of `prune --method`; `wanda+0` is wanda with 0 steps of refit instead of --refit
+    #[arg(
+        short,
+        long,
+        visible_alias = "method",
+        value_delimiter = ',',
+        value_name = "METHODS",
+        default_value = "magnitude,wanda,fista,admm"
+    )]
+    pub(super) methods: Vec<MethodArg>,
+    /// Targets, comma-separated: a fraction of weights to remove (50% or 0.5), or an N:M pattern (2:4)
+    #[arg(short, long, visible_aliases = ["sparsity", "pattern"], value_delimiter = ',', value_name = "TARGETS",
+          allow_negative_numbers = true, default_value = "50%,2:4")]
+    pub(super) targets: Vec<TargetArg>,
+    /// Seeds, comma-separated: every row with each of them [default: that of --seed]
+    #[arg(long, value_delimiter = ',', value_name = "SEEDS", conflicts_with_all = ["seed", "statistics"])]
+    pub(super) seeds: Vec<u64>,
+    #[command(flatten)]
+    pub(super) inputs: InputArgs,
+    #[command(flatten)]
+    pub(super) solve: SolveArgs,
+    #[command(flatten)]
+    pub(super) memory: MemoryArgs,
+    #[command(flatten)]
+    pub(super) windows: WindowArgs,
+    /// Keep the pruned checkpoints in this folder [default: each is removed once it has been evaluated]
+    #[arg(long, value_name = "DIR")]
+    pub(super) keep: Option<PathBuf>,
+}
+
+/// A method of a comparison, with a refit of its own if one is given.
+#[derive(Clone, Debug)]
+pub(super) struct MethodArg {
+    pub(super) name: String,
+    pub(super) refit: Option<usize>,
+}
+
+impl FromStr for MethodArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((name, steps)) = text.split_once('+') else {
+            let (name, refit) = (text.to_string(), None);
+            return Ok(MethodArg { name, refit });
+        };
+        match steps.parse() {
+            Ok(steps) => Ok(MethodArg {
+                name: name.to_string(),
+                refit: Some(steps),
+            }),
+            Err(_) => Err("write a method, or a method and its steps of refit, e.g. wanda+0".into()),
+        }
+    }
+}
+
+/// A target of a comparison.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TargetArg {
+    /// Fraction of weights to remove.
+    Sparsity(f64),
+    /// N:M.
+    Pattern(Pattern),
+}
+
+impl FromStr for TargetArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(':') {
+            return text
+                .parse()
+                .map(TargetArg::Pattern)
+                .map_err(|e: PruneError| e.to_string());
+        }
+        let (number, unit) = match text.strip_suffix('%') {
+            Some(number) => (number, 100.0),
+            None => (text, 1.0),
+        };
+        let sparsity = number.trim().parse::<f64>().map(|value| value / unit);
+        let sparsity = sparsity.map_err(|_| "write e.g. 50%, 0.5 or 2:4".to_string())?;
+        // Where it holds is another flag; whether it makes sense does not depend on that.
+        let checked = Pattern::unstructured(sparsity, Scope::Matrix);
+        checked
+            .map(|_| TargetArg::Sparsity(sparsity))
+            .map_err(|e| e.to_string())
+    }
+}
