@@ -6,11 +6,11 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use secateur::gpu::{Gpu, GpuOptions, Recording};
+use secateur::gpu::{Gpu, GpuOptions, Recording, Slice};
 use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce};
 use secateur::ops::factor::{self, BLOCK, CholeskyBlock};
 use secateur::ops::nn::{self, Activation, AttentionShape, RopeShape};
-use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Penalty, Scope, Survivors};
+use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Penalty, PermuteSwap, Scope, Survivors};
 use secateur::tensor::{PanelMatrix, Tensor};
 
 /// Outputs, inputs and tokens.
@@ -27,6 +27,23 @@ fn matrix(gpu: &Gpu, rows: usize, cols: usize) -> Tensor {
         .map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5)
         .collect();
     Tensor::upload(gpu, "bench", rows, cols, &values).expect("fits")
+}
+
+/// Every number below `n` once.
+fn places(gpu: &Gpu, n: usize) -> Slice {
+    let places: Vec<u32> = (0..n as u32).collect();
+    gpu.upload("places", bytemuck::cast_slice(&places))
+        .expect("fits")
+        .slice()
+}
+
+/// An order, and square matrices to permute.
+fn permuted(gpu: &Gpu) -> (Slice, PanelMatrix, PanelMatrix) {
+    let mut recording = Recording::new();
+    let mut zeros = || PanelMatrix::zeros(gpu, &mut recording, "bench", N).expect("fits");
+    let (x, out) = (zeros(), zeros());
+    gpu.submit(recording).expect("it plays");
+    (places(gpu, N), x, out)
 }
 
 fn dense_rows(gpu: &Gpu) -> Vec<Row> {
@@ -87,6 +104,9 @@ fn dense_rows(gpu: &Gpu) -> Vec<Row> {
         row_of("dense/mirror", N * N, h.clone(), |r, _, x| dense::mirror(r, x, 1.0)),
         row_of("dense/transpose", ROWS * N, (v.clone(), turned), |r, _, (x, out)| {
             dense::transpose(r, x, out)
+        }),
+        row_of("dense/permute", N * N, permuted(gpu), |r, _, (order, x, out)| {
+            dense::permute(r, order, x, out);
         }),
         row_of(
             "dense/gemv",
@@ -151,6 +171,21 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
             (four.clone(), free.clone()),
             |r, _, ([v, out, support, _], free)| {
                 prox::project_nm(r, v, free, 2, 4, out, support);
+            },
+        ),
+        row_of(
+            "prox/permute_swap",
+            ROWS * N * 4,
+            (m(N, ROWS), m(2, N / 8), places(gpu, N), places(gpu, N / 4)),
+            |r, _, (energy, sums, order, pairs)| {
+                let call = PermuteSwap {
+                    energy,
+                    pattern: [2, 4],
+                    pairs,
+                    first: 0,
+                    swaps: false,
+                };
+                prox::permute_swap(r, &call, order, sums);
             },
         ),
         row_of(

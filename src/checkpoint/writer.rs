@@ -5,8 +5,8 @@
 //! `model.safetensors`, or its index, is a complete checkpoint.
 
 use std::collections::HashSet;
-use std::fs::{self, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::durable::{sync, sync_folder};
@@ -174,6 +174,25 @@ impl<'a> CheckpointWriter<'a> {
         Ok(())
     }
 
+    /// The contents of the tensor `name` as they stand: what was put last, else the source's.
+    pub fn current(&self, name: &str) -> Result<Vec<u8>, CheckpointError> {
+        let source = self.source;
+        let (shard, entry) = source.locate(name)?;
+        if !self.replaced.contains(entry.name.as_str()) {
+            return Ok(shard.bytes(entry.range.clone()).to_vec());
+        }
+        let (number, _) = source.places[name];
+        let mut bytes = vec![0; entry.range.len()];
+        let (temporary, offset) = self.place_of(number, entry.range.start);
+        let mut read = || {
+            let mut file = File::open(temporary)?;
+            file.seek(SeekFrom::Start(offset))?;
+            file.read_exact(&mut bytes)
+        };
+        read().map_err(|e| CheckpointError::io(temporary, "read", e))?;
+        Ok(bytes)
+    }
+
     /// Copies whatever was not [`put`](Self::put), then the files beside the weights, then `extra_files` (plain names
     /// and contents), and puts everything in its place. Returns the paths of all files written, weights last.
     ///
@@ -219,16 +238,22 @@ impl<'a> CheckpointWriter<'a> {
 
     /// `offset` is counted as in the source file. The file is opened each time: a model may have hundreds of shards.
     fn write_at(&self, number: usize, offset: usize, bytes: &[u8]) -> Result<(), CheckpointError> {
-        let OutShard {
-            temporary, data_start, ..
-        } = &self.shards[number];
-        let offset = data_start + (offset - self.source.shards[number].data_start) as u64;
+        let (temporary, offset) = self.place_of(number, offset);
         let write = || {
             let mut file = OpenOptions::new().write(true).open(temporary)?;
             file.seek(SeekFrom::Start(offset))?;
             file.write_all(bytes)
         };
         write().map_err(|e| CheckpointError::write(temporary, self.needed, e))
+    }
+
+    /// The file and place in the output of an offset in a source file.
+    fn place_of(&self, number: usize, offset: usize) -> (&Path, u64) {
+        let OutShard {
+            temporary, data_start, ..
+        } = &self.shards[number];
+        let offset = data_start + (offset - self.source.shards[number].data_start) as u64;
+        (temporary, offset)
     }
 
     fn copy_untouched(&self, number: usize) -> Result<(), CheckpointError> {

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use super::compare_args::CompareArgs;
 use crate::gpu::AdapterChoice;
-use crate::prune::{DampingRule, Propagate, Scope, WarmStart};
+use crate::prune::{DampingRule, Permute, Propagate, Scope, WarmStart};
 use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
@@ -161,6 +161,10 @@ pub(super) struct SolveArgs {
     /// Prune only these decoder layers, comma-separated and counted from 0, and leave the others as they are [default: all]
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     pub(super) layers: Vec<usize>,
+    /// Reorder the inputs of down and o (the outputs of gate, up and v follow, so the model computes the same) to suit an
+    /// N:M pattern; `auto` does with admm [default: auto]
+    #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
+    pub(super) permute: Permute,
 }
 
 /// How much of the model, in how much memory.

@@ -168,6 +168,7 @@ pub(super) fn options(
         },
         correction: solve.correction,
         only_layers: solve.layers.clone(),
+        permute: solve.permute,
         propagate: match inputs.statistics {
             Some(_) => Propagate::Dense,
             None => solve.propagate.unwrap_or(options.propagate),

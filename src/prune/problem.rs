@@ -186,6 +186,27 @@ impl InputStatistics {
 }
 
 impl InputStatistics {
+    /// With every matrix and every row of values put in another order, the same for all.
+    pub(super) fn reordered(
+        self,
+        square: impl Fn(PanelMatrix) -> Result<PanelMatrix, PruneError>,
+        row: impl Fn(&Tensor) -> Result<Tensor, PruneError>,
+    ) -> Result<Self, PruneError> {
+        let drift = match self.drift {
+            Some([cross, own]) => Some([square(cross)?, square(own)?]),
+            None => None,
+        };
+        Ok(InputStatistics {
+            gram: square(self.gram)?,
+            drift,
+            scale: row(&self.scale)?,
+            inverse_scale: row(&self.inverse_scale)?,
+            ridge: row(&self.ridge)?,
+            factor: OnceCell::new(),
+            ..self
+        })
+    }
+
     /// Records `Σ r v²`, the part of a quadratic form that is damping; v is scaled by the root of r.
     fn damped_norm(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<ReadId, GpuError> {
         let rows = Tensor::upload(gpu, "ones", 1, v.rows(), &vec![1.0; v.rows()])?;

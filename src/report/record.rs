@@ -33,6 +33,9 @@ pub struct Settings {
     pub correction: f64,
     /// Which inputs a decoder layer sees: `dense`, `local` or `pruned`.
     pub propagate: String,
+    /// Whether inputs that another linear writes were permuted where that gains.
+    #[serde(default)]
+    pub permute: bool,
     /// Stored type of the activations between layers.
     pub activations: String,
     /// Rows of activations that go through a layer at once.
@@ -115,6 +118,12 @@ pub struct LinearRecord {
     pub saturated: usize,
     /// Row blocks the matrix was cut into because it exceeds a binding (an unstructured ratio then holds per block).
     pub row_blocks: usize,
+    /// Whether the inputs were put in another order, which the linear that writes them follows.
+    #[serde(default)]
+    pub permuted: bool,
+    /// Share of the energy of an unstructured solution that the pattern keeps: in the inputs' own order and in this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permutation_kept: Option<[f64; 2]>,
     /// Seconds of the solve.
     pub seconds: f64,
 }

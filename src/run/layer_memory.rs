@@ -2,16 +2,17 @@
 //! whoever keeps something longer there, or frees it earlier, must say so here.
 
 use super::RunError;
+use super::permute::channels;
 use super::plan::{PruneOptions, Sums};
 use super::source::{done_after, drifts};
 use crate::gpu::Gpu;
 use crate::model::{Group, LinearId, LinearSpec, Norm, QkNorm, Spec, Tap};
-use crate::prune::{Method, Propagate};
+use crate::prune::{Admm, Method, Propagate};
 use crate::tensor::DType;
 
 /// Matrices of a linear's size alive in a refit: weight, scaled weight, free, target and correction of the problem,
 /// weight and support of the solution, then the refitted weight, product, residual and direction.
-const REFIT: u64 = 11;
+const REFIT: usize = 11;
 
 /// One turn: bytes alive at its worst moment, most of them in proportion to something that can be chosen.
 #[derive(Clone, Debug)]
@@ -215,18 +216,43 @@ impl<'a> Layer<'a> {
         let corrected = drifts(self.spec, self.options, group.input);
         let bytes = |l: &LinearSpec| (l.shape[0] * l.shape[1]) as u64;
         let n = self.spec.width(group.input) as u64;
+        let permuted = self.options.permutes() && channels(self.spec, group.input).is_some();
         let mut solved = 0;
         for linear in &group.linears {
             solved += bytes(linear) * self.stored;
             let what = format!("solving `{}`", linear.tensor);
             let refit = if self.options.refit > 0 { REFIT } else { 0 };
-            let matrices = (self.method.workspace() as u64).max(refit) - u64::from(!corrected);
-            let squares = self.method.squares() as u64 * n * n * 4;
+            let (mut matrices, mut squares) = (self.method.workspace().max(refit), self.method.squares());
+            if permuted {
+                // Another problem is solved first, and the statistics are put in order one by one.
+                let search = Admm::default();
+                (matrices, squares) = (matrices.max(search.workspace()), squares.max(search.squares()).max(1));
+            }
+            let matrices = matrices as u64 - u64::from(!corrected);
+            let squares = squares as u64 * n * n * 4;
             self.note(&what, |m| {
                 (m.grams, m.matrices, m.matrix) = (grams + squares, matrices, 4 * bytes(linear));
                 (m.heap, m.streams) = (solved, streams);
             });
+            if permuted {
+                let what = format!("permuting what `{}` reads", linear.tensor);
+                // The linear in both orders, and copies of one whose outputs follow.
+                let follower = self.follower(group.input) * self.stored;
+                self.note(&what, |m| {
+                    (m.grams, m.heap, m.streams) = (grams, 2 * solved + 3 * follower, streams);
+                });
+            }
         }
+    }
+
+    /// Weights of the largest linear of the layer that an order of the inputs at a tap may concern.
+    fn follower(&self, tap: Tap) -> u64 {
+        let width = self.spec.width(tap);
+        let fused = match tap {
+            Tap::AttentionOutput => width + 2 * self.spec.kv_heads * self.spec.head_dim,
+            _ => 2 * width,
+        };
+        (fused * self.spec.hidden) as u64
     }
 
     fn normed(&self, norm: Norm, width: usize) -> u64 {

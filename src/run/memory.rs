@@ -7,8 +7,8 @@ use super::layer_memory::{Layer, Moment};
 use super::plan::{PruneOptions, Sums};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::model::{Spec, batch_rows};
-use crate::prune::{Method, Propagate};
+use crate::model::{Role, Spec, batch_rows};
+use crate::prune::{Admm, Method, Propagate};
 use crate::tensor::DType;
 
 /// Rows of a batch unless memory is short.
@@ -298,7 +298,10 @@ impl Demand {
                 let [rows, cols] = linear.shape.map(|n| n as f64);
                 if options.sums != Sums::Saved {
                     // Errors and the linear term take a few.
-                    let products = method.products(linear.shape) + options.refit as f64 + 4.0;
+                    let mut products = method.products(linear.shape) + options.refit as f64 + 4.0;
+                    if options.permutes() && matches!(linear.id.role, Role::Down | Role::O) {
+                        products += Admm::default().products(linear.shape);
+                    }
                     flops += 2.0 * rows * cols * cols * products;
                 }
                 flops += 5.0 * 2.0 * rows * cols * tokens;

@@ -9,6 +9,7 @@ mod error;
 mod evaluate;
 mod layer_memory;
 mod memory;
+mod permute;
 mod plan;
 mod rate;
 mod report;

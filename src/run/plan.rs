@@ -12,7 +12,7 @@ use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{Damping, DampingRule, METHODS, Method, Pattern, Propagate, Scope, WarmStart, method};
+use crate::prune::{Damping, DampingRule, METHODS, Method, Pattern, Permute, Propagate, Scope, WarmStart, method};
 use crate::tensor::DType;
 
 /// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
@@ -54,6 +54,8 @@ pub struct PruneOptions {
     pub correction: f64,
     /// Inputs of decoder layers.
     pub propagate: Propagate,
+    /// Whether inputs that another linear writes are put in an order that suits an N:M pattern.
+    pub permute: Permute,
     /// Prune only the first layers; the rest are copied.
     pub limit_layers: Option<usize>,
     /// Prune only these layers; empty is all.
@@ -88,6 +90,7 @@ impl PruneOptions {
             },
             correction: 1.0,
             propagate: Propagate::default(),
+            permute: Permute::default(),
             limit_layers: None,
             only_layers: Vec::new(),
             activations: None,
@@ -117,6 +120,11 @@ impl PruneOptions {
             method: name.to_string(),
             ..self
         })
+    }
+
+    /// Whether inputs are permuted.
+    pub fn permutes(&self) -> bool {
+        self.sums != Sums::Saved && self.permute.applies(self.pattern, &self.method)
     }
 
     /// For [`super::calibrate`]: one pass through the dense model, in the memory that takes.
@@ -315,6 +323,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "damping": options.damping,
         "correction": options.correction,
         "propagate": options.propagate,
+        "permute": options.permutes(),
         "limit_layers": options.limit_layers,
         "only_layers": options.only_layers,
         "samples": options.samples,

@@ -102,6 +102,7 @@ pub(super) fn begin_report(
             damping_rule: options.damping.rule.name().to_string(),
             correction: options.correction,
             propagate: options.propagate.name().to_string(),
+            permute: options.permutes(),
             activations: match plan.statistics {
                 Some(_) => "none".to_string(),
                 None => plan.demand.activations.name().to_string(),

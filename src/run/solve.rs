@@ -9,7 +9,7 @@ use super::plan::Plan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
 use crate::model::LinearSpec;
-use crate::prune::{InputStatistics, LayerProblem, LayerSolution, PruneError, refit};
+use crate::prune::{InputStatistics, LayerProblem, LayerSolution, Permutation, PruneError, refit};
 use crate::report::LinearRecord;
 use crate::tensor::{DType, Tensor};
 
@@ -23,12 +23,14 @@ pub(super) struct Solver<'a> {
     pub(super) gpu: &'a Gpu,
     /// The inputs of the group.
     pub(super) inputs: &'a InputStatistics,
+    /// The order they are in, if not their own.
+    pub(super) permutation: Option<&'a Permutation>,
 }
 
 /// A pruned linear.
 pub(super) struct Pruned {
     pub(super) record: LinearRecord,
-    /// `[outputs, inputs]` elements of the stored type.
+    /// `[outputs, inputs]` elements of the stored type, the inputs in the order of the solver's.
     pub(super) rows: Vec<u8>,
     pub(super) dtype: DType,
 }
@@ -61,6 +63,8 @@ impl Solver<'_> {
             lipschitz: self.inputs.lipschitz,
             dead_inputs: self.inputs.dead,
             row_blocks: blocks.len(),
+            permuted: self.permutation.is_some(),
+            permutation_kept: self.permutation.map(|p| p.kept),
             ..Default::default()
         };
         let mut rows = Vec::with_capacity(view.bytes.len());
@@ -68,6 +72,10 @@ impl Solver<'_> {
         let flops = self.gpu.flops();
         for block in blocks {
             let part = dtype.decode(&stored[block.start * width..block.end * width]);
+            let part = match self.permutation {
+                Some(permutation) => permutation.gather(part),
+                None => part,
+            };
             self.checkpoint.release_all();
             let size = [block.len(), shape[1]];
             let problem = LayerProblem::new(self.gpu, self.inputs, size, &part, self.plan.options.pattern)?;

@@ -1,10 +1,10 @@
 //! The walk over decoder layers: capture (or read) the inputs, prune (or save them), replay, commit, next layer. Once,
 //! for every method and family, and built so that it can stop after any layer and go on from there.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::permute::{follow, mark_followers, unpermuted, warn_of_order};
 use super::plan::Plan;
 use super::report::{begin_report, calibrated, calibration_record, total, warn_of_experts};
 use super::solve::Solver;
@@ -16,7 +16,7 @@ use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, OutputLock};
 use crate::gpu::Gpu;
 use crate::model::{Activations, Decoder, Group};
-use crate::prune::{GramStatistics, InputStatistics};
+use crate::prune::{GramStatistics, InputStatistics, Permutation};
 use crate::report::{CalibrateReport, CalibrationRecord, LinearRecord, PruneReport};
 
 /// What a run tells while it works.
@@ -61,7 +61,7 @@ pub fn prune(
                 state.layers_done, plan.layers
             ));
             let activations = state.load_activations(output, &options)?;
-            let writer = resume_output(checkpoint, output, lock, &report)?;
+            let writer = resume_output(plan, checkpoint, lock, &report)?;
             (writer, activations, state.layers_done)
         }
         Begun::New(writer) => {
@@ -170,15 +170,16 @@ impl<'a> Begun<'a> {
 }
 
 fn resume_output<'a>(
+    plan: &Plan,
     checkpoint: &'a Checkpoint,
-    output: &Path,
     lock: OutputLock,
     report: &PruneReport,
 ) -> Result<CheckpointWriter<'a>, RunError> {
-    let mut writer = CheckpointWriter::resume(checkpoint, output, lock)?;
+    let mut writer = CheckpointWriter::resume(checkpoint, &plan.options.output, lock)?;
     for linear in &report.linears {
         writer.mark_written(&linear.tensor)?;
     }
+    mark_followers(&mut writer, &plan.spec, &report.linears)?;
     Ok(writer)
 }
 
@@ -339,31 +340,68 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         let options = &self.plan.options;
         let statistics = InputStatistics::prepare(gpu, sums, options.damping, options.correction, &place)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
+        let clock = Instant::now();
+        let (statistics, permutation) = self.permuted(group, statistics)?;
+        let searched = clock.elapsed().as_secs_f64();
+        let order = permutation.as_ref().map(|p| &p.inputs[..]);
+        self.report.phases.solve += searched;
         let mut replaced = Vec::new();
         for linear in &group.linears {
             self.interrupted()?;
             let clock = Instant::now();
-            let solver = Solver {
-                plan: self.plan,
-                checkpoint: self.decoder.checkpoint,
-                gpu,
-                inputs: &statistics,
-            };
-            let solved = solver.prune(layer, linear)?;
+            let mut solved = self.solver(&statistics, permutation.as_ref()).prune(layer, linear)?;
+            solved.record.seconds += searched;
             self.report.phases.solve += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
             let Sink::Checkpoint(writer) = &mut self.sink else {
                 unreachable!("only a checkpoint is pruned")
             };
             writer.put(&linear.tensor, &linear.stored(&solved.rows, solved.dtype))?;
+            if let Some(permutation) = &permutation {
+                let linears = self.plan.spec.linears_of(layer)?;
+                follow(
+                    writer,
+                    self.decoder.checkpoint,
+                    &linears,
+                    group.input,
+                    &permutation.channels,
+                )?;
+            }
             self.report.phases.write += clock.elapsed().as_secs_f64();
             self.done += 1;
             self.progress.linear(self.done, self.plan.linears, &solved.record);
             self.report.linears.push(solved.record);
-            replaced.push((linear, solved.dtype, solved.rows));
+            replaced.push((
+                linear,
+                solved.dtype,
+                unpermuted(solved.rows, solved.dtype.size(), order),
+            ));
         }
         drop(statistics);
         inputs.replace(group, &replaced)
+    }
+
+    /// The inputs of a group in the order that suits the pattern best, and that order if it is not their own.
+    fn permuted(
+        &self,
+        group: &Group,
+        statistics: InputStatistics,
+    ) -> Result<(InputStatistics, Option<Permutation>), RunError> {
+        let Some(permutation) = self.solver(&statistics, None).permutation(group)? else {
+            return Ok((statistics, None));
+        };
+        let statistics = statistics.permuted(self.decoder.gpu, &permutation.inputs)?;
+        Ok((statistics, Some(permutation)))
+    }
+
+    fn solver<'s>(&'s self, inputs: &'s InputStatistics, permutation: Option<&'s Permutation>) -> Solver<'s> {
+        Solver {
+            plan: self.plan,
+            checkpoint: self.decoder.checkpoint,
+            gpu: self.decoder.gpu,
+            inputs,
+            permutation,
+        }
     }
 }
 
@@ -372,6 +410,7 @@ fn finish(plan: &Plan, mut writer: CheckpointWriter<'_>, mut report: PruneReport
     let clock = Instant::now();
     report.totals = total(&report.linears);
     report.warnings = warn_of_experts(&report.linears);
+    report.warnings.extend(warn_of_order(&plan.options, &plan.spec));
     let json = serde_json::to_string_pretty(&report.reproducible()).expect("a report is plain data");
     writer.place(&[("pruning_report.json", json.as_bytes())])?;
     super::report::verify(&plan.options.output, &report)?;

@@ -70,7 +70,7 @@ pub fn prune_weights(
         adapter: adapter_record(gpu),
         warnings: vec![format!(
             "{}: no family file describes it, so only the weights were looked at. Not done: calibration, layer errors \
-             (those shown are of the weights), refit; `secateur eval` cannot run it. A family file (models/README.md) \
+             (those shown are of the weights), refit, permutation; `secateur eval` cannot run it. A family file (models/README.md) \
              given with --family makes all of it possible",
             options.reason
         )],

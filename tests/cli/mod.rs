@@ -21,6 +21,7 @@ mod help;
 mod interrupt;
 mod layouts;
 mod patterns;
+mod permute;
 mod printing;
 #[cfg(unix)]
 mod resume;

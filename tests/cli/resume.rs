@@ -215,6 +215,31 @@ fn killed_with_dense_propagation_at_2_4() {
     kill(&Job::new(&["--pattern", "2:4"]), 1, 6);
 }
 
+/// What follows a permutation is written twice, and biases that are no linear's follow too.
+#[test]
+fn killed_with_permuted_biases() {
+    let mut model = Model::of_layers(LAYERS);
+    model.config["mlp_bias"] = true.into();
+    for layer in 0..LAYERS {
+        for name in ["gate_proj", "up_proj", "down_proj"] {
+            let mut bias = model.tensor(&linear(layer, &format!("mlp.{name}"))).clone();
+            bias.name = bias.name.replace("weight", "bias");
+            let values: Vec<f32> = bias.values()[..bias.shape[0]].to_vec();
+            bias.shape.truncate(1);
+            bias.set(&values);
+            model.tensors.push(bias);
+        }
+    }
+    let job = Job::of(&model, &["--pattern", "2:4", "--permute", "on", "--method", "wanda"]);
+    kill(&job, 5, 6);
+    let before = super::weights(&job.case.model());
+    let moved = super::weights(&job.case.output()).into_iter().filter(|new| {
+        let old = before.iter().find(|old| old.name == new.name).unwrap();
+        new.name.ends_with("bias") && new != old
+    });
+    assert_eq!(moved.count(), 2 * LAYERS);
+}
+
 #[test]
 fn killed_with_local_propagation_in_shards() {
     let mut model = Model::of_layers(LAYERS);
@@ -307,6 +332,7 @@ fn something_else_than_was_begun() {
         &["method", "wanda", "refit was 15 and is 3"],
     );
     refused(&["--propagate", "pruned"], &["propagate"]);
+    refused(&["--permute", "off"], &["permute"]);
     refused(&["--limit-layers", "3"], &["limit_layers"]);
     refused(&["--activations", "bf16"], &["activations"]);
     fs::write(job.case.text(), text(8001).replace("w1 ", "w2 ")).unwrap();

@@ -28,6 +28,8 @@ mod obs_score;
 mod obs_sweep;
 mod panel_read;
 mod panel_write;
+mod permute;
+mod permute_swap;
 mod power_step;
 mod project_nm;
 mod rms_norm;

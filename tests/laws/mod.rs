@@ -5,6 +5,7 @@ mod conjugate_gradient;
 mod fista;
 mod hard_grams;
 mod panels;
+mod permute;
 mod power_iteration;
 pub(crate) mod problem;
 mod sweep;

@@ -8,6 +8,7 @@ mod gemv;
 mod gram;
 mod mirror;
 mod multiply;
+mod permute;
 mod power_step;
 mod row_reduce;
 mod scale;
@@ -23,6 +24,7 @@ pub use gemv::gemv;
 pub use gram::{CHUNK, GramPart, REGISTER as GRAM_REGISTER, TILED as GRAM_TILED, gram_chunk, gram_with};
 pub use mirror::mirror;
 pub use multiply::multiply;
+pub use permute::permute;
 pub use power_step::power_step;
 pub use row_reduce::{RowReduce, row_reduce};
 pub use scale::scale;
@@ -52,6 +54,7 @@ pub const KERNELS: &[&Kernel] = &[
     &set_diagonal::KERNEL,
     &mirror::KERNEL,
     &transpose::KERNEL,
+    &permute::KERNEL,
     &gemv::KERNEL,
     &power_step::KERNEL,
     &row_reduce::KERNEL,

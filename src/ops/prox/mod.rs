@@ -13,6 +13,7 @@ mod kth_histogram;
 mod kth_pick;
 mod obs_score;
 mod obs_sweep;
+mod permute_swap;
 mod project_nm;
 mod soft_threshold;
 
@@ -26,6 +27,7 @@ pub use kth_histogram::{Digit, Segments, kth_histogram};
 pub use kth_pick::kth_pick;
 pub use obs_score::obs_score;
 pub use obs_sweep::{OBS_COLS, ObsSweep, Survivors, obs_sweep};
+pub use permute_swap::{PermuteSwap, permute_swap};
 pub use project_nm::project_nm;
 pub use soft_threshold::soft_threshold;
 
@@ -37,6 +39,7 @@ pub const KERNELS: &[&Kernel] = &[
     &fista_step::TILED,
     &fista_step::REGISTER,
     &project_nm::KERNEL,
+    &permute_swap::KERNEL,
     &kth_histogram::KERNEL,
     &kth_pick::KERNEL,
     &kth_apply::KERNEL,

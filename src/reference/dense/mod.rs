@@ -8,6 +8,7 @@ pub mod gemv;
 pub mod gram;
 pub mod mirror;
 pub mod multiply;
+pub mod permute;
 pub mod power_step;
 pub mod row_reduce;
 pub mod scale;

@@ -9,5 +9,6 @@ pub mod kth_histogram;
 pub mod kth_pick;
 pub mod obs_score;
 pub mod obs_sweep;
+pub mod permute_swap;
 pub mod project_nm;
 pub mod soft_threshold;
