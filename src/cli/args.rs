@@ -158,6 +158,9 @@ pub(super) struct SolveArgs {
     /// Share of the error of earlier linears that a linear corrects, 0 to 1, with --propagate dense or local
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub(super) correction: f64,
+    /// Prune only these decoder layers, comma-separated and counted from 0, and leave the others as they are [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
+    pub(super) layers: Vec<usize>,
     /// Reorder the inputs of down and o (the outputs of gate, up and v follow, so the model computes the same) to suit an
     /// N:M pattern; `auto` does with admm [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]

@@ -167,6 +167,7 @@ pub(super) fn options(
             fraction: solve.damping,
         },
         correction: solve.correction,
+        only_layers: solve.layers.clone(),
         permute: solve.permute,
         propagate: match inputs.statistics {
             Some(_) => Propagate::Dense,

@@ -58,6 +58,8 @@ pub struct PruneOptions {
     pub permute: Permute,
     /// Prune only the first layers; the rest are copied.
     pub limit_layers: Option<usize>,
+    /// Prune only these layers; empty is all.
+    pub only_layers: Vec<usize>,
     /// Stored type of activations between layers; by default f32, or bf16 where that does not fit `max_ram`.
     pub activations: Option<DType>,
     /// Limit of device buffers, bytes.
@@ -90,6 +92,7 @@ impl PruneOptions {
             propagate: Propagate::default(),
             permute: Permute::default(),
             limit_layers: None,
+            only_layers: Vec::new(),
             activations: None,
             max_vram: None,
             max_ram: None,
@@ -97,6 +100,11 @@ impl PruneOptions {
         }
         .by(METHODS[0])
         .expect("the first method exists")
+    }
+
+    /// Whether a layer is among those chosen.
+    fn prunes(&self, layer: usize) -> bool {
+        self.only_layers.is_empty() || self.only_layers.contains(&layer)
     }
 
     /// With this method and what belongs to it: damping rule, inputs of layers, refit.
@@ -192,10 +200,17 @@ impl Plan {
             let message = "--limit-layers 0 would prune nothing; use at least 1".to_string();
             return Err(RunError::Setting(message));
         }
-        let layers = options.limit_layers.unwrap_or(spec.layers).min(spec.layers);
+        let mut layers = options.limit_layers.unwrap_or(spec.layers).min(spec.layers);
+        if let Some(last) = options.only_layers.iter().max() {
+            if *last >= layers {
+                let message = format!("--layers {last}: the layers to choose from are 0 to {}", layers - 1);
+                return Err(RunError::Setting(message));
+            }
+            layers = last + 1;
+        }
         let statistics = statistics(&mut options, checkpoint, &spec, layers)?;
         let (mut linears, mut weights) = (0, 0);
-        for layer in 0..layers {
+        for layer in (0..layers).filter(|layer| options.prunes(*layer)) {
             for linear in spec.linears_of(layer)? {
                 options.pattern.check_width(&linear.tensor, linear.shape[1])?;
                 linears += 1;
@@ -234,6 +249,11 @@ impl Plan {
             spec,
             options,
         })
+    }
+
+    /// Whether a layer is to be pruned.
+    pub fn prunes(&self, layer: usize) -> bool {
+        self.options.prunes(layer)
     }
 
     /// Outputs of a linear that are solved together: all, unless the device binds or the budget allows less.
@@ -305,6 +325,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "propagate": options.propagate,
         "permute": options.permutes(),
         "limit_layers": options.limit_layers,
+        "only_layers": options.only_layers,
         "samples": options.samples,
         "activations": demand.activations.name(),
         "batch_rows": demand.batch_rows,

@@ -233,6 +233,9 @@ enum Sink<'w, 'a> {
 impl<'w, 'a: 'w> Walk<'w, 'a> {
     fn layer(&mut self, layer: usize) -> Result<(), RunError> {
         let spec = &self.plan.spec;
+        if !self.plan.prunes(layer) {
+            return self.pass_through(layer);
+        }
         let (mlp, attention): (Vec<Group>, Vec<Group>) =
             spec.groups(layer)?.into_iter().partition(|g| g.input.in_mlp());
         if let Sink::Statistics(writer) = &mut self.sink {
@@ -251,6 +254,17 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         let clock = Instant::now();
         if layer + 1 < self.plan.layers {
             self.activations = inputs.leave()?;
+        }
+        self.report.phases.propagate += clock.elapsed().as_secs_f64();
+        self.commit(layer)
+    }
+
+    /// A layer that stays as it is.
+    fn pass_through(&mut self, layer: usize) -> Result<(), RunError> {
+        let clock = Instant::now();
+        if let Some(stream) = &mut self.activations {
+            self.decoder.advance(stream, &self.decoder.layer(layer)?)?;
+            self.decoder.checkpoint.release_all();
         }
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
         self.commit(layer)

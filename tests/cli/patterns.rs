@@ -159,6 +159,8 @@ fn every_method_and_setting() {
         &["--method", "sparsegpt"],
         &["--method", "sparsegpt", "--propagate", "local", "--refit", "3"],
         &["--method", "ria"],
+        &["--method", "alps", "--damping-rule", "own"],
+        &["--correction", "0.5", "--propagate", "dense"],
         &["--propagate", "pruned", "--damping", "0.1", "--seed", "5"],
     ] {
         for (old, new) in pruned(&Model::small(), &[&["--pattern", "2:4"], flags].concat()) {
@@ -169,6 +171,21 @@ fn every_method_and_setting() {
             );
         }
     }
+}
+
+#[test]
+fn only_some_layers() {
+    for propagate in ["dense", "local"] {
+        let case = Case::new();
+        case.prune(&["--pattern", "2:4", "--layers", "1", "--propagate", propagate])
+            .succeeds();
+        for (old, new) in unchanged_but_linears(&case.model(), &case.output()) {
+            assert_eq!(old.bytes != new.bytes, old.name.contains("layers.1."), "{}", old.name);
+        }
+    }
+    let case = Case::new();
+    case.prune(&["--pattern", "2:4", "--layers", "0,7"])
+        .fails(2, &["--layers 7", "0 to 1"]);
 }
 
 /// A matrix of zeros, a row, a column, most of a group, and a sprinkling of zeros of either sign: all stay, and the
