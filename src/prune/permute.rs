@@ -218,7 +218,7 @@ impl<'a> Search<'a> {
                 break;
             }
         }
-        if !(kept > before) {
+        if kept.is_nan() || kept <= before {
             return Ok(None);
         }
         let mut channels = self.gpu.fetch(&order)?;

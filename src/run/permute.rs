@@ -28,7 +28,7 @@ pub(super) fn channels(spec: &Spec, tap: Tap) -> Option<Channels> {
 }
 
 /// The parts of a linear whose outputs are the inputs at a tap, if it has any.
-fn producers<'l>(linear: &'l LinearSpec, tap: Tap) -> impl Iterator<Item = &'l Part> {
+fn producers(linear: &LinearSpec, tap: Tap) -> impl Iterator<Item = &Part> {
     let (roles, expert): (&[Role], _) = match tap {
         Tap::MlpHidden => (&[Role::Gate, Role::Up], None),
         Tap::ExpertHidden(expert) => (&[Role::Gate, Role::Up], Some(expert)),
