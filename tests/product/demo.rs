@@ -16,9 +16,9 @@ fn demo(arguments: &[&str]) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn demo_prints_fista_better_than_its_rivals() {
+fn demo_prints_the_methods_in_the_order_of_theory() {
     let rows = demo(&["--adapter", "cpu"]);
-    assert_eq!(rows.len(), 7);
+    assert_eq!(rows.len(), 9);
     let dense = rows["dense "];
     for pattern in ["50 %", "2:4"] {
         let of = |method: &str| rows[&format!("{method} {pattern}")];
@@ -79,14 +79,25 @@ fn a_prune_gives_the_same_layer_errors_on_an_adapter() {
     if adapter == "none" {
         return;
     }
-    let pattern = ["--pattern", "2:4"];
-    let (host, device) = (layer_errors("cpu", &pattern), layer_errors(&adapter, &pattern));
+    // Forty-eight projections in a row carry a flip further than the few of FISTA.
+    let runs = [
+        ("--method fista --propagate dense --refit 15", 5e-3),
+        ("--permute off", 2e-2),
+    ];
+    for (flags, later) in runs {
+        let flags: Vec<&str> = ["--pattern", "2:4"].into_iter().chain(flags.split(' ')).collect();
+        compare(&layer_errors("cpu", &flags), &layer_errors(&adapter, &flags), later);
+    }
+}
+
+/// Errors of the linears that see the same inputs within 1e-4, of the others within `later`.
+fn compare(host: &BTreeMap<String, [f64; 2]>, device: &BTreeMap<String, [f64; 2]>, later: f64) {
     assert_eq!(host.len(), 7);
-    for (tensor, wanted) in &host {
+    for (tensor, wanted) in host {
         // q, k and v see the same inputs on both. What comes after sees what earlier supports left of them, and a
         // weight at the very threshold may be kept by one sum and dropped by another.
         let first = ["q_proj", "k_proj", "v_proj"].iter().any(|name| tensor.contains(name));
-        let bound = if first { 1e-4 } else { 5e-3 };
+        let bound = if first { 1e-4 } else { later };
         for (found, wanted) in device[tensor].iter().zip(wanted) {
             let off = (found / wanted - 1.0).abs();
             assert!(off <= bound, "{tensor}: {found} on the adapter, {wanted} on the host");
