@@ -36,10 +36,10 @@ pub fn permute_swap<T: Float>(keep: usize, a: &[&[T]], b: &[&[T]]) -> Swap<T> {
         take_seats(keep, (b, row), &mut second, &mut kept);
         for (i, a) in first.iter().enumerate() {
             for (gain, b) in gains[i * size..].iter_mut().zip(&second) {
-                for r in 0..ROWS {
+                for (r, gain) in gain.iter_mut().enumerate() {
                     let more =
                         (larger(b.value[r], a.rival[r]) - a.loss[r]) + (larger(a.value[r], b.rival[r]) - b.loss[r]);
-                    gain[r] = gain[r] + more;
+                    *gain = *gain + more;
                 }
             }
         }
