@@ -57,7 +57,7 @@ fn row_gain(a: u32, b: u32, row: u32, tile_rows: u32) -> f32 {
     let hb = sh_high[tile_rows + row];
     let ra = select(ha, sh_low[row], va >= ha);
     let rb = select(hb, sh_low[tile_rows + row], vb >= hb);
-    return max(vb, ra) - max(va, ha) + max(va, rb) - max(vb, hb);
+    return (max(vb, ra) - max(va, ha)) + (max(va, rb) - max(vb, hb));
 }
 
 @compute @workgroup_size(THREADS)

@@ -30,15 +30,16 @@ pub fn permute_swap<T: Float>(keep: usize, a: &[&[T]], b: &[&[T]]) -> Swap<T> {
     let (size, rows) = (a.len(), a[0].len());
     let mut gains = vec![[T::zero(); ROWS]; size * size];
     let mut kept = [T::zero(); ROWS];
-    for first in (0..rows).step_by(ROWS) {
-        let [a, b] = [a, b].map(|group| Seats::of(group, first));
-        let [losses_a, losses_b] = [(&a, keep), (&b, keep)].map(|(seats, keep)| seats.exchange(keep, &mut kept));
-        for (i, (mine, (loss, rival))) in a.values[..a.count].iter().zip(&losses_a).enumerate() {
-            for (j, (other, (loss_b, rival_b))) in b.values[..b.count].iter().zip(&losses_b).enumerate() {
-                let gain = &mut gains[i * size + j];
-                for r in 0..ROWS {
-                    let more = larger(other[r], rival[r]) - loss[r] + larger(mine[r], rival_b[r]) - loss_b[r];
-                    gain[r] = gain[r] + more;
+    let [mut first, mut second] = [a, b].map(|group| vec![Seat::default(); group.len()]);
+    for row in (0..rows).step_by(ROWS) {
+        take_seats(keep, (a, row), &mut first, &mut kept);
+        take_seats(keep, (b, row), &mut second, &mut kept);
+        for (i, a) in first.iter().enumerate() {
+            for (gain, b) in gains[i * size..].iter_mut().zip(&second) {
+                for (r, gain) in gain.iter_mut().enumerate() {
+                    let more =
+                        (larger(b.value[r], a.rival[r]) - a.loss[r]) + (larger(a.value[r], b.rival[r]) - b.loss[r]);
+                    *gain = *gain + more;
                 }
             }
         }
@@ -53,50 +54,61 @@ pub fn permute_swap<T: Float>(keep: usize, a: &[&[T]], b: &[&[T]]) -> Swap<T> {
     }
 }
 
+/// A member of a group in a block of rows.
+#[derive(Clone, Copy)]
+struct Seat<T> {
+    /// Its energy; zero beyond the last row.
+    value: Block<T>,
+    /// What is lost without it.
+    loss: Block<T>,
+    /// What a newcomer in its place must exceed.
+    rival: Block<T>,
+}
+
+impl<T: Float> Default for Seat<T> {
+    fn default() -> Self {
+        let [value, loss, rival] = [[T::zero(); ROWS]; 3];
+        Seat { value, loss, rival }
+    }
+}
+
+/// Fills the seats of a group with the block that begins at a row, and adds what is kept.
+fn take_seats<T: Float>(keep: usize, (group, row): (&[&[T]], usize), seats: &mut [Seat<T>], kept: &mut Block<T>) {
+    for (seat, channel) in seats.iter_mut().zip(group) {
+        let part = &channel[row..channel.len().min(row + ROWS)];
+        seat.value[part.len()..].fill(T::zero());
+        seat.value[..part.len()].copy_from_slice(part);
+        // For a while the losses are the energies, largest first.
+        seat.loss = seat.value;
+    }
+    for last in (1..seats.len()).rev() {
+        for i in 0..last {
+            let (above, below) = seats.split_at_mut(i + 1);
+            let (above, below) = (&mut above[i].loss, &mut below[0].loss);
+            for r in 0..ROWS {
+                (above[r], below[r]) = (larger(above[r], below[r]), smaller(above[r], below[r]));
+            }
+        }
+    }
+    let Some(low) = seats.get(keep).map(|seat| seat.loss) else {
+        return;
+    };
+    let high = seats[keep - 1].loss;
+    for seat in &seats[..keep] {
+        kept.iter_mut().zip(&seat.loss).for_each(|(sum, v)| *sum = *sum + *v);
+    }
+    for seat in seats {
+        for r in 0..ROWS {
+            seat.loss[r] = larger(seat.value[r], high[r]);
+            seat.rival[r] = if seat.value[r] >= high[r] { low[r] } else { high[r] };
+        }
+    }
+}
+
 fn larger<T: Float>(a: T, b: T) -> T {
     if a > b { a } else { b }
 }
 
-/// The energies of a group in a block of rows; zero beyond the last.
-struct Seats<T> {
-    values: [Block<T>; MOST],
-    count: usize,
-}
-
-impl<T: Float> Seats<T> {
-    fn of(group: &[&[T]], first: usize) -> Self {
-        let mut values = [[T::zero(); ROWS]; MOST];
-        for (block, channel) in values.iter_mut().zip(group) {
-            let part = &channel[first..channel.len().min(first + ROWS)];
-            block[..part.len()].copy_from_slice(part);
-        }
-        let count = group.len();
-        Seats { values, count }
-    }
-
-    /// What is lost without each member, and what a newcomer in its place must exceed. Adds what is kept.
-    fn exchange(&self, keep: usize, kept: &mut Block<T>) -> Vec<(Block<T>, Block<T>)> {
-        if self.count == 0 {
-            return Vec::new();
-        }
-        let mut sorted = self.values;
-        for i in 1..self.count {
-            for j in (1..=i).rev() {
-                let (above, below) = sorted.split_at_mut(j);
-                for (a, b) in above[j - 1].iter_mut().zip(&mut below[0]) {
-                    (*a, *b) = if *b > *a { (*b, *a) } else { (*a, *b) };
-                }
-            }
-        }
-        for block in &sorted[..keep] {
-            kept.iter_mut().zip(block).for_each(|(sum, v)| *sum = *sum + *v);
-        }
-        let (high, low) = (&sorted[keep - 1], &sorted[keep]);
-        let member = |values: &Block<T>| {
-            let loss = std::array::from_fn(|r| larger(values[r], high[r]));
-            let rival = std::array::from_fn(|r| if values[r] >= high[r] { low[r] } else { high[r] });
-            (loss, rival)
-        };
-        self.values[..self.count].iter().map(member).collect()
-    }
+fn smaller<T: Float>(a: T, b: T) -> T {
+    if a < b { a } else { b }
 }
