@@ -27,14 +27,6 @@ impl Method for Magnitude {
         dense::multiply(&mut recording, &support, &weight);
         gpu.submit(recording)?;
         drop(kept);
-        let errors = problem.errors(gpu, &weight)?;
-        Ok(LayerSolution {
-            weight,
-            support,
-            error: errors.objective,
-            start_error: errors.dense,
-            rounds: 0,
-            lambda: 0.0,
-        })
+        LayerSolution::in_one_go(gpu, problem, weight, support)
     }
 }

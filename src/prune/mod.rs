@@ -54,6 +54,21 @@ pub struct LayerSolution {
     pub lambda: f64,
 }
 
+impl LayerSolution {
+    /// What a method found without rounds of its own: its start is its result.
+    fn in_one_go(gpu: &Gpu, problem: &LayerProblem<'_>, weight: Tensor, support: Tensor) -> Result<Self, PruneError> {
+        let errors = problem.errors(gpu, &weight)?;
+        Ok(LayerSolution {
+            weight,
+            support,
+            error: errors.objective,
+            start_error: errors.dense,
+            rounds: 0,
+            lambda: 0.0,
+        })
+    }
+}
+
 /// A pruning method for one layer problem.
 pub trait Method: Sync {
     /// Name on the command line and in reports.

@@ -37,15 +37,7 @@ impl Method for Ria {
         dense::multiply(&mut recording, &support, &weight);
         gpu.submit(recording)?;
         drop(score);
-        let errors = problem.errors(gpu, &weight)?;
-        Ok(LayerSolution {
-            weight,
-            support,
-            error: errors.objective,
-            start_error: errors.dense,
-            rounds: 0,
-            lambda: 0.0,
-        })
+        LayerSolution::in_one_go(gpu, problem, weight, support)
     }
 }
 

@@ -60,15 +60,7 @@ impl Method for SparseGpt {
             gpu.submit(recording)?;
         }
         drop(factor);
-        let errors = problem.errors(gpu, &weight)?;
-        Ok(LayerSolution {
-            weight,
-            support,
-            error: errors.objective,
-            start_error: errors.dense,
-            rounds: 0,
-            lambda: 0.0,
-        })
+        LayerSolution::in_one_go(gpu, problem, weight, support)
     }
 }
 

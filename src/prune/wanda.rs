@@ -28,14 +28,6 @@ impl Method for Wanda {
             .pattern
             .round(&mut recording, gpu, [&problem.weight, &problem.free], &weight, &support)?;
         gpu.submit(recording)?;
-        let errors = problem.errors(gpu, &weight)?;
-        Ok(LayerSolution {
-            weight,
-            support,
-            error: errors.objective,
-            start_error: errors.dense,
-            rounds: 0,
-            lambda: 0.0,
-        })
+        LayerSolution::in_one_go(gpu, problem, weight, support)
     }
 }
