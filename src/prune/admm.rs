@@ -33,8 +33,8 @@ impl Default for AdmmSettings {
         AdmmSettings {
             rho: 0.1,
             growth: 1.3,
-            every: 3,
-            iterations: 48,
+            every: 4,
+            iterations: 36,
         }
     }
 }
@@ -56,7 +56,7 @@ impl Method for Admm {
     }
 
     fn refit(&self) -> usize {
-        15
+        10
     }
 
     fn products(&self, shape: [usize; 2]) -> f64 {
@@ -85,6 +85,7 @@ impl Method for Admm {
         let splitting = Splitting::new(gpu, problem)?;
         problem.inputs.factorise(|shift| {
             splitting.begin(gpu)?;
+            splitting.from_dense(gpu)?;
             let pivots = splitting.pivots(gpu)?;
             let mut before = rho;
             for (stage, first) in (0..iterations).step_by(every).enumerate() {
@@ -153,6 +154,14 @@ impl<'a> Splitting<'a> {
             .pattern
             .round(&mut recording, gpu, start, &self.kept, &self.support)?;
         recording.copy(&self.kept.slice(), &self.z.slice());
+        gpu.submit(recording)?;
+        Ok(())
+    }
+
+    /// `U = ρ (W − D)`: the dual that holds the dense weight, from where fewer iterations are needed.
+    fn from_dense(&self, gpu: &Gpu) -> Result<(), GpuError> {
+        let mut recording = Recording::new();
+        recording.copy(&self.problem.weight.slice(), &self.z.slice());
         gpu.submit(recording)?;
         Ok(())
     }
