@@ -46,6 +46,19 @@ pub struct Admm {
     pub settings: AdmmSettings,
 }
 
+impl Admm {
+    /// A third of the iterations: enough to see what is worth keeping.
+    pub fn brief() -> Self {
+        Admm {
+            settings: AdmmSettings {
+                iterations: 12,
+                growth: 2.0,
+                ..AdmmSettings::default()
+            },
+        }
+    }
+}
+
 impl Method for Admm {
     fn name(&self) -> &'static str {
         "admm"
@@ -85,7 +98,7 @@ impl Method for Admm {
         let splitting = Splitting::new(gpu, problem)?;
         problem.inputs.factorise(|shift| {
             splitting.begin(gpu)?;
-            splitting.from_dense(gpu)?;
+            splitting.hold_dense(gpu)?;
             let pivots = splitting.pivots(gpu)?;
             let mut before = rho;
             for (stage, first) in (0..iterations).step_by(every).enumerate() {
@@ -159,7 +172,7 @@ impl<'a> Splitting<'a> {
     }
 
     /// `U = ρ (W − D)`: the dual that holds the dense weight, from where fewer iterations are needed.
-    fn from_dense(&self, gpu: &Gpu) -> Result<(), GpuError> {
+    fn hold_dense(&self, gpu: &Gpu) -> Result<(), GpuError> {
         let mut recording = Recording::new();
         recording.copy(&self.problem.weight.slice(), &self.z.slice());
         gpu.submit(recording)?;

@@ -305,7 +305,7 @@ impl Demand {
                     // Errors and the linear term take a few.
                     let mut products = method.products(linear.shape) + options.refit as f64 + 4.0;
                     if options.permutes() && matches!(linear.id.role, Role::Down | Role::O) {
-                        products += Admm::default().products(linear.shape);
+                        products += Admm::brief().products(linear.shape);
                     }
                     flops += 2.0 * rows * cols * cols * products;
                 }

@@ -95,7 +95,7 @@ impl Solver<'_> {
         (record.error_before, record.error_after) = (relative(before), relative(after));
         record.sparsity = record.zeros as f64 / (shape[0] * shape[1]) as f64;
         record.damping_raised = self.inputs.escalations();
-        record.products = (self.gpu.flops() - flops) / (2.0 * (shape[0] * shape[1] * shape[1]) as f64);
+        record.products = in_products(self.gpu.flops() - flops, shape);
         record.seconds = start.elapsed().as_secs_f64();
         Ok(Pruned { record, rows, dtype })
     }
@@ -153,6 +153,11 @@ impl Solver<'_> {
         }
         Ok(all)
     }
+}
+
+/// Arithmetic in products of a weight with the Gram of its inputs.
+pub(super) fn in_products(flops: f64, [rows, cols]: [usize; 2]) -> f64 {
+    flops / (2.0 * (rows * cols) as f64 * cols as f64)
 }
 
 /// Ranges of at most `height` rows.

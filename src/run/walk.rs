@@ -8,7 +8,7 @@ use super::RunError;
 use super::allocate::Allocated;
 use super::permute::{follow, unpermuted};
 use super::plan::Plan;
-use super::solve::Solver;
+use super::solve::{Solver, in_products};
 use super::source::LayerInputs;
 use super::state::{RunIdentity, RunState};
 use super::statistics::StatisticsWriter;
@@ -192,9 +192,10 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         let clock = Instant::now();
         let statistics = self.prepare(layer, group, sums)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
-        let clock = Instant::now();
+        let (clock, before) = (Instant::now(), self.decoder.gpu.flops());
         let (statistics, permutation) = self.permuted(group, statistics)?;
         let searched = clock.elapsed().as_secs_f64();
+        let arithmetic = self.decoder.gpu.flops() - before;
         let order = permutation.as_ref().map(|p| &p.inputs[..]);
         self.report.phases.solve += searched;
         let mut replaced = Vec::new();
@@ -203,6 +204,7 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
             let clock = Instant::now();
             let mut solved = self.solver(&statistics, permutation.as_ref()).prune(layer, linear)?;
             solved.record.seconds += searched;
+            solved.record.products += in_products(arithmetic, linear.shape);
             self.report.phases.solve += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
             let Sink::Checkpoint(writer) = &mut self.sink else {
