@@ -7,6 +7,7 @@ mod cli;
 mod common;
 mod device;
 mod golden;
+mod gradients;
 mod kernels;
 mod laws;
 mod methods;

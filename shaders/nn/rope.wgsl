@@ -1,5 +1,6 @@
 // Rotary position embedding in place, Hugging Face's Llama convention: a head's dimension i is paired with i + half.
 // (x_i, x_{i+half}) = (x_i cos - x_{i+half} sin, x_{i+half} cos + x_i sin), half = rotary / 2; dimensions from rotary stay.
+// With turn -1 instead of 1 sines change sign: the inverse rotation, which is also the gradient's.
 // Reads and writes the rotated part of x once, reads cos and sin once per head. One invocation per pair.
 #import index
 
@@ -9,9 +10,9 @@ struct Params {
     heads: u32,
     head_dim: u32,
     half_dim: u32, // rotary / 2
+    turn: f32, // 1 or -1
     pad0: u32,
     pad1: u32,
-    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -34,7 +35,7 @@ fn main(
     let row_head = index / params.half_dim; // row * heads + head
     let angle = row_head / params.heads % params.seq * (2u * params.half_dim) + pair;
     let cosine = table[angle];
-    let sine = table[angle + params.half_dim];
+    let sine = params.turn * table[angle + params.half_dim];
     let at = row_head * params.head_dim + pair;
     let left = x[at];
     let right = x[at + params.half_dim];

@@ -23,11 +23,11 @@ fn erfc_positive(z: f32) -> f32 {
     return series * t * exp(-z * z);
 }
 
-// x times the normal distribution function: half of erfc(-x / sqrt(2)).
-fn gelu_erf(x: f32) -> f32 {
+// The normal distribution function: half of erfc(-x / sqrt(2)).
+fn normal_share(x: f32) -> f32 {
     // Beyond 15 the tail is zero, and the square stays finite.
     let tail = 0.5 * erfc_positive(min(abs(x) * 0.70710678, 15.0));
-    return x * select(tail, 1.0 - tail, x >= 0.0);
+    return select(tail, 1.0 - tail, x >= 0.0);
 }
 
 // x / 2 (1 + tanh(u)) = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
@@ -42,7 +42,7 @@ fn activate(x: f32) -> f32 {
         return x * sigmoid(x);
     }
     if ACT == 1u {
-        return gelu_erf(x);
+        return x * normal_share(x);
     }
     if ACT == 2u {
         return gelu_tanh(x);

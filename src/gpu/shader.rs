@@ -8,6 +8,11 @@ const SHARED: &Modules = &[
     ("index", include_str!("../../shaders/shared/index.wgsl")),
     ("half", include_str!("../../shaders/shared/half.wgsl")),
     ("act", include_str!("../../shaders/shared/act.wgsl")),
+    ("act_slope", include_str!("../../shaders/shared/act_slope.wgsl")),
+    (
+        "attention_pairs",
+        include_str!("../../shaders/shared/attention_pairs.wgsl"),
+    ),
     ("reduce", include_str!("../../shaders/shared/reduce.wgsl")),
     ("tanh", include_str!("../../shaders/shared/tanh.wgsl")),
     ("tile", include_str!("../../shaders/shared/tile.wgsl")),

@@ -27,6 +27,20 @@ pub struct Block<'a> {
     pub sequence: usize,
 }
 
+/// Attention from its linears on.
+pub(super) struct Heads {
+    /// Queries and keys before their norms; without norms these are `q` and `k`.
+    pub(super) raw: [Tensor; 2],
+    /// Queries as attention reads them.
+    pub(super) q: Tensor,
+    /// Keys, likewise.
+    pub(super) k: Tensor,
+    /// Values.
+    pub(super) v: Tensor,
+    /// Input of the output linear.
+    pub(super) out: Tensor,
+}
+
 impl Block<'_> {
     /// Records the forward pass of `x` `[batch * sequence, hidden]`, the stream that enters the layer, to its output.
     ///
@@ -128,15 +142,20 @@ impl Block<'_> {
     }
 
     fn route_normed(&self, recording: &mut Recording, normed: &Tensor) -> Result<Routing, ModelError> {
-        let router = self.weights.router.as_ref().expect("a sparse layer has a router");
-        let logits = project(recording, self.gpu, "router logits", normed, router)?;
-        let id = recording.read(&logits.slice());
-        let logits = self.gpu.submit(std::mem::take(recording))?.floats(id)?;
+        let logits = self.router_logits(recording, normed)?;
         let experts = self.spec.experts.expect("a sparse layer has experts");
         Ok(Routing::choose(&logits, experts))
     }
 
-    fn gather(
+    /// Plays what was recorded so far.
+    pub(super) fn router_logits(&self, recording: &mut Recording, normed: &Tensor) -> Result<Vec<f32>, ModelError> {
+        let router = self.weights.router.as_ref().expect("a sparse layer has a router");
+        let logits = project(recording, self.gpu, "router logits", normed, router)?;
+        let id = recording.read(&logits.slice());
+        Ok(self.gpu.submit(std::mem::take(recording))?.floats(id)?)
+    }
+
+    pub(super) fn gather(
         &self,
         recording: &mut Recording,
         normed: &Tensor,
@@ -151,7 +170,7 @@ impl Block<'_> {
     }
 
     /// Adds one expert's weighted output to the rows of its tokens.
-    fn add_expert(
+    pub(super) fn add_expert(
         &self,
         recording: &mut Recording,
         normed: &Tensor,
@@ -180,7 +199,13 @@ impl Block<'_> {
     }
 
     /// `x Wᵀ + b` in a new tensor.
-    fn apply(&self, recording: &mut Recording, label: &str, x: &Tensor, by: &Linear) -> Result<Tensor, ModelError> {
+    pub(super) fn apply(
+        &self,
+        recording: &mut Recording,
+        label: &str,
+        x: &Tensor,
+        by: &Linear,
+    ) -> Result<Tensor, ModelError> {
         let out = project(recording, self.gpu, label, x, &by.weight)?;
         if let Some(bias) = &by.bias {
             dense::add_row(recording, bias, &out);
@@ -189,7 +214,7 @@ impl Block<'_> {
     }
 
     /// `residual += scale * norm(x Wᵀ + b)`, in place and without a copy where neither scale nor norm intervene.
-    fn join(
+    pub(super) fn join(
         &self,
         recording: &mut Recording,
         x: &Tensor,
@@ -208,7 +233,7 @@ impl Block<'_> {
         self.add_normed(recording, out, norm, residual)
     }
 
-    fn add_normed(
+    pub(super) fn add_normed(
         &self,
         recording: &mut Recording,
         out: Tensor,
@@ -225,7 +250,7 @@ impl Block<'_> {
     }
 
     /// A norm of the rows of `x`; `x` itself in layers without it.
-    fn normed(&self, recording: &mut Recording, x: &Tensor, norm: Norm) -> Result<Tensor, ModelError> {
+    pub(super) fn normed(&self, recording: &mut Recording, x: &Tensor, norm: Norm) -> Result<Tensor, ModelError> {
         match self.weights.norms.get(&norm) {
             None => Ok(x.clone()),
             Some(weights) => normalise(recording, self.gpu, self.spec, weights, x),
@@ -246,37 +271,55 @@ impl Block<'_> {
     }
 
     fn attention(&self, recording: &mut Recording, x: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(self.heads(recording, x)?.out)
+    }
+
+    /// Queries, keys and values of the normalised stream `x`, and what attention makes of them.
+    pub(super) fn heads(&self, recording: &mut Recording, x: &Tensor) -> Result<Heads, ModelError> {
         let (spec, weights) = (self.spec, self.weights);
-        let q = self.apply(recording, "q", x, weights.linear(Role::Q, None))?;
-        let k = self.apply(recording, "k", x, weights.linear(Role::K, None))?;
+        let raw_q = self.apply(recording, "q", x, weights.linear(Role::Q, None))?;
+        let raw_k = self.apply(recording, "k", x, weights.linear(Role::K, None))?;
         let v = self.apply(recording, "v", x, weights.linear(Role::V, None))?;
         let (q, k) = (
-            self.qk_normed(recording, q, Norm::Q)?,
-            self.qk_normed(recording, k, Norm::K)?,
+            self.qk_normed(recording, raw_q.clone(), Norm::Q)?,
+            self.qk_normed(recording, raw_k.clone(), Norm::K)?,
         );
         if let Some(rope) = self.rope {
             for (tensor, heads) in [(&q, spec.heads), (&k, spec.kv_heads)] {
-                let shape = RopeShape {
-                    seq: self.sequence,
-                    heads,
-                    head_dim: spec.head_dim,
-                    rotary_dim: rope.cols(),
-                };
-                nn::rope(recording, tensor, rope, shape);
+                nn::rope(recording, tensor, rope, self.rope_shape(rope, heads));
             }
         }
         let out = Tensor::empty(self.gpu, "attention", q.rows(), q.cols())?;
-        let shape = AttentionShape {
+        nn::attention(recording, self.gpu, &q, &k, &v, &out, self.attention_shape());
+        Ok(Heads {
+            raw: [raw_q, raw_k],
+            q,
+            k,
+            v,
+            out,
+        })
+    }
+
+    pub(super) fn rope_shape(&self, table: &Tensor, heads: usize) -> RopeShape {
+        RopeShape {
+            seq: self.sequence,
+            heads,
+            head_dim: self.spec.head_dim,
+            rotary_dim: table.cols(),
+        }
+    }
+
+    pub(super) fn attention_shape(&self) -> AttentionShape {
+        let spec = self.spec;
+        AttentionShape {
             seq: self.sequence,
             heads: spec.heads,
             kv_heads: spec.kv_heads,
             head_dim: spec.head_dim,
             scale: spec.attention_scale,
-            window: spec.kinds[weights.layer].window,
+            window: spec.kinds[self.weights.layer].window,
             soft_cap: spec.attention_cap,
-        };
-        nn::attention(recording, self.gpu, &q, &k, &v, &out, shape);
-        Ok(out)
+        }
     }
 
     fn mlp_hidden(&self, recording: &mut Recording, x: &Tensor, expert: Option<usize>) -> Result<Tensor, ModelError> {

@@ -34,9 +34,9 @@ pub struct DivergenceState {
 }
 
 /// Normalised hidden states of one batch and what is known of its rows so far.
-struct Row {
-    hidden: Tensor,
-    state: Tensor,
+pub(super) struct Row {
+    pub(super) hidden: Tensor,
+    pub(super) state: Tensor,
 }
 
 impl Decoder<'_> {
@@ -124,7 +124,12 @@ impl Decoder<'_> {
     }
 
     /// Applies the final norm to some batches.
-    fn prepare(&self, activations: &Activations, batches: Range<usize>, state: usize) -> Result<Vec<Row>, ModelError> {
+    pub(super) fn prepare(
+        &self,
+        activations: &Activations,
+        batches: Range<usize>,
+        state: usize,
+    ) -> Result<Vec<Row>, ModelError> {
         let spec = self.spec;
         let norm = NormWeights::load(self.gpu, self.checkpoint, spec, &spec.final_norm(), spec.hidden)?;
         batches
@@ -146,7 +151,7 @@ impl Decoder<'_> {
     }
 
     /// Hands out the head in tiles whose logits, for any of `batches`, fit a binding.
-    fn for_each_tile(
+    pub(super) fn for_each_tile(
         &self,
         batches: &[Row],
         mut work: impl FnMut(usize, &Weight) -> Result<(), ModelError>,
@@ -172,9 +177,20 @@ impl Decoder<'_> {
         Weight::upload(self.gpu, "head tile", [rows, spec.hidden], view.dtype, bytes)
     }
 
-    fn logits(&self, recording: &mut Recording, row: &Row, weight: &Weight) -> Result<Tensor, ModelError> {
+    /// Logits of one tile before their cap.
+    pub(super) fn raw_logits(
+        &self,
+        recording: &mut Recording,
+        row: &Row,
+        weight: &Weight,
+    ) -> Result<Tensor, ModelError> {
         let logits = Tensor::empty(self.gpu, "logits", row.hidden.rows(), weight.outputs())?;
         linear(recording, self.gpu, &row.hidden, weight, &logits, false);
+        Ok(logits)
+    }
+
+    pub(super) fn logits(&self, recording: &mut Recording, row: &Row, weight: &Weight) -> Result<Tensor, ModelError> {
+        let logits = self.raw_logits(recording, row, weight)?;
         if let Some(cap) = self.spec.logits_cap {
             nn::soft_cap(recording, cap, &logits);
         }
@@ -183,7 +199,7 @@ impl Decoder<'_> {
 }
 
 /// Ranges of batches whose final hidden states are on the device together.
-fn portions(activations: &Activations) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn portions(activations: &Activations) -> impl Iterator<Item = Range<usize>> {
     let batch = activations.per_batch() * activations.sequence * activations.hidden * 4;
     let (step, all) = ((PORTION / batch.max(1)).max(1), activations.batches());
     (0..all).step_by(step).map(move |first| first..(first + step).min(all))

@@ -42,6 +42,15 @@ impl Weight {
         })
     }
 
+    /// Number of inputs.
+    pub fn inputs(&self) -> usize {
+        if self.layout == Layout::NT {
+            self.tensor.cols()
+        } else {
+            self.tensor.rows()
+        }
+    }
+
     /// Number of outputs.
     pub fn outputs(&self) -> usize {
         if self.layout == Layout::NT {
@@ -67,6 +76,29 @@ pub fn linear(recording: &mut Recording, gpu: &Gpu, x: &Tensor, weight: &Weight,
     }
 }
 
+/// `dx = g W` (or `dx += g W`): the gradient `[tokens, inputs]` of a linear's input from the gradient `[tokens, outputs]` of
+/// its output.
+pub fn linear_backward(recording: &mut Recording, gpu: &Gpu, g: &Tensor, weight: &Weight, dx: &Tensor, add: bool) {
+    let rows = weight.tensor.rows();
+    let step = weight.tensor.window_rows(gpu, rows);
+    for first in (0..rows).step_by(step) {
+        let window = weight.tensor.row_window(first, step.min(rows - first));
+        // Windows of outputs add up; windows of inputs, of a transposed weight, lie side by side.
+        let call = match weight.layout {
+            Layout::NT => Gemm {
+                a_col: first,
+                ..Gemm::new(g, &window, Layout::NN, dx)
+            },
+            Layout::NN => Gemm {
+                out_col: first,
+                ..Gemm::new(g, &window, Layout::NT, dx)
+            },
+        };
+        let sum = add || (first > 0 && weight.layout == Layout::NT);
+        dense::gemm(recording, gpu, &if sum { call.add() } else { call });
+    }
+}
+
 /// `x Wᵀ` in a new tensor.
 pub(super) fn project(
     recording: &mut Recording,
@@ -78,4 +110,11 @@ pub(super) fn project(
     let out = Tensor::empty(gpu, label, x.rows(), weight.outputs())?;
     linear(recording, gpu, x, weight, &out, false);
     Ok(out)
+}
+
+/// `g W` in a new tensor.
+pub(super) fn pull_back(recording: &mut Recording, gpu: &Gpu, g: &Tensor, weight: &Weight) -> Result<Tensor, GpuError> {
+    let dx = Tensor::empty(gpu, "input gradient", g.rows(), weight.inputs())?;
+    linear_backward(recording, gpu, g, weight, &dx, false);
+    Ok(dx)
 }

@@ -1,9 +1,10 @@
 //! The transformer: sizes, names and switches from a family file and `config.json`, weights of one decoder layer at a
-//! time, and the forward pass as a recording of ops.
+//! time, and the forward and backward pass as recordings of ops.
 //!
 //! Not for pruning and not for order: `run` walks the layers. Start reading at [`Spec`], then [`Block::forward`].
 
 mod activations;
+mod backward;
 mod block;
 mod decoder;
 mod error;
@@ -19,13 +20,14 @@ mod tap;
 mod weights;
 
 pub use activations::{ActivationError, ActivationOptions, Activations, batch_rows};
+pub use backward::{LayerVisit, LinearGradient, LossGradient, Trace, Visit, next_tokens};
 pub use block::Block;
 pub use decoder::Decoder;
 pub use error::ModelError;
 pub use experts::{ExpertTokens, Routing};
 pub use family::{Family, Norm, NormKind, QkNorm, Role};
 pub use head::{DivergenceState, TokenLoss};
-pub use linear::{Weight, linear};
+pub use linear::{Weight, linear, linear_backward};
 pub use linear_spec::{LinearId, LinearSpec, Part};
 pub use rope::Rope;
 pub use spec::{ExpertSpec, LayerKind, Spec};

@@ -1,7 +1,9 @@
-//! T4: tiny random models of every family against what transformers computes on them (fixtures of `scripts/golden.py`), and the
+//! T4: tiny random models of every family against what transformers computes on them (fixtures of `scripts/golden.py`,
+//! gradients of `scripts/golden_gradients.py`), and the
 //! model room against plain f64 loops where fixtures would be too large.
 
 mod forward;
+mod gradients;
 mod plain;
 mod scores;
 mod taps;

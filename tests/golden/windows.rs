@@ -14,7 +14,7 @@ const VOCABULARY: usize = 9001;
 const HIDDEN: usize = 201;
 const FFN: usize = 210;
 /// Every matrix of 201 x 210 is larger than this, every activation smaller.
-const SMALL_BINDING: u64 = 64 << 10;
+pub(super) const SMALL_BINDING: u64 = 64 << 10;
 
 const CONFIG: &str = r#"{
   "architectures": ["LlamaForCausalLM"], "model_type": "llama",
@@ -22,7 +22,7 @@ const CONFIG: &str = r#"{
   "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "rms_norm_eps": 1e-5
 }"#;
 
-fn model(dtype: DType) -> TempDir {
+pub(super) fn model(dtype: DType) -> TempDir {
     let mut data = Data::new(3);
     let mut matrix = |name: &str, rows: usize, cols: usize| -> Stored {
         let scale = (cols as f32).sqrt().recip();

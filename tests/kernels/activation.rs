@@ -8,7 +8,7 @@ use crate::common::{Data, assert_close, devices, f64s, play, tensor};
 pub(super) const TOLERANCE: f64 = 16.0 * f32::EPSILON as f64;
 
 /// The oracle of a function.
-pub(super) fn oracle(act: Activation) -> fn(f64) -> f64 {
+pub(crate) fn oracle(act: Activation) -> fn(f64) -> f64 {
     match act {
         Activation::Silu => twin::silu,
         Activation::GeluErf => twin::gelu_erf,

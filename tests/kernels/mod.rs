@@ -1,19 +1,23 @@
 //! T1: every op against its f64 twin, on the host executor and on an adapter, over awkward sizes.
 
-mod activation;
+pub(crate) mod activation;
+pub(crate) mod activation_backward;
 mod add_row;
 mod admm_step;
 mod attention;
+mod attention_backward;
 mod axpby;
 mod cg_begin;
 mod cg_step;
 mod cholesky_block;
 mod cross_entropy;
+mod cross_entropy_backward;
 mod diagonal;
 mod divergence;
 mod embed;
 mod fista_step;
 mod gate;
+mod gate_backward;
 mod gemm;
 mod gemv;
 mod gram;
@@ -22,6 +26,7 @@ mod kth_apply;
 mod kth_histogram;
 mod kth_pick;
 mod layer_norm;
+mod layer_norm_backward;
 mod mirror;
 mod multiply;
 mod obs_score;
@@ -33,12 +38,14 @@ mod permute_swap;
 mod power_step;
 mod project_nm;
 mod rms_norm;
+mod rms_norm_backward;
 mod rope;
 mod row_reduce;
 mod scale;
 mod scatter_rows;
 mod set_diagonal;
 mod soft_cap;
+mod soft_cap_backward;
 mod soft_threshold;
 mod transpose;
 

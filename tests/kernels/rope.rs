@@ -1,5 +1,5 @@
-use secateur::ops::nn::{RopeShape, rope};
-use secateur::reference::nn::rope::rope as twin;
+use secateur::ops::nn::{RopeShape, rope, rope_backward};
+use secateur::reference::nn::rope::{rope as twin, rope_backward as backward_twin};
 
 use crate::common::{Data, assert_close, devices, f64s, play, tensor};
 
@@ -55,5 +55,35 @@ fn convention_is_rotate_half() {
         };
         play(gpu, |r| rope(r, &x, &table, shape));
         assert_close(gpu.name(), &x.fetch(gpu).unwrap(), &[-3.0, -4.0, 1.0, 2.0, 5.0], 0.0);
+    }
+}
+
+#[test]
+fn the_gradient_is_turned_back() {
+    // batch, seq, heads, head_dim, rotary_dim
+    for [batch, seq, heads, head_dim, rotary_dim] in [[1, 1, 1, 2, 2], [2, 5, 3, 64, 64], [1, 33, 2, 80, 20]] {
+        let (rows, cols) = (batch * seq, heads * head_dim);
+        let mut data = Data::new(4);
+        let (x, table) = (data.uniform((rows + 1) * cols), data.uniform((seq + 2) * rotary_dim));
+        let (mut wanted, angles) = (f64s(&x), f64s(&table));
+        for (row, x) in wanted.chunks_mut(cols).take(rows).enumerate() {
+            backward_twin(head_dim, &angles[row % seq * rotary_dim..][..rotary_dim], x);
+        }
+        for gpu in devices() {
+            let whole = tensor(gpu, rows + 1, cols, &x);
+            let table_tensor = tensor(gpu, seq + 2, rotary_dim, &table);
+            let shape = RopeShape {
+                seq,
+                heads,
+                head_dim,
+                rotary_dim,
+            };
+            play(gpu, |r| {
+                rope_backward(r, &whole.row_window(0, rows), &table_tensor, shape)
+            });
+            let found = whole.fetch(gpu).unwrap();
+            let what = format!("{} {shape:?}", gpu.name());
+            assert_close(&what, &found, &wanted, 2.0 * f64::from(f32::EPSILON));
+        }
     }
 }

@@ -19,12 +19,12 @@ params! {
         head_dim: u32,
         /// Pairs of a head.
         half_dim: u32,
+        /// 1, or -1 for the inverse rotation.
+        turn: f32,
         /// Padding.
         pad0: u32,
         /// Padding.
         pad1: u32,
-        /// Padding.
-        pad2: u32,
     }
 }
 
@@ -58,6 +58,15 @@ pub struct RopeShape {
 /// `x` `[tokens, heads * head_dim]`; `table` `[>= seq, rotary_dim]`: a position's cosines, then its sines. Panics on
 /// shapes that do not fit.
 pub fn rope(recording: &mut Recording, x: &Tensor, table: &Tensor, shape: RopeShape) {
+    turn(recording, x, table, shape, 1.0);
+}
+
+/// Records the inverse rotation in place: the gradient of what [`rope()`] made becomes that of what it was given.
+pub fn rope_backward(recording: &mut Recording, x: &Tensor, table: &Tensor, shape: RopeShape) {
+    turn(recording, x, table, shape, -1.0);
+}
+
+fn turn(recording: &mut Recording, x: &Tensor, table: &Tensor, shape: RopeShape, turn: f32) {
     let RopeShape {
         seq,
         heads,
@@ -85,6 +94,7 @@ pub fn rope(recording: &mut Recording, x: &Tensor, table: &Tensor, shape: RopeSh
         heads: heads as u32,
         head_dim: head_dim as u32,
         half_dim: (rotary_dim / 2) as u32,
+        turn,
         ..Params::default()
     };
     let pairs = x.rows() * heads * rotary_dim / 2;
@@ -99,6 +109,10 @@ fn host(call: &mut HostCall<'_>) {
     let rows = f32s_mut(x).par_chunks_mut(p.heads as usize * head_dim);
     rows.take(p.rows as usize).enumerate().for_each(|(row, x)| {
         let angles = &f32s(table)[row % seq * rotary..][..rotary];
-        twin::rope(head_dim, angles, x);
+        if p.turn > 0.0 {
+            twin::rope(head_dim, angles, x);
+        } else {
+            twin::rope_backward(head_dim, angles, x);
+        }
     });
 }

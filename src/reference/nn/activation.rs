@@ -6,12 +6,12 @@ use num_traits::Float;
 
 use super::fast_exp::{exp_negative, widest};
 
-fn number<T: Float>(value: f64) -> T {
+pub(super) fn number<T: Float>(value: f64) -> T {
     T::from(value).expect("a number")
 }
 
 /// `1 / (1 + exp(-x))`, taking exponentials of negative numbers only.
-fn sigmoid<T: Float>(x: T) -> T {
+pub(super) fn sigmoid<T: Float>(x: T) -> T {
     let decay = (-x.abs()).exp();
     let above = if x >= T::zero() { T::one() } else { decay };
     above / (T::one() + decay)
@@ -75,7 +75,7 @@ pub fn activation<T: Float>(act: impl Fn(T) -> T, x: &mut [T]) {
 }
 
 #[inline(always)]
-fn sigmoid_fast(x: f32) -> f32 {
+pub(super) fn sigmoid_fast(x: f32) -> f32 {
     let decay = exp_negative(-x.abs());
     let above = if x >= 0.0 { 1.0 } else { decay };
     above / (1.0 + decay)
@@ -86,9 +86,10 @@ pub(super) fn silu_fast(x: f32) -> f32 {
     x * sigmoid_fast(x)
 }
 
-/// The tail is `exp(-z²)` times a polynomial in `t = 1 / (1 + 0.3 z)`, fitted to 4e-8 relative up to z = 9.5.
+/// The normal distribution function. Its tail is `exp(-z²)` times a polynomial in `t = 1 / (1 + 0.3 z)`, fitted to 4e-8
+/// relative up to z = 9.5.
 #[inline(always)]
-pub(super) fn gelu_erf_fast(x: f32) -> f32 {
+pub(super) fn normal_fast(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.3 * z);
     let mut series = -0.130_492_82;
@@ -105,7 +106,12 @@ pub(super) fn gelu_erf_fast(x: f32) -> f32 {
         series = series * t + factor;
     }
     let tail = 0.5 * series * t * exp_negative(-z * z);
-    x * if x >= 0.0 { 1.0 - tail } else { tail }
+    if x >= 0.0 { 1.0 - tail } else { tail }
+}
+
+#[inline(always)]
+pub(super) fn gelu_erf_fast(x: f32) -> f32 {
+    x * normal_fast(x)
 }
 
 #[inline(always)]

@@ -30,7 +30,7 @@ pub struct Shape<T> {
 
 impl<T> Shape<T> {
     /// First position that the query at `position` sees.
-    fn first_seen(&self, position: usize) -> usize {
+    pub(super) fn first_seen(&self, position: usize) -> usize {
         self.window.map_or(0, |window| (position + 1).saturating_sub(window))
     }
 }

@@ -7,7 +7,7 @@ const SUMS: usize = 16;
 
 /// Mean of `term(x)`: sums columns of equal remainder modulo `SUMS` in ascending order, then those sums in order.
 #[inline(always)]
-fn mean<T: Float>(x: &[T], term: impl Fn(T) -> T) -> T {
+pub(super) fn mean<T: Float>(x: &[T], term: impl Fn(T) -> T) -> T {
     let mut sums = [T::zero(); SUMS];
     for part in x.chunks(SUMS) {
         for (sum, value) in sums.iter_mut().zip(part) {
