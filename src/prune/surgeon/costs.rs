@@ -68,20 +68,29 @@ impl Costs {
         saliency: Saliency,
         grain: Grain,
     ) -> Result<Self, GpuError> {
-        let [rows, cols] = w.shape();
-        let (weights, roots) = (
-            Tensor::empty(gpu, "costs", rows, cols)?,
-            Tensor::empty(gpu, "roots of costs", rows, cols)?,
-        );
+        let roots = Tensor::empty(gpu, "roots of costs", w.rows(), w.cols())?;
         // The root of each half: squares of small numbers would leave f32.
         let root = |side: &Side, i| (side.mean * saliency.of(side, i) * 0.5f64.sqrt()).sqrt();
-        let row = vector(gpu, "row weights", (0..rows).map(|i| root(&curvature.outputs, i)))?;
-        let col = vector(gpu, "column weights", (0..cols).map(|j| root(&curvature.inputs, j)))?;
+        let row = vector(gpu, "row weights", (0..w.rows()).map(|i| root(&curvature.outputs, i)))?;
+        let col = vector(gpu, "column weights", (0..w.cols()).map(|j| root(&curvature.inputs, j)))?;
         let mut recording = Recording::new();
         recording.copy(&w.slice(), &roots.slice());
         dense::scale(&mut recording, &roots, &row, &col);
+        Self::squared(recording, gpu, &roots, w, grain)
+    }
+
+    /// Costs that are the squares of `roots`, of which `recording` ends with the last.
+    pub(super) fn squared(
+        mut recording: Recording,
+        gpu: &Gpu,
+        roots: &Tensor,
+        w: &Tensor,
+        grain: Grain,
+    ) -> Result<Self, GpuError> {
+        let [rows, cols] = w.shape();
+        let weights = Tensor::empty(gpu, "costs", rows, cols)?;
         recording.copy(&roots.slice(), &weights.slice());
-        dense::multiply(&mut recording, &roots, &weights);
+        dense::multiply(&mut recording, roots, &weights);
         let groups = match grain {
             Grain::Weights => None,
             Grain::Groups { n, m } => {

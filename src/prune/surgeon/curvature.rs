@@ -15,12 +15,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::gpu::{Gpu, GpuError, Recording};
-use crate::linalg::{self, Pivots};
+use crate::linalg::{self, Pivots, largest_eigenvalue};
 use crate::ops::dense::{self, RowReduce};
 use crate::prune::PruneError;
 use crate::prune::damping::escalate;
 use crate::prune::problem::{read_diagonal, sum};
 use crate::tensor::{PanelMatrix, Tensor};
+
+/// Products of the power iteration behind a step size.
+const POWER_STEPS: usize = 48;
 
 /// One factor: of a linear's outputs (G) or of a group's inputs (A). Holds two square matrices.
 pub struct Side {
@@ -35,6 +38,8 @@ pub struct Side {
     pub(super) mean: f64,
     pub(super) damping: f64,
     pub(super) place: String,
+    /// At least the largest eigenvalue of the damped factor scaled to a unit diagonal.
+    pub(super) lipschitz: f64,
     norm: f64,
     escalations: Cell<usize>,
 }
@@ -59,15 +64,13 @@ impl Side {
             total / (alive as f64 * count)
         };
         let diagonal: Vec<f64> = diagonal.iter().map(|v| energy(v) / (mean * count)).collect();
-        // Without damping a dead channel would divide by zero.
-        let damped = diagonal
-            .iter()
-            .map(|v| if *v > 0.0 { v + damping } else { damping.max(1e-6) });
-        let scale: Vec<f64> = damped.map(|v| 1.0 / v.sqrt()).collect();
+        let scale: Vec<f64> = diagonal.iter().map(|v| unit_scale(*v, damping)).collect();
         let mut recording = Recording::new();
         scale_both(&mut recording, gpu, &sum, &scale, 1.0 / (mean * count))?;
         let inverse = sum.empty_like(gpu, "inverse factor")?;
         gpu.submit(recording)?;
+        let ridge = scale.iter().map(|e| damping * e * e).fold(0.0, f64::max);
+        let lipschitz = largest_eigenvalue(gpu, &sum, POWER_STEPS)?.upper() + ridge;
         let escalations = Cell::new(0);
         escalate(place, &escalations, |shift| {
             let mut recording = Recording::new();
@@ -90,6 +93,7 @@ impl Side {
             inverse_diagonal: inverse_diagonal.iter().map(|v| f64::from(*v)).collect(),
             mean,
             damping,
+            lipschitz,
             place: place.to_string(),
             escalations,
         })
@@ -118,6 +122,11 @@ impl Side {
     /// How often the inversion failed and was repeated with more damping.
     pub fn escalations(&self) -> usize {
         self.escalations.get()
+    }
+
+    /// `1 / sqrt(diagonal of the damped factor)`.
+    pub(super) fn scale(&self, channel: usize) -> f64 {
+        unit_scale(self.diagonal[channel], self.damping)
     }
 
     /// Whether a channel has any energy.
@@ -185,6 +194,16 @@ impl Curvature {
         dense::axpby(recording, outputs.damping as f32, half, 1.0, out);
         Ok(())
     }
+}
+
+/// Takes a diagonal element of the damped factor to one; without damping a dead one would be divided by zero.
+fn unit_scale(energy: f64, damping: f64) -> f64 {
+    let damped = if energy > 0.0 {
+        energy + damping
+    } else {
+        damping.max(1e-6)
+    };
+    1.0 / damped.sqrt()
 }
 
 /// A row vector.

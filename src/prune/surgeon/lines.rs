@@ -41,8 +41,10 @@ pub fn remove_rows(gpu: &Gpu, outputs: &Side, w: &Tensor, rows: &[usize]) -> Res
         nn::embed(&mut recording, &block.ids, panel, first, &inverse);
     }
     add_product(&mut recording, gpu, [&inverse, &spread], w);
-    let kept = (0..w.rows()).map(|i| f64::from(u8::from(!rows.contains(&i))));
-    dense::scale(&mut recording, w, &vector(gpu, "rows kept", kept)?, &ones(gpu, width)?);
+    let mut kept = vec![1.0; w.rows()];
+    rows.iter().for_each(|i| kept[*i] = 0.0);
+    let kept = vector(gpu, "rows kept", kept.into_iter())?;
+    dense::scale(&mut recording, w, &kept, &ones(gpu, width)?);
     gpu.submit(recording)?;
     Ok(block.escalations)
 }

@@ -10,12 +10,13 @@
 //!
 //! Where we differ from the published code: any N:M; no bias column is assumed; costs are never kept, only counted; the
 //! update touches the rows it needs; structured updates in the form in which the other factor has cancelled; coupled
-//! units; an update that would be worse than none is not taken, and said so.
+//! units; [`MetricProblem`], convex pruning in the metric of the curvature; an update that would be worse than none is not taken, and said so.
 
 mod allocate;
 mod costs;
 mod curvature;
 mod lines;
+mod metric;
 mod structured;
 mod units;
 mod update;
@@ -24,6 +25,7 @@ pub use allocate::{CostHistogram, allocate};
 pub use costs::{Costs, Grain, Saliency, column_costs, row_costs};
 pub use curvature::{Curvature, Side};
 pub use lines::{joint_column_cost, joint_row_cost, remove_columns, remove_rows};
+pub use metric::{MetricProblem, Refitted};
 pub use structured::{LinearLines, Lines, Unit, cheapest_lines, cheapest_units};
 pub use units::{UnitPart, column_magnitudes, flap_scores, osscar_cost, unit_costs, wanda_sp_scores};
 pub use update::{UpdateSettings, Updated, correlated_update};
