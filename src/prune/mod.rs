@@ -18,6 +18,7 @@ mod propagate;
 mod refit;
 mod ria;
 mod sparsegpt;
+pub mod surgeon;
 mod wanda;
 
 pub use admm::{Admm, AdmmSettings};
