@@ -269,7 +269,7 @@ pub enum CheckpointError {
 
 impl CheckpointError {
     /// A failure to read or list `path`.
-    pub(super) fn io(path: &Path, operation: &'static str, error: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, operation: &'static str, error: io::Error) -> Self {
         CheckpointError::Io {
             path: path.into(),
             operation,
@@ -278,7 +278,7 @@ impl CheckpointError {
     }
 
     /// A failure to write `path`, part of an output of `needed` bytes in all.
-    pub(super) fn write(path: &Path, needed: u64, error: io::Error) -> Self {
+    pub(crate) fn write(path: &Path, needed: u64, error: io::Error) -> Self {
         let path = path.into();
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => CheckpointError::DiskFull { path, needed },

@@ -31,7 +31,7 @@ pub struct CheckpointWriter<'a> {
     needed: u64,
     created: Created,
     /// Released after all else.
-    _lock: OutputLock,
+    _lock: Option<OutputLock>,
 }
 
 impl<'a> CheckpointWriter<'a> {
@@ -42,7 +42,7 @@ impl<'a> CheckpointWriter<'a> {
         let mut created = Created::default();
         prepare_directory(source, out, source.weight_bytes(), &mut created)?;
         let lock = OutputLock::begin(out)?;
-        Self::start(source, out, lock, created)
+        Self::start(source, out, Some(lock), created)
     }
 
     /// As [`CheckpointWriter::create`] in the place of a run that died before it kept its first state: what it left,
@@ -64,7 +64,14 @@ impl<'a> CheckpointWriter<'a> {
         }
         half_made.iter().try_for_each(|name| remove_if_there(&out.join(name)))?;
         clear_state(out)?;
-        Self::start(source, out, lock, Created::default())
+        Self::start(source, out, Some(lock), Created::default())
+    }
+
+    /// Starts or restarts a copy of `source` in `out`, the folder of an unfinished run that the caller has locked and in
+    /// whose state folder `source` may lie. Dropping it leaves everything for another restart, and only the caller
+    /// ends the run.
+    pub fn within(source: &'a Checkpoint, out: &Path) -> Result<Self, CheckpointError> {
+        Self::start(source, out, None, Created::resumed())
     }
 
     /// Fails if `out`, where no run is to be resumed, is an output that was finished.
@@ -78,7 +85,7 @@ impl<'a> CheckpointWriter<'a> {
     fn start(
         source: &'a Checkpoint,
         out: &Path,
-        lock: OutputLock,
+        lock: Option<OutputLock>,
         mut created: Created,
     ) -> Result<Self, CheckpointError> {
         let needed = source.weight_bytes();
@@ -104,10 +111,16 @@ impl<'a> CheckpointWriter<'a> {
         }
         let shards = source.shards.iter().map(|shard| reopen(shard, out));
         let shards = shards.collect::<Result<_, _>>()?;
-        Ok(Self::new(source, out, lock, shards, Created::resumed()))
+        Ok(Self::new(source, out, Some(lock), shards, Created::resumed()))
     }
 
-    fn new(source: &'a Checkpoint, out: &Path, lock: OutputLock, shards: Vec<OutShard>, created: Created) -> Self {
+    fn new(
+        source: &'a Checkpoint,
+        out: &Path,
+        lock: Option<OutputLock>,
+        shards: Vec<OutShard>,
+        created: Created,
+    ) -> Self {
         CheckpointWriter {
             source,
             out: out.into(),

@@ -85,13 +85,16 @@ pub(super) struct PruneArgs {
     /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
     #[arg(short, long)]
     pub(super) pattern: Option<String>,
-    /// Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude
+    /// Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude, one layer after the other; or surgeon (LLM
+    /// Surgeon), which weighs all layers against each other by gradients, shot after shot
     #[arg(short, long, default_value = "admm")]
     pub(super) method: String,
     #[command(flatten)]
     pub(super) inputs: InputArgs,
     #[command(flatten)]
     pub(super) solve: SolveArgs,
+    #[command(flatten)]
+    pub(super) surgeon: SurgeonArgs,
     #[command(flatten)]
     pub(super) memory: MemoryArgs,
     /// Go on with an unfinished run in the output folder, after its last finished decoder layer
@@ -173,6 +176,21 @@ pub(super) struct SolveArgs {
     /// N:M pattern; `auto` does with admm [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) permute: Permute,
+}
+
+/// What only --method surgeon has.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "LLM Surgeon (--method surgeon)")]
+pub(super) struct SurgeonArgs {
+    /// Steps to the target, each with a forward and backward pass for the curvature; published runs take 40 [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(super) shots: Option<usize>,
+    /// Damping of the curvature of outputs (gradients), as a fraction of its mean; that of inputs is --damping [default: 0.1]
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    pub(super) output_damping: Option<f64>,
+    /// Removed weights that the others make up for together; published runs take 2000 [default: 1024]
+    #[arg(long, value_name = "N")]
+    pub(super) max_correlate: Option<usize>,
 }
 
 /// How much of the model, in how much memory.

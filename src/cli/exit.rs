@@ -34,7 +34,9 @@ impl CliError {
     /// 2 wrong usage, 3 unsupported model, 4 over a memory limit, 5 verification failed, 130 interrupted, else 1.
     pub(super) fn exit_code(&self) -> ExitCode {
         let error = match &self.0 {
-            RunError::Suspended { error, .. } | RunError::Paused { error, .. } => error,
+            RunError::Suspended { error, .. } | RunError::ShotsDone { error, .. } | RunError::Paused { error, .. } => {
+                error
+            }
             error => error,
         };
         ExitCode::from(match error {

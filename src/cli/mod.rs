@@ -12,6 +12,7 @@ mod exit;
 mod inspect;
 mod progress;
 mod prune;
+mod surgeon;
 
 use std::io::Write;
 use std::process::ExitCode;

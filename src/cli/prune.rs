@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::args::{Common, InputArgs, MemoryArgs, PruneArgs, SampleArgs, SolveArgs};
 use super::exit::CliError;
 use super::progress::Bar;
+use super::surgeon::{self, SURGEON};
 use super::{open_gpu, print, print_profile, say, spec};
 use crate::calib::SampleSpec;
 use crate::checkpoint::Checkpoint;
@@ -40,6 +41,10 @@ fn with_spec(
     spec: Spec,
     stop: &AtomicBool,
 ) -> Result<(), CliError> {
+    if args.method == SURGEON {
+        return surgeon::run(common, args, checkpoint, spec, stop);
+    }
+    surgeon::refuse_flags(&args.surgeon, &args.method)?;
     let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
     say(common, &describe(&plan));
     let mut bar = Bar::new(common);
@@ -57,6 +62,10 @@ pub(super) fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
     pattern(args)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let spec = spec(common, &checkpoint)?;
+    if args.method == SURGEON {
+        return surgeon::plan(common, args, &checkpoint, spec);
+    }
+    surgeon::refuse_flags(&args.surgeon, &args.method)?;
     let (gpu, plan) = resolve(common, args, &checkpoint, spec)?;
     let seconds = plan.flops / gemm_rate(&gpu, plan.spec.hidden)?;
     let timed = Timed { plan: &plan, seconds };
@@ -114,7 +123,7 @@ fn weights_only(
     Ok(())
 }
 
-fn pattern(args: &PruneArgs) -> Result<Pattern, CliError> {
+pub(super) fn pattern(args: &PruneArgs) -> Result<Pattern, CliError> {
     Ok(match (args.sparsity, &args.pattern) {
         (Some(sparsity), _) => Pattern::unstructured(sparsity, args.solve.scope.into())?,
         (None, Some(pattern)) => pattern.parse()?,

@@ -33,6 +33,15 @@ pub struct Settings {
     /// Share of earlier errors that is corrected.
     #[serde(default)]
     pub correction: f64,
+    /// Damping of the factor of gradients, of LLM Surgeon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_damping: Option<f64>,
+    /// Shots of LLM Surgeon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shots: Option<usize>,
+    /// Removed weights that LLM Surgeon makes up for together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_correlate: Option<usize>,
     /// Which inputs a decoder layer sees: `dense`, `local` or `pruned`.
     pub propagate: String,
     /// Whether inputs that another linear writes were permuted where that gains.
@@ -133,6 +142,21 @@ pub struct LinearRecord {
     pub seconds: f64,
 }
 
+/// One shot of LLM Surgeon.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ShotRecord {
+    /// From 1.
+    pub shot: usize,
+    /// Sparsity after it.
+    pub sparsity: f64,
+    /// Weights, or groups of N:M, that are removed after it.
+    pub removed: u64,
+    /// Mean cross entropy of the calibration samples before it, in nats a token.
+    pub loss: f64,
+    /// Samples without a finite loss, which were left out.
+    pub skipped_samples: usize,
+}
+
 /// Wall time by phase, in seconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Phases {
@@ -200,6 +224,9 @@ pub struct PruneReport {
     /// Sparsity asked of each tensor, where it was not the same for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated: Option<BTreeMap<String, f64>>,
+    /// The shots of LLM Surgeon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shots: Vec<ShotRecord>,
     /// One entry per pruned linear.
     pub linears: Vec<LinearRecord>,
     /// Sums over all of them.

@@ -34,6 +34,20 @@ pub enum RunError {
         /// Layers in all.
         layers: usize,
     },
+    /// Something stopped LLM Surgeon between its shots.
+    #[error(
+        "{error}; {done} of {shots} shots are done and kept in `{output}`: the same command with --resume goes on from there"
+    )]
+    ShotsDone {
+        /// What stopped it.
+        error: Box<RunError>,
+        /// Output folder.
+        output: String,
+        /// Shots done.
+        done: usize,
+        /// Shots in all.
+        shots: usize,
+    },
     /// Something stopped a comparison.
     #[error(
         "{error}; {done} of {rows} rows are done and kept in `{output}`: the same command goes on with the missing ones"

@@ -21,6 +21,7 @@ mod solve;
 mod source;
 mod state;
 mod statistics;
+mod surgeon;
 mod walk;
 mod weights_only;
 
@@ -35,5 +36,6 @@ pub use rate::gemm_rate;
 pub use report::adapter_record;
 pub use state::{RunIdentity, RunState, StateError};
 pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
+pub use surgeon::{SurgeonOptions, SurgeonPlan, surgeon};
 pub use walk::Progress;
 pub use weights_only::{WeightsOnly, prune_weights};

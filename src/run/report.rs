@@ -56,6 +56,7 @@ pub(super) fn continued(state: &RunState, now: PruneReport) -> Result<PruneRepor
     })?;
     Ok(PruneReport {
         allocated: earlier.allocated,
+        shots: earlier.shots,
         linears: earlier.linears,
         phases: earlier.phases,
         ..now
@@ -110,6 +111,9 @@ pub(super) fn begin_report(
                 None => plan.demand.activations.name().to_string(),
             },
             batch_rows: plan.demand.batch_rows,
+            output_damping: None,
+            shots: None,
+            max_correlate: None,
             statistics: plan.statistics.as_ref().map(|s| s.dir().display().to_string()),
         },
         input_fingerprint: checkpoint.fingerprint(),

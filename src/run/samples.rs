@@ -1,7 +1,7 @@
 //! The calibration tokens of a run.
 
 use super::RunError;
-use super::plan::Plan;
+use super::plan::{Plan, PruneOptions};
 use super::report::calibration_record;
 use super::walk::Progress;
 use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
@@ -22,13 +22,16 @@ pub(super) fn calibration(
         return Ok((statistics.manifest.calibration.clone(), None));
     }
     progress.stage("tokenise and embed");
-    let set = samples(plan, checkpoint)?;
-    super::memory::give_back();
+    let set = samples(&plan.options, checkpoint)?;
     Ok((calibration_record(&plan.options, &set), Some(set.ids)))
 }
 
-fn samples(plan: &Plan, checkpoint: &Checkpoint) -> Result<CalibrationSet, RunError> {
-    let corpus = Corpus::read(&plan.options.calibration)?;
+/// Draws the samples.
+pub(super) fn samples(options: &PruneOptions, checkpoint: &Checkpoint) -> Result<CalibrationSet, RunError> {
+    let corpus = Corpus::read(&options.calibration)?;
     let tokenizer = Tokenizer::open(checkpoint.dir())?;
-    Ok(draw(&corpus, &tokenizer, &plan.options.samples)?)
+    let set = draw(&corpus, &tokenizer, &options.samples)?;
+    drop((corpus, tokenizer));
+    super::memory::give_back();
+    Ok(set)
 }

@@ -119,6 +119,25 @@ impl Side {
         self.diagonal.iter().map(|v| v * self.mean).collect()
     }
 
+    /// `‖(V − W) X‖²` and `‖W X‖²` per token, of the inputs' side.
+    pub fn layer_error(&self, gpu: &Gpu, w: &Tensor, v: &Tensor) -> Result<[f64; 2], GpuError> {
+        let scratch = |label| Tensor::empty(gpu, label, w.rows(), w.cols());
+        let (difference, product) = (scratch("difference")?, scratch("difference times factor")?);
+        let mut recording = Recording::new();
+        let mut ids = Vec::new();
+        recording.copy(&v.slice(), &difference.slice());
+        dense::axpby(&mut recording, -1.0, w, 1.0, &difference);
+        for x in [&difference, w] {
+            let sums = Tensor::empty(gpu, "row sums", 1, w.rows())?;
+            linalg::multiply(&mut recording, gpu, 1.0, x, &self.factor, &product);
+            dense::row_reduce(&mut recording, RowReduce::Dot, x, &product, &sums);
+            ids.push(recording.read(&sums.slice()));
+        }
+        let done = gpu.submit(recording)?;
+        let error = |id| Ok(sum(&done, id)?.max(0.0) * self.mean);
+        Ok([error(ids[0])?, error(ids[1])?])
+    }
+
     /// How often the inversion failed and was repeated with more damping.
     pub fn escalations(&self) -> usize {
         self.escalations.get()

@@ -1,0 +1,150 @@
+//! `secateur prune --method surgeon`.
+
+use std::sync::atomic::AtomicBool;
+
+use super::args::{Common, PruneArgs, SurgeonArgs};
+use super::exit::CliError;
+use super::progress::Bar;
+use super::prune::{pattern, walk_options};
+use super::{open_gpu, print, print_profile, say};
+use crate::checkpoint::Checkpoint;
+use crate::gpu::Gpu;
+use crate::model::Spec;
+use crate::prune::{Allocation, Damping, Permute, Scope};
+use crate::report::prune_table;
+use crate::run::{PruneOptions, SurgeonOptions, SurgeonPlan};
+
+/// Name of the method.
+pub(super) const SURGEON: &str = "surgeon";
+
+/// Prunes.
+pub(super) fn run(
+    common: &Common,
+    args: &PruneArgs,
+    checkpoint: &Checkpoint,
+    spec: Spec,
+    stop: &AtomicBool,
+) -> Result<(), CliError> {
+    let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
+    say(common, &describe(&plan));
+    let mut bar = Bar::new(common);
+    let result = crate::run::surgeon(&plan, checkpoint, &gpu, &mut bar, stop);
+    bar.finish();
+    let report = result?;
+    print(common, &report, || prune_table(&report));
+    print_profile(common, &gpu);
+    Ok(())
+}
+
+/// Says what would happen.
+pub(super) fn plan(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spec) -> Result<(), CliError> {
+    let (_, plan) = resolve(common, args, checkpoint, spec)?;
+    print(common, &plan, || describe(&plan));
+    Ok(())
+}
+
+/// Fails if a flag of this method is given with another.
+pub(super) fn refuse_flags(args: &SurgeonArgs, method: &str) -> Result<(), CliError> {
+    let given = [
+        ("--shots", args.shots.is_some()),
+        ("--output-damping", args.output_damping.is_some()),
+        ("--max-correlate", args.max_correlate.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => {
+            let message = format!("{flag} is for --method {SURGEON}; --method {method} has no use for it: drop it");
+            Err(CliError::setting(message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Fails if a flag is given that only the other methods have.
+fn refuse_others(args: &PruneArgs) -> Result<(), CliError> {
+    let solve = &args.solve;
+    let given = [
+        ("--refit", solve.refit.is_some()),
+        ("--damping-rule", solve.damping_rule.is_some()),
+        ("--propagate", solve.propagate.is_some()),
+        ("--correction", solve.correction != 1.0),
+        ("--layers", !solve.layers.is_empty()),
+        ("--scope row", Scope::from(solve.scope) != Scope::Matrix),
+        ("--permute on", solve.permute == Permute::On),
+        ("--allocation", !matches!(solve.allocation, Allocation::Auto)),
+        ("--statistics", args.inputs.statistics.is_some()),
+        ("--limit-layers", args.memory.limit_layers.is_some()),
+        ("--activations", args.memory.activations.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => {
+            let message = format!("{flag}: --method {SURGEON} has no use for it: drop it");
+            Err(CliError::setting(message))
+        }
+        None => Ok(()),
+    }
+}
+
+fn resolve(
+    common: &Common,
+    args: &PruneArgs,
+    checkpoint: &Checkpoint,
+    spec: Spec,
+) -> Result<(Gpu, SurgeonPlan), CliError> {
+    refuse_others(args)?;
+    let defaults = SurgeonOptions::default();
+    let surgeon = SurgeonOptions {
+        shots: args.surgeon.shots.unwrap_or(defaults.shots),
+        output_damping: args.surgeon.output_damping.unwrap_or(defaults.output_damping),
+        max_correlate: args.surgeon.max_correlate.unwrap_or(defaults.max_correlate),
+    };
+    let base = walk_options(common, &args.model, &spec, (&args.inputs.samples, &args.memory), false)?;
+    let options = PruneOptions {
+        output: args.output.clone(),
+        pattern: pattern(args)?,
+        method: SURGEON.into(),
+        refit: 0,
+        damping: Damping {
+            fraction: args.solve.damping,
+            ..base.damping
+        },
+        resume: args.resume,
+        ..base
+    };
+    let gpu = open_gpu(common)?;
+    let plan = SurgeonPlan::resolve(options, surgeon, checkpoint, spec, &gpu)?;
+    Ok((gpu, plan))
+}
+
+fn describe(plan: &SurgeonPlan) -> String {
+    let options = &plan.options;
+    let kept = match plan.activation_ram {
+        None => "in memory".to_string(),
+        Some(ram) => format!("{:.0} MiB of them in memory, the rest in a file", mib(ram)),
+    };
+    format!(
+        "{} ({} family, {} decoder layers): {} of {} weights in {} linears by LLM Surgeon in {} shots\n\
+         {} x {} calibration tokens of {}, seed {}; {:.0} MiB of activations of all layers, {kept}\n\
+         on {}: predicted peak {:.0} MiB of device buffers, {:.0} MiB of host memory; {:.0} MiB on disk in {} while it runs",
+        options.model.display(),
+        plan.family,
+        plan.spec.layers,
+        options.pattern,
+        plan.weights,
+        plan.linears,
+        plan.surgeon.shots,
+        options.samples.samples,
+        options.samples.length,
+        options.calibration.display(),
+        options.samples.seed,
+        mib(plan.activation_bytes),
+        plan.adapter,
+        mib(plan.device_bytes),
+        mib(plan.host_bytes),
+        mib(plan.disk_bytes),
+        options.output.display(),
+    )
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}

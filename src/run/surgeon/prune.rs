@@ -1,0 +1,254 @@
+//! One layer of a shot: its costs counted, and its linears pruned.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::factors::{LayerFactors, Sum};
+use super::plan::SurgeonPlan;
+use crate::checkpoint::{Checkpoint, CheckpointWriter};
+use crate::gpu::Gpu;
+use crate::model::{LinearId, LinearSpec, Part};
+use crate::prune::Pattern;
+use crate::prune::surgeon::{
+    CostHistogram, Costs, Curvature, Grain, Saliency, Side, UpdateSettings, correlated_update,
+};
+use crate::report::LinearRecord;
+use crate::run::RunError;
+use crate::run::encode::{Encoded, encode};
+use crate::run::solve::in_products;
+use crate::tensor::{DType, Tensor};
+
+fn grain(pattern: Pattern) -> Grain {
+    match pattern {
+        Pattern::Unstructured { .. } => Grain::Weights,
+        Pattern::NM { n, m } => Grain::Groups { n, m },
+    }
+}
+
+/// A linear of the forward pass, cut out of a stored one.
+struct Piece<'l> {
+    linear: &'l LinearSpec,
+    id: LinearId,
+    part: &'l Part,
+}
+
+impl Piece<'_> {
+    /// Its rows of a stored weight, as f32.
+    fn weight(&self, gpu: &Gpu, checkpoint: &Checkpoint) -> Result<(Tensor, DType), RunError> {
+        let linear = self.linear;
+        let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
+        let stored = linear.rows(view.bytes, view.dtype);
+        let width = linear.shape[1] * view.dtype.size();
+        let ranges = self.part.rows.iter();
+        let values: Vec<f32> = ranges
+            .flat_map(|range| view.dtype.decode(&stored[range.start * width..range.end * width]))
+            .collect();
+        let rows = values.len() / linear.shape[1];
+        let weight = Tensor::upload(gpu, "weight", rows, linear.shape[1], &values)?;
+        Ok((weight, view.dtype))
+    }
+}
+
+fn pieces(linears: &[LinearSpec]) -> impl Iterator<Item = Piece<'_>> {
+    linears.iter().flat_map(|linear| {
+        linear
+            .ids()
+            .zip(&linear.parts)
+            .map(move |(id, part)| Piece { linear, id, part })
+    })
+}
+
+fn side(gpu: &Gpu, sum: Sum, damping: f64, place: &str) -> Result<(Rc<Side>, usize), RunError> {
+    let Sum { matrix, tokens } = sum;
+    Ok((Rc::new(Side::prepare(gpu, matrix, tokens, damping, place)?), tokens))
+}
+
+/// Costs of every linear of a layer, counted, in the order of [`Surgery::layer`]; the factors are used up.
+pub(super) fn histograms(
+    plan: &SurgeonPlan,
+    gpu: &Gpu,
+    current: &Checkpoint,
+    layer: usize,
+    factors: &mut LayerFactors,
+) -> Result<Vec<CostHistogram>, RunError> {
+    let mut out = Vec::new();
+    for (number, group) in plan.spec.groups(layer)?.iter().enumerate() {
+        let place = format!("layer {layer}, {:?}", group.input);
+        let (inputs, _) = side(
+            gpu,
+            factors.take_inputs(number, gpu)?,
+            plan.options.damping.fraction,
+            &place,
+        )?;
+        for piece in pieces(&group.linears) {
+            let (outputs, _) = side(gpu, factors.take_outputs(piece.id), plan.surgeon.output_damping, &place)?;
+            let curvature = Curvature {
+                outputs,
+                inputs: inputs.clone(),
+            };
+            let (weight, _) = piece.weight(gpu, current)?;
+            let costs = Costs::new(gpu, &curvature, &weight, Saliency::Obs, grain(plan.options.pattern))?;
+            out.push(costs.histogram(gpu, &weight)?);
+        }
+    }
+    Ok(out)
+}
+
+/// What the pruning of a layer reads.
+pub(super) struct Surgery<'s> {
+    pub(super) plan: &'s SurgeonPlan,
+    pub(super) gpu: &'s Gpu,
+    /// The dense model: layer errors are against it.
+    pub(super) original: &'s Checkpoint,
+    pub(super) current: &'s Checkpoint,
+}
+
+impl Surgery<'_> {
+    /// Prunes a layer's linears to the next numbers of `removed` and writes them; the factors are used up.
+    pub(super) fn layer(
+        &self,
+        layer: usize,
+        factors: &mut LayerFactors,
+        removed: &mut impl Iterator<Item = u64>,
+        writer: &mut CheckpointWriter<'_>,
+    ) -> Result<Vec<LinearRecord>, RunError> {
+        let (plan, gpu) = (self.plan, self.gpu);
+        let mut records = Vec::new();
+        for (number, group) in plan.spec.groups(layer)?.iter().enumerate() {
+            let place = format!("layer {layer}, {:?}", group.input);
+            let sum = factors.take_inputs(number, gpu)?;
+            let (inputs, tokens) = side(gpu, sum, plan.options.damping.fraction, &place)?;
+            for linear in &group.linears {
+                let clock = Instant::now();
+                let flops = gpu.flops();
+                let mut record = self.begin(layer, linear, tokens, &inputs)?;
+                let mut whole = Stored::of(linear, self.current)?;
+                for piece in pieces(std::slice::from_ref(linear)) {
+                    let sum = factors.take_outputs(piece.id);
+                    let (outputs, _) = side(gpu, sum, plan.surgeon.output_damping, &place)?;
+                    let curvature = Curvature {
+                        outputs,
+                        inputs: inputs.clone(),
+                    };
+                    let count = removed.next().expect("as many as there are linears");
+                    self.piece(&piece, &curvature, count, &mut whole, &mut record)?;
+                }
+                whole.close(&mut record);
+                record.products = in_products(gpu.flops() - flops, linear.shape);
+                record.seconds = clock.elapsed().as_secs_f64();
+                writer.put(&linear.tensor, &linear.stored(&whole.bytes, whole.dtype))?;
+                records.push(record);
+            }
+        }
+        Ok(records)
+    }
+
+    fn begin(&self, layer: usize, linear: &LinearSpec, tokens: usize, inputs: &Side) -> Result<LinearRecord, RunError> {
+        let view = (self.original).tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
+        Ok(LinearRecord {
+            layer,
+            role: linear.id.role.name().to_string(),
+            expert: linear.id.expert,
+            tensor: linear.tensor.clone(),
+            shape: linear.shape,
+            tokens,
+            input_zeros: view.dtype.count_zeros(view.bytes),
+            dead_inputs: inputs.dead(),
+            row_blocks: 1,
+            ..Default::default()
+        })
+    }
+
+    fn piece(
+        &self,
+        piece: &Piece<'_>,
+        curvature: &Curvature,
+        removed: u64,
+        whole: &mut Stored,
+        record: &mut LinearRecord,
+    ) -> Result<(), RunError> {
+        let (plan, gpu) = (self.plan, self.gpu);
+        let (weight, dtype) = piece.weight(gpu, self.current)?;
+        let support = {
+            let costs = Costs::new(gpu, curvature, &weight, Saliency::Obs, grain(plan.options.pattern))?;
+            costs.keep(gpu, &weight, removed)?
+        };
+        let settings = UpdateSettings {
+            max_correlate: plan.surgeon.max_correlate,
+            ..Default::default()
+        };
+        let updated = correlated_update(gpu, curvature, &weight, &support, &settings)?;
+        record.damping_raised += updated.escalations + curvature.inputs.escalations() + curvature.outputs.escalations();
+        let encoded = encode(&weight.fetch(gpu)?, &support.fetch(gpu)?, dtype);
+        // The error that counts is that of the weights as stored, against the dense model's.
+        let (dense, _) = piece.weight(gpu, self.original)?;
+        let stored = Tensor::upload(
+            gpu,
+            "stored weight",
+            weight.rows(),
+            weight.cols(),
+            &dtype.decode(&encoded.bytes),
+        )?;
+        let [lost, energy] = curvature.inputs.layer_error(gpu, &dense, &stored)?;
+        whole.put(piece.part, &encoded, [lost, energy]);
+        Ok(())
+    }
+}
+
+/// A linear as it will be stored, filled piece by piece.
+struct Stored {
+    /// `[outputs, inputs]` elements.
+    bytes: Vec<u8>,
+    dtype: DType,
+    width: usize,
+    zeros: usize,
+    raised: usize,
+    saturated: usize,
+    lost: f64,
+    energy: f64,
+}
+
+impl Stored {
+    fn of(linear: &LinearSpec, checkpoint: &Checkpoint) -> Result<Self, RunError> {
+        let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
+        Ok(Stored {
+            bytes: vec![0; view.bytes.len()],
+            dtype: view.dtype,
+            width: linear.shape[1] * view.dtype.size(),
+            zeros: 0,
+            raised: 0,
+            saturated: 0,
+            lost: 0.0,
+            energy: 0.0,
+        })
+    }
+
+    fn put(&mut self, part: &Part, encoded: &Encoded, [lost, energy]: [f64; 2]) {
+        let mut from = 0;
+        for range in &part.rows {
+            let bytes = range.len() * self.width;
+            self.bytes[range.start * self.width..][..bytes].copy_from_slice(&encoded.bytes[from..from + bytes]);
+            from += bytes;
+        }
+        self.zeros += encoded.zeros;
+        self.raised += encoded.raised;
+        self.saturated += encoded.saturated;
+        self.lost += lost;
+        self.energy += energy;
+    }
+
+    fn close(&self, record: &mut LinearRecord) {
+        let [rows, cols] = record.shape;
+        record.zeros = self.zeros;
+        record.raised = self.raised;
+        record.saturated = self.saturated;
+        record.sparsity = self.zeros as f64 / (rows * cols) as f64;
+        // A weight of zeros has no energy to lose.
+        record.error_after = if self.energy > 0.0 {
+            self.lost / self.energy
+        } else {
+            0.0
+        };
+        record.error_before = record.error_after;
+    }
+}
