@@ -1,8 +1,8 @@
 //! One decoder layer backwards, recomputed from the stream that enters it.
 
 use crate::gpu::Recording;
-use crate::model::block::Heads;
 use crate::model::family::{Norm, Role};
+use crate::model::heads::Heads;
 use crate::model::linear::{linear_backward, pull_back};
 use crate::model::{Block, LinearId, ModelError};
 use crate::ops::dense;
