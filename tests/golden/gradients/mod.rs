@@ -25,24 +25,13 @@ fn direction(n: usize) -> Vec<f64> {
 /// Weights' gradients `Σ g xᵀ`, `[outputs, inputs]` by layer and linear of the forward pass.
 type WeightGradients = BTreeMap<(usize, LinearId), Vec<f64>>;
 
-/// Inputs and gradients a visitor was told of.
+/// Inputs and gradients a visitor was told of; nothing may write to them later.
 struct Told(Vec<(usize, LinearId, Tensor, Tensor)>);
 
 impl Told {
-    fn hear(
-        &mut self,
-        gpu: &Gpu,
-        layer: usize,
-        recording: &mut Recording,
-        found: LinearGradient<'_>,
-    ) -> Result<(), ModelError> {
-        let mut keep = |tensor: &Tensor| {
-            let copy = Tensor::empty(gpu, "kept", tensor.rows(), tensor.cols())?;
-            recording.copy(&tensor.slice(), &copy.slice());
-            Ok::<_, ModelError>(copy)
-        };
-        let (x, g) = (keep(found.input)?, keep(found.gradient)?);
-        self.0.push((layer, found.id, x, g));
+    fn hear(&mut self, layer: usize, found: LinearGradient<'_>) -> Result<(), ModelError> {
+        self.0
+            .push((layer, found.id, found.input.clone(), found.gradient.clone()));
         Ok(())
     }
 
@@ -69,8 +58,7 @@ impl Told {
 fn backward(gpu: &Gpu, variant: &Variant, options: &ActivationOptions) -> (LossGradient, WeightGradients) {
     let decoder = Decoder::new(gpu, &variant.checkpoint, &variant.spec, variant.sequence()).unwrap();
     let mut told = Told(Vec::new());
-    let mut visit =
-        |layer: usize, recording: &mut Recording, found: LinearGradient<'_>| told.hear(gpu, layer, recording, found);
+    let mut visit = |layer: usize, _: &mut Recording, found: LinearGradient<'_>| told.hear(layer, found);
     let loss = decoder.backward(&variant.ids, options, &mut visit).unwrap();
     (loss, told.weight_gradients(gpu))
 }

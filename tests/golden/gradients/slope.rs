@@ -5,7 +5,7 @@ use secateur::tensor::DType;
 use super::super::plain::Plain;
 use super::super::{f64s, values, windows};
 use super::{direction, gradient_bound};
-use crate::common::{devices, open};
+use crate::common::devices;
 
 /// Matrices larger than a binding, and a vocabulary of many tiles: the loss falls along a direction of the entering stream
 /// as a plain forward pass in f64 does.
@@ -33,8 +33,7 @@ fn weights_in_windows_and_tiles_give_the_slope_of_a_plain_forward() {
             )
         };
         let wanted = (at(1e-5) - at(-1e-5)) / 2e-5;
-        let adapters = devices().iter().map(|gpu| if gpu.is_host() { "cpu" } else { "0" });
-        for gpu in adapters.map(|adapter| open(adapter, Some(windows::SMALL_BINDING))) {
+        for gpu in devices().iter().map(windows::smaller) {
             let decoder = Decoder::new(&gpu, &checkpoint, &spec, 23).unwrap();
             let loss = decoder
                 .backward(&ids, &ActivationOptions::default(), &mut |_, _, _| Ok(()))
