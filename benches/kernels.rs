@@ -8,7 +8,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording, Slice};
 use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce};
-use secateur::ops::factor::{self, BLOCK, CholeskyBlock};
+use secateur::ops::factor::{self, BLOCK, CholeskyBlock, KronGather};
 use secateur::ops::nn::{self, Activation, AttentionBackward, AttentionShape, RopeShape};
 use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Penalty, PermuteSwap, Scope, Survivors};
 use secateur::tensor::{PanelMatrix, Tensor};
@@ -17,6 +17,8 @@ use secateur::tensor::{PanelMatrix, Tensor};
 const ROWS: usize = 1536;
 const N: usize = 576;
 const TOKENS: usize = 1024;
+/// Weights of a chunk of correlated updates.
+const PLACES: usize = 512;
 
 /// One row: name, work per call in flops or moved words, and how it is recorded.
 type Row = (&'static str, usize, Box<dyn Fn(&mut Recording, &Gpu)>);
@@ -109,6 +111,18 @@ fn dense_rows(gpu: &Gpu) -> Vec<Row> {
             dense::permute(r, order, x, out);
         }),
         row_of(
+            "dense/points_gather",
+            PLACES,
+            (places(gpu, PLACES), m(1, PLACES), m(ROWS, N), m(1, PLACES)),
+            |r, _, (places, scale, x, out)| dense::points_gather(r, places, scale, 0, x, out),
+        ),
+        row_of(
+            "dense/points_scatter",
+            PLACES,
+            (places(gpu, PLACES), m(1, PLACES), m(1, PLACES), m(ROWS, N)),
+            |r, _, (places, scale, values, x)| dense::points_scatter(r, places, [scale, values], 0, x),
+        ),
+        row_of(
             "dense/gemv",
             2 * N * N,
             (h, col.clone(), y.clone()),
@@ -172,6 +186,18 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
             |r, _, ([v, out, support, _], free)| {
                 prox::project_nm(r, v, free, 2, 4, out, support);
             },
+        ),
+        row_of(
+            "prox/cost_histogram",
+            ROWS * N,
+            (four.clone(), m(1, 1 << 16)),
+            |r, _, ([cost, w, ..], histogram)| prox::cost_histogram(r, cost, w, histogram),
+        ),
+        row_of(
+            "prox/group_cost",
+            ROWS * N,
+            (four.clone(), m(ROWS, N / 4), m(ROWS, N / 4)),
+            |r, _, ([costs, w, ..], cost, open)| prox::group_cost(r, [costs, w], [2, 4], [cost, open]),
         ),
         row_of(
             "prox/permute_swap",
@@ -249,6 +275,14 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
     ]
 }
 
+/// Room for the elements between all places.
+fn square_of_places(gpu: &Gpu) -> PanelMatrix {
+    let mut recording = Recording::new();
+    let out = PanelMatrix::zeros(gpu, &mut recording, "bench", PLACES).expect("fits");
+    gpu.submit(recording).expect("plays");
+    out
+}
+
 fn factor_rows(gpu: &Gpu) -> Vec<Row> {
     let mut recording = Recording::new();
     let whole = PanelMatrix::zeros(gpu, &mut recording, "bench", N).expect("fits");
@@ -271,6 +305,27 @@ fn factor_rows(gpu: &Gpu) -> Vec<Row> {
                     floor: 1e-6,
                 };
                 factor::cholesky_block(r, &block, inverse, transposed, state);
+            },
+        ),
+        row_of(
+            "factor/kron_gather",
+            PLACES * PLACES,
+            (
+                places(gpu, PLACES),
+                matrix(gpu, 1, PLACES),
+                matrix(gpu, 1, ROWS),
+                whole.clone(),
+                square_of_places(gpu),
+            ),
+            |r, _, (places, scale, g, a, out)| {
+                let call = KronGather {
+                    places,
+                    scale,
+                    g,
+                    g_first: 0,
+                    a,
+                };
+                factor::kron_gather(r, &call, out);
             },
         ),
         row_of(

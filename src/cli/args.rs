@@ -6,7 +6,7 @@ use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use super::compare_args::CompareArgs;
 use crate::gpu::AdapterChoice;
-use crate::prune::{DampingRule, Permute, Propagate, Scope, WarmStart};
+use crate::prune::{Allocation, DampingRule, Permute, Propagate, Scope, WarmStart};
 use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
@@ -141,7 +141,7 @@ pub(super) struct SolveArgs {
     #[arg(long, value_enum, default_value = "wanda")]
     pub(super) warm_start: WarmStartArg,
     /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
-    /// 15 for admm, 0, the method as published, for the others]
+    /// 10 for admm, 0, the method as published, for the others]
     #[arg(long)]
     pub(super) refit: Option<usize>,
     /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens
@@ -161,6 +161,14 @@ pub(super) struct SolveArgs {
     /// Prune only these decoder layers, comma-separated and counted from 0, and leave the others as they are [default: all]
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     pub(super) layers: Vec<usize>,
+    /// How --sparsity is spread over the linears, at the same number of zeros: the same in each, so that the sum of their
+    /// errors is least (one more pass through the model), or by each layer's share of outliers; `auto` is error from 60 %
+    /// upward with admm, else uniform [default: auto]
+    #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
+    pub(super) allocation: Allocation,
+    /// How far a linear's sparsity may lie from --sparsity under --allocation, e.g. 0.1 for 0.6 to 0.8
+    #[arg(long, default_value_t = crate::run::SPREAD, allow_negative_numbers = true, value_name = "SPREAD")]
+    pub(super) allocation_spread: f64,
     /// Reorder the inputs of down and o (the outputs of gate, up and v follow, so the model computes the same) to suit an
     /// N:M pattern; `auto` does with admm [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]

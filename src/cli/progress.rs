@@ -73,6 +73,9 @@ impl Progress for Bar {
 
     fn stage(&mut self, name: &str) {
         self.bar.set_message(name.to_string());
+        // What is left is told from the pace of this stage.
+        self.start = Instant::now();
+        self.before = None;
         if self.plain {
             note(name);
         }

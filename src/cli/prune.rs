@@ -169,6 +169,8 @@ pub(super) fn options(
         correction: solve.correction,
         only_layers: solve.layers.clone(),
         permute: solve.permute,
+        allocation: solve.allocation,
+        spread: solve.allocation_spread,
         propagate: match inputs.statistics {
             Some(_) => Propagate::Dense,
             None => solve.propagate.unwrap_or(options.propagate),

@@ -1,6 +1,6 @@
 //! Grams as panels: accumulation over batches of tokens, and products with them.
 
-use crate::gpu::{Gpu, Recording};
+use crate::gpu::{Gpu, GpuError, Recording};
 use crate::ops::dense::{self, Gemm, GramPart, Layout};
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -45,4 +45,25 @@ pub fn multiply(recording: &mut Recording, gpu: &Gpu, alpha: f32, v: &Tensor, ma
             },
         );
     }
+}
+
+/// `out = M x` for x `[n, k]`.
+pub fn multiply_left(
+    recording: &mut Recording,
+    gpu: &Gpu,
+    matrix: &PanelMatrix,
+    x: &Tensor,
+    out: &Tensor,
+) -> Result<(), GpuError> {
+    if let Some(whole) = matrix.whole() {
+        dense::gemm(recording, gpu, &Gemm::new(whole, x, Layout::NN, out));
+        return Ok(());
+    }
+    for (first, panel) in matrix.panels() {
+        // By way of a copy: a window of out may start where the device binds nothing.
+        let part = Tensor::empty(gpu, "rows of a product", panel.rows(), x.cols())?;
+        dense::gemm(recording, gpu, &Gemm::new(panel, x, Layout::NN, &part));
+        recording.copy(&part.slice(), &out.row_window(first, panel.rows()).slice());
+    }
+    Ok(())
 }

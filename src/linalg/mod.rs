@@ -6,6 +6,6 @@ mod power_iteration;
 mod sweep;
 
 pub use conjugate_gradient::masked_conjugate_gradient;
-pub use gram::{accumulate, finish, multiply};
+pub use gram::{accumulate, finish, multiply, multiply_left};
 pub use power_iteration::{Eigenvalue, largest_eigenvalue};
 pub use sweep::{Pivots, inverse, inverse_factor};

@@ -33,8 +33,8 @@ impl Default for AdmmSettings {
         AdmmSettings {
             rho: 0.1,
             growth: 1.3,
-            every: 3,
-            iterations: 48,
+            every: 4,
+            iterations: 36,
         }
     }
 }
@@ -44,6 +44,19 @@ impl Default for AdmmSettings {
 pub struct Admm {
     /// The schedule.
     pub settings: AdmmSettings,
+}
+
+impl Admm {
+    /// A third of the iterations: enough to see what is worth keeping.
+    pub fn brief() -> Self {
+        Admm {
+            settings: AdmmSettings {
+                iterations: 12,
+                growth: 2.0,
+                ..AdmmSettings::default()
+            },
+        }
+    }
 }
 
 impl Method for Admm {
@@ -56,7 +69,7 @@ impl Method for Admm {
     }
 
     fn refit(&self) -> usize {
-        15
+        10
     }
 
     fn products(&self, shape: [usize; 2]) -> f64 {
@@ -85,6 +98,7 @@ impl Method for Admm {
         let splitting = Splitting::new(gpu, problem)?;
         problem.inputs.factorise(|shift| {
             splitting.begin(gpu)?;
+            splitting.hold_dense(gpu)?;
             let pivots = splitting.pivots(gpu)?;
             let mut before = rho;
             for (stage, first) in (0..iterations).step_by(every).enumerate() {
@@ -153,6 +167,14 @@ impl<'a> Splitting<'a> {
             .pattern
             .round(&mut recording, gpu, start, &self.kept, &self.support)?;
         recording.copy(&self.kept.slice(), &self.z.slice());
+        gpu.submit(recording)?;
+        Ok(())
+    }
+
+    /// `U = ρ (W − D)`: the dual that holds the dense weight, from where fewer iterations are needed.
+    fn hold_dense(&self, gpu: &Gpu) -> Result<(), GpuError> {
+        let mut recording = Recording::new();
+        recording.copy(&self.problem.weight.slice(), &self.z.slice());
         gpu.submit(recording)?;
         Ok(())
     }

@@ -1,4 +1,12 @@
-//! What is added to the diagonal of a Gram before it is solved with.
+//! What is added to the diagonal of a Gram before it is solved with, and once more where that was not enough.
+
+use std::cell::Cell;
+
+use super::PruneError;
+use crate::gpu::GpuError;
+
+/// What is added to a unit diagonal, one after the other, when a factorisation meets a pivot that is not positive.
+const ESCALATION: [f32; 5] = [0.0, 1e-3, 1e-2, 1e-1, 1.0];
 
 /// Which energy the damping is a fraction of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
@@ -38,4 +46,25 @@ impl Damping {
             DampingRule::Mean => energy + self.fraction * mean,
         }
     }
+}
+
+/// Tries a factorisation of a matrix with a unit diagonal with more and more added to it until no pivot fails; `attempt`
+/// returns the row of the first that did. Returns what was added; adds the failures to `failures`.
+pub(super) fn escalate(
+    place: &str,
+    failures: &Cell<usize>,
+    mut attempt: impl FnMut(f32) -> Result<Option<usize>, GpuError>,
+) -> Result<f32, PruneError> {
+    let mut first = 0;
+    for shift in ESCALATION {
+        match attempt(shift)? {
+            None => return Ok(shift),
+            Some(index) => first = index,
+        }
+        failures.set(failures.get() + 1);
+    }
+    Err(PruneError::NotPositive {
+        place: place.to_string(),
+        index: first,
+    })
 }

@@ -30,6 +30,16 @@ pub enum PruneError {
         /// First offending input.
         index: usize,
     },
+    /// A factor of the curvature is not finite.
+    #[error(
+        "the curvature at {place} is not finite (channel {index}); a gradient or an activation overflows there or the checkpoint is damaged"
+    )]
+    NonFiniteCurvature {
+        /// Layer and linear.
+        place: String,
+        /// First offending channel.
+        index: usize,
+    },
     /// No damping made a Gram matrix positive definite.
     #[error(
         "the Gram matrix at {place} cannot be factorised (input {index}), not even with its diagonal doubled; use more calibration text"

@@ -5,6 +5,7 @@
 //! for all methods. To add a method: one file here, one line in [`method`]. Start reading at [`LayerProblem`].
 
 mod admm;
+mod allocate;
 mod alps;
 mod damping;
 mod error;
@@ -17,9 +18,11 @@ mod propagate;
 mod refit;
 mod ria;
 mod sparsegpt;
+pub mod surgeon;
 mod wanda;
 
 pub use admm::{Admm, AdmmSettings};
+pub use allocate::{Allocation, Candidate, Scores, allocate, grid, wanda_errors};
 pub use alps::Alps;
 pub use damping::{Damping, DampingRule};
 pub use error::PruneError;

@@ -145,7 +145,7 @@ fn energies(
     let free = Pattern::unstructured(pattern.sparsity(), Scope::Matrix)?;
     let solution = {
         let problem = LayerProblem::new(gpu, inputs, shape, weight, free)?;
-        Admm::default().solve(gpu, &problem)?.weight
+        Admm::brief().solve(gpu, &problem)?.weight
     };
     let (squares, turned) = (
         Tensor::empty(gpu, "energies", rows, cols)?,

@@ -18,6 +18,7 @@
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
+use super::damping::escalate;
 use super::{Damping, Pattern, PruneError};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording, Submission};
 use crate::linalg::{self, Pivots, largest_eigenvalue};
@@ -26,8 +27,6 @@ use crate::tensor::{PanelMatrix, Tensor};
 
 /// Products of the power iteration behind the step size.
 const POWER_STEPS: usize = 48;
-/// What is added to the unit diagonal, one after the other, when a factorisation meets a pivot that is not positive.
-const ESCALATION: [f32; 5] = [0.0, 1e-3, 1e-2, 1e-1, 1.0];
 /// An input whose energy is below this fraction of the mean is dead: no weight on it matters.
 const DEAD: f64 = 1e-10;
 
@@ -147,22 +146,8 @@ impl InputStatistics {
 
     /// Tries a factorisation of the Gram with more and more added to its diagonal until no pivot fails; `attempt` returns
     /// the row of the first that did. Returns what was added.
-    pub fn factorise(
-        &self,
-        mut attempt: impl FnMut(f32) -> Result<Option<usize>, GpuError>,
-    ) -> Result<f32, PruneError> {
-        let mut first = 0;
-        for shift in ESCALATION {
-            match attempt(shift)? {
-                None => return Ok(shift),
-                Some(index) => first = index,
-            }
-            self.escalations.set(self.escalations.get() + 1);
-        }
-        Err(PruneError::NotPositive {
-            place: self.place.clone(),
-            index: first,
-        })
+    pub fn factorise(&self, attempt: impl FnMut(f32) -> Result<Option<usize>, GpuError>) -> Result<f32, PruneError> {
+        escalate(&self.place, &self.escalations, attempt)
     }
 
     /// How often a factorisation failed and was repeated with more damping.
@@ -215,7 +200,8 @@ impl InputStatistics {
     }
 }
 
-fn read_diagonal(gpu: &Gpu, gram: &PanelMatrix) -> Result<Vec<f32>, GpuError> {
+/// The diagonal of a square matrix, now.
+pub(super) fn read_diagonal(gpu: &Gpu, gram: &PanelMatrix) -> Result<Vec<f32>, GpuError> {
     let out = Tensor::empty(gpu, "diagonal", 1, gram.n())?;
     let mut recording = Recording::new();
     for (first, panel) in gram.panels() {

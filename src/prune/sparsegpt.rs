@@ -211,7 +211,7 @@ impl Block {
 }
 
 /// A copy of some rows of a matrix: a window would have to lie in one panel, and start where the device allows.
-fn rows_of(
+pub(super) fn rows_of(
     recording: &mut Recording,
     gpu: &Gpu,
     matrix: &PanelMatrix,

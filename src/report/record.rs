@@ -1,5 +1,7 @@
 //! What `pruning_report.json` and `--json` hold. Field names are a public format: add, do not rename.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,6 +38,9 @@ pub struct Settings {
     /// Whether inputs that another linear writes were permuted where that gains.
     #[serde(default)]
     pub permute: bool,
+    /// How the sparsity was spread over the linears: `uniform`, `error` or `owl`.
+    #[serde(default)]
+    pub allocation: String,
     /// Stored type of the activations between layers.
     pub activations: String,
     /// Rows of activations that go through a layer at once.
@@ -133,6 +138,9 @@ pub struct LinearRecord {
 pub struct Phases {
     /// Tokenising and embedding.
     pub prepare: f64,
+    /// Measuring every linear for `--allocation`.
+    #[serde(default)]
+    pub allocate: f64,
     /// Forward passes and Gram accumulation.
     pub capture: f64,
     /// Solving the layer problems.
@@ -146,7 +154,7 @@ pub struct Phases {
 impl Phases {
     /// All phases together.
     pub fn total(&self) -> f64 {
-        self.prepare + self.capture + self.solve + self.propagate + self.write
+        self.prepare + self.allocate + self.capture + self.solve + self.propagate + self.write
     }
 }
 
@@ -189,6 +197,9 @@ pub struct PruneReport {
     pub calibration: CalibrationRecord,
     /// Device.
     pub adapter: AdapterRecord,
+    /// Sparsity asked of each tensor, where it was not the same for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated: Option<BTreeMap<String, f64>>,
     /// One entry per pruned linear.
     pub linears: Vec<LinearRecord>,
     /// Sums over all of them.

@@ -225,7 +225,7 @@ impl<'a> Layer<'a> {
             let (mut matrices, mut squares) = (self.method.workspace().max(refit), self.method.squares());
             if permuted {
                 // Another problem is solved first, and the statistics are put in order one by one.
-                let search = Admm::default();
+                let search = Admm::brief();
                 (matrices, squares) = (matrices.max(search.workspace()), squares.max(search.squares()).max(1));
             }
             let matrices = matrices as u64 - u64::from(!corrected);

@@ -8,7 +8,7 @@ use super::plan::{PruneOptions, Sums};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{Role, Spec, batch_rows};
-use crate::prune::{Admm, Method, Propagate};
+use crate::prune::{Admm, Allocation, Method, Propagate};
 use crate::tensor::DType;
 
 /// Rows of a batch unless memory is short.
@@ -292,6 +292,11 @@ impl Demand {
             Sums::Loaded(_) => 0.0,
             _ => options.samples.samples as f64 * options.samples.length as f64,
         };
+        let measured = if options.allocates() == Allocation::Uniform {
+            0.0
+        } else {
+            1.0
+        };
         let mut flops = 0.0;
         for layer in 0..layers {
             for linear in spec.linears_of(layer)? {
@@ -300,14 +305,15 @@ impl Demand {
                     // Errors and the linear term take a few.
                     let mut products = method.products(linear.shape) + options.refit as f64 + 4.0;
                     if options.permutes() && matches!(linear.id.role, Role::Down | Role::O) {
-                        products += Admm::default().products(linear.shape);
+                        products += Admm::brief().products(linear.shape);
                     }
                     flops += 2.0 * rows * cols * cols * products;
                 }
-                flops += 5.0 * 2.0 * rows * cols * tokens;
+                // A pass to measure is a forward pass and its Grams again.
+                flops += (5.0 + 2.0 * measured) * 2.0 * rows * cols * tokens;
             }
             for group in spec.groups(layer)? {
-                flops += 4.0 * tokens * (spec.width(group.input) as f64).powi(2);
+                flops += (4.0 + 2.0 * measured) * tokens * (spec.width(group.input) as f64).powi(2);
             }
         }
         Ok(flops)

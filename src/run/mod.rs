@@ -2,6 +2,8 @@
 //!
 //! Start reading at [`prune`].
 
+mod allocate;
+mod calibrate;
 mod capture;
 mod compare;
 mod encode;
@@ -11,8 +13,10 @@ mod layer_memory;
 mod memory;
 mod permute;
 mod plan;
+mod prune;
 mod rate;
 mod report;
+mod samples;
 mod solve;
 mod source;
 mod state;
@@ -20,14 +24,16 @@ mod statistics;
 mod walk;
 mod weights_only;
 
+pub use calibrate::calibrate;
 pub use compare::{CompareOptions, CompareProgress, Subject, compare};
 pub use error::RunError;
 pub use evaluate::{EvalText, compare_with, evaluate};
 pub use memory::{Demand, peak_resident, total_memory};
-pub use plan::{Plan, PruneOptions, Sums};
+pub use plan::{Plan, PruneOptions, SPREAD, Sums};
+pub use prune::prune;
 pub use rate::gemm_rate;
 pub use report::adapter_record;
 pub use state::{RunIdentity, RunState, StateError};
 pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
-pub use walk::{Progress, calibrate, prune};
+pub use walk::Progress;
 pub use weights_only::{WeightsOnly, prune_weights};

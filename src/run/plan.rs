@@ -12,7 +12,9 @@ use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{Damping, DampingRule, METHODS, Method, Pattern, Permute, Propagate, Scope, WarmStart, method};
+use crate::prune::{
+    Allocation, Damping, DampingRule, METHODS, Method, Pattern, Permute, Propagate, Scope, WarmStart, method,
+};
 use crate::tensor::DType;
 
 /// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
@@ -26,6 +28,9 @@ pub enum Sums {
     /// From this folder, saved before: inputs of the dense model, and no correction of errors made earlier in a layer.
     Loaded(PathBuf),
 }
+
+/// Default of [`PruneOptions::spread`].
+pub const SPREAD: f64 = 0.1;
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +61,10 @@ pub struct PruneOptions {
     pub propagate: Propagate,
     /// Whether inputs that another linear writes are put in an order that suits an N:M pattern.
     pub permute: Permute,
+    /// How an unstructured sparsity is spread over the linears.
+    pub allocation: Allocation,
+    /// How far a linear's sparsity may lie from the target.
+    pub spread: f64,
     /// Prune only the first layers; the rest are copied.
     pub limit_layers: Option<usize>,
     /// Prune only these layers; empty is all.
@@ -91,6 +100,8 @@ impl PruneOptions {
             correction: 1.0,
             propagate: Propagate::default(),
             permute: Permute::default(),
+            allocation: Allocation::default(),
+            spread: SPREAD,
             limit_layers: None,
             only_layers: Vec::new(),
             activations: None,
@@ -125,6 +136,14 @@ impl PruneOptions {
     /// Whether inputs are permuted.
     pub fn permutes(&self) -> bool {
         self.sums != Sums::Saved && self.permute.applies(self.pattern, &self.method)
+    }
+
+    /// How sparsity is spread: uniform, or the rule.
+    pub fn allocates(&self) -> Allocation {
+        match self.sums {
+            Sums::Saved => Allocation::Uniform,
+            _ => self.allocation.resolve(self.pattern, &self.method),
+        }
     }
 
     /// For [`super::calibrate`]: one pass through the dense model, in the memory that takes.
@@ -193,6 +212,23 @@ impl Plan {
             let message = format!(
                 "--correction {} is the share of earlier errors to correct: 0 to 1",
                 options.correction
+            );
+            return Err(RunError::Setting(message));
+        }
+        if !(options.spread > 0.0 && options.spread < 1.0) {
+            let message = format!(
+                "--allocation-spread {} is how far a linear's sparsity may lie from the target: above 0, below 1",
+                options.spread
+            );
+            return Err(RunError::Setting(message));
+        }
+        if matches!(options.pattern, Pattern::NM { .. })
+            && !matches!(options.allocation, Allocation::Auto | Allocation::Uniform)
+        {
+            let message = format!(
+                "--allocation {}: {} is the same in every linear; use --sparsity, or --allocation uniform",
+                options.allocation.name(),
+                options.pattern
             );
             return Err(RunError::Setting(message));
         }
@@ -324,6 +360,8 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "correction": options.correction,
         "propagate": options.propagate,
         "permute": options.permutes(),
+        "allocation": options.allocates().name(),
+        "spread": options.spread,
         "limit_layers": options.limit_layers,
         "only_layers": options.only_layers,
         "samples": options.samples,

@@ -55,6 +55,7 @@ pub(super) fn continued(state: &RunState, now: PruneReport) -> Result<PruneRepor
         reason: format!("its report cannot be read ({e})"),
     })?;
     Ok(PruneReport {
+        allocated: earlier.allocated,
         linears: earlier.linears,
         phases: earlier.phases,
         ..now
@@ -103,6 +104,7 @@ pub(super) fn begin_report(
             correction: options.correction,
             propagate: options.propagate.name().to_string(),
             permute: options.permutes(),
+            allocation: options.allocates().name().to_string(),
             activations: match plan.statistics {
                 Some(_) => "none".to_string(),
                 None => plan.demand.activations.name().to_string(),

@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::RunError;
+use super::allocate::Allocated;
 use super::encode::{Encoded, encode};
 use super::plan::Plan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
 use crate::model::LinearSpec;
-use crate::prune::{InputStatistics, LayerProblem, LayerSolution, Permutation, PruneError, refit};
+use crate::prune::{InputStatistics, LayerProblem, LayerSolution, Pattern, Permutation, PruneError, refit};
 use crate::report::LinearRecord;
 use crate::tensor::{DType, Tensor};
 
@@ -25,6 +26,8 @@ pub(super) struct Solver<'a> {
     pub(super) inputs: &'a InputStatistics,
     /// The order they are in, if not their own.
     pub(super) permutation: Option<&'a Permutation>,
+    /// Sparsity by tensor, where it is not the same for all.
+    pub(super) allocated: Option<&'a Allocated>,
 }
 
 /// A pruned linear.
@@ -67,6 +70,7 @@ impl Solver<'_> {
             permutation_kept: self.permutation.map(|p| p.kept),
             ..Default::default()
         };
+        let pattern = self.pattern(&linear.tensor)?;
         let mut rows = Vec::with_capacity(view.bytes.len());
         let (mut before, mut after, mut energy) = (0.0, 0.0, 0.0);
         let flops = self.gpu.flops();
@@ -78,7 +82,7 @@ impl Solver<'_> {
             };
             self.checkpoint.release_all();
             let size = [block.len(), shape[1]];
-            let problem = LayerProblem::new(self.gpu, self.inputs, size, &part, self.plan.options.pattern)?;
+            let problem = LayerProblem::new(self.gpu, self.inputs, size, &part, pattern)?;
             drop(part);
             let solved = self.solve(&problem, dtype, &mut record)?;
             before += solved.before;
@@ -91,9 +95,18 @@ impl Solver<'_> {
         (record.error_before, record.error_after) = (relative(before), relative(after));
         record.sparsity = record.zeros as f64 / (shape[0] * shape[1]) as f64;
         record.damping_raised = self.inputs.escalations();
-        record.products = (self.gpu.flops() - flops) / (2.0 * (shape[0] * shape[1] * shape[1]) as f64);
+        record.products = in_products(self.gpu.flops() - flops, shape);
         record.seconds = start.elapsed().as_secs_f64();
         Ok(Pruned { record, rows, dtype })
+    }
+
+    /// The pattern, with the linear's own share of the zeros.
+    fn pattern(&self, tensor: &str) -> Result<Pattern, RunError> {
+        let pattern = self.plan.options.pattern;
+        Ok(match (self.allocated.and_then(|shares| shares.get(tensor)), pattern) {
+            (Some(share), Pattern::Unstructured { scope, .. }) => Pattern::unstructured(*share, scope)?,
+            _ => pattern,
+        })
     }
 
     fn solve(&self, problem: &LayerProblem<'_>, dtype: DType, record: &mut LinearRecord) -> Result<Solved, RunError> {
@@ -140,6 +153,11 @@ impl Solver<'_> {
         }
         Ok(all)
     }
+}
+
+/// Arithmetic in products of a weight with the Gram of its inputs.
+pub(super) fn in_products(flops: f64, [rows, cols]: [usize; 2]) -> f64 {
+    flops / (2.0 * (rows * cols) as f64 * cols as f64)
 }
 
 /// Ranges of at most `height` rows.

@@ -4,20 +4,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::permute::{follow, mark_followers, unpermuted, warn_of_order};
+use super::RunError;
+use super::allocate::Allocated;
+use super::permute::{follow, unpermuted};
 use super::plan::Plan;
-use super::report::{begin_report, calibrated, calibration_record, total, warn_of_experts};
-use super::solve::Solver;
+use super::solve::{Solver, in_products};
 use super::source::LayerInputs;
 use super::state::{RunIdentity, RunState};
-use super::statistics::{Manifest, StatisticsWriter};
-use super::{RunError, peak_resident};
-use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
-use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, OutputLock};
-use crate::gpu::Gpu;
+use super::statistics::StatisticsWriter;
+use crate::checkpoint::CheckpointWriter;
 use crate::model::{Activations, Decoder, Group};
-use crate::prune::{GramStatistics, InputStatistics, Permutation};
-use crate::report::{CalibrateReport, CalibrationRecord, LinearRecord, PruneReport};
+use crate::prune::{Candidate, GramStatistics, InputStatistics, Permutation};
+use crate::report::{LinearRecord, PruneReport};
 
 /// What a run tells while it works.
 pub trait Progress {
@@ -29,209 +27,35 @@ pub trait Progress {
     fn stage(&mut self, name: &str);
 }
 
-/// Prunes the plan's checkpoint and writes the result; `stop` is asked between linears.
-///
-/// Whatever stops it after the first decoder layer leaves the finished layers in the output, to be resumed.
-pub fn prune(
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    gpu: &Gpu,
-    progress: &mut dyn Progress,
-    stop: &AtomicBool,
-) -> Result<PruneReport, RunError> {
-    let start = Instant::now();
-    let output = &plan.options.output;
-    // A bad output is refused before hours of work.
-    let begun = Begun::at(plan, checkpoint)?;
-    let (calibration, ids) = calibration(plan, checkpoint, progress)?;
-    let identity = RunIdentity {
-        model: checkpoint.fingerprint(),
-        tokens: calibration.token_hash.clone(),
-        settings: plan.settings.clone(),
-    };
-    let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
-    let mut report = begin_report(plan, checkpoint, gpu, calibration);
-    let options = plan.activation_options();
-    let (mut writer, activations, first) = match begun {
-        Begun::Earlier(state, lock) => {
-            state.check(&identity, output)?;
-            report = super::report::continued(&state, report)?;
-            progress.stage(&format!(
-                "resumed after {} of {} decoder layers",
-                state.layers_done, plan.layers
-            ));
-            let activations = state.load_activations(output, &options)?;
-            let writer = resume_output(plan, checkpoint, lock, &report)?;
-            (writer, activations, state.layers_done)
-        }
-        Begun::New(writer) => {
-            let embed = |ids: &TokenIds| decoder.embed_with(ids, &options);
-            (writer, ids.as_ref().map(embed).transpose()?, 0)
-        }
-    };
-    drop(ids);
-    report.phases.prepare += start.elapsed().as_secs_f64();
-    let done = report.linears.len();
-    let mut walk = Walk {
-        plan,
-        decoder: &decoder,
-        activations,
-        sink: Sink::Checkpoint(&mut writer),
-        report,
-        progress,
-        stop,
-        identity,
-        done,
-        layers_done: first,
-    };
-    let result = (first..plan.layers).try_for_each(|layer| walk.layer(layer));
-    let (layers_done, mut report) = (walk.layers_done, walk.report);
-    report.memory.device_peak = gpu.peak_bytes();
-    let result = result.and_then(|()| {
-        progress.stage("write and verify");
-        finish(plan, writer, report)
-    });
-    result.map_err(|error| error.suspended(output, layers_done, plan.layers))
-}
-
-/// Walks the dense model and saves what its linears read, for any number of prunes; `stop` is asked between groups.
-///
-/// Whatever stops it, nothing is left in the output.
-pub fn calibrate(
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    gpu: &Gpu,
-    progress: &mut dyn Progress,
-    stop: &AtomicBool,
-) -> Result<CalibrateReport, RunError> {
-    let start = Instant::now();
-    let output = &plan.options.output;
-    let folder = NewFolder::create(checkpoint, output, plan.output_bytes)?;
-    let (calibration, ids) = calibration(plan, checkpoint, progress)?;
-    let identity = RunIdentity {
-        model: checkpoint.fingerprint(),
-        tokens: calibration.token_hash.clone(),
-        settings: plan.settings.clone(),
-    };
-    let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
-    let mut report = begin_report(plan, checkpoint, gpu, calibration);
-    let mut writer = StatisticsWriter::new(folder, Manifest::begin(&report));
-    let ids = ids.expect("what is to be saved is captured");
-    let activations = decoder.embed_with(&ids, &plan.activation_options())?;
-    drop(ids);
-    report.phases.prepare += start.elapsed().as_secs_f64();
-    let mut walk = Walk {
-        plan,
-        decoder: &decoder,
-        activations: Some(activations),
-        sink: Sink::Statistics(&mut writer),
-        report,
-        progress,
-        stop,
-        identity,
-        done: 0,
-        layers_done: 0,
-    };
-    let result = (0..plan.layers).try_for_each(|layer| walk.layer(layer));
-    let mut report = walk.report;
-    // With no layer counted as done, an interruption says that nothing was written.
-    result.map_err(|error| error.suspended(output, 0, plan.layers))?;
-    report.memory.device_peak = gpu.peak_bytes();
-    Ok(calibrated(output, &writer.finish()?, report))
-}
-
-/// How a run begins.
-enum Begun<'a> {
-    New(CheckpointWriter<'a>),
-    /// Some layers are done.
-    Earlier(Box<RunState>, OutputLock),
-}
-
-impl<'a> Begun<'a> {
-    /// A new output; with `--resume` what an earlier run left there. Changes nothing of a run that can be resumed.
-    fn at(plan: &Plan, checkpoint: &'a Checkpoint) -> Result<Self, RunError> {
-        let output = &plan.options.output;
-        let lock = if plan.options.resume {
-            OutputLock::of_unfinished(output)?
-        } else {
-            None
-        };
-        let Some(lock) = lock else {
-            if plan.options.resume {
-                CheckpointWriter::refuse_complete(checkpoint, output)?;
-            }
-            return Ok(Begun::New(CheckpointWriter::create(checkpoint, output)?));
-        };
-        Ok(match RunState::load(output)? {
-            Some(state) => Begun::Earlier(Box::new(state), lock),
-            None => Begun::New(CheckpointWriter::restart(checkpoint, output, lock)?),
-        })
-    }
-}
-
-fn resume_output<'a>(
-    plan: &Plan,
-    checkpoint: &'a Checkpoint,
-    lock: OutputLock,
-    report: &PruneReport,
-) -> Result<CheckpointWriter<'a>, RunError> {
-    let mut writer = CheckpointWriter::resume(checkpoint, &plan.options.output, lock)?;
-    for linear in &report.linears {
-        writer.mark_written(&linear.tensor)?;
-    }
-    mark_followers(&mut writer, &plan.spec, &report.linears)?;
-    Ok(writer)
-}
-
-/// Rows of a calibration set.
-type TokenIds = Vec<Vec<u32>>;
-
-/// What the tokens are, and the tokens themselves unless their sums were saved before.
-fn calibration(
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    progress: &mut dyn Progress,
-) -> Result<(CalibrationRecord, Option<TokenIds>), RunError> {
-    if let Some(statistics) = &plan.statistics {
-        progress.stage("prune from saved statistics");
-        return Ok((statistics.manifest.calibration.clone(), None));
-    }
-    progress.stage("tokenise and embed");
-    let set = samples(plan, checkpoint)?;
-    super::memory::give_back();
-    Ok((calibration_record(&plan.options, &set), Some(set.ids)))
-}
-
-fn samples(plan: &Plan, checkpoint: &Checkpoint) -> Result<CalibrationSet, RunError> {
-    let corpus = Corpus::read(&plan.options.calibration)?;
-    let tokenizer = Tokenizer::open(checkpoint.dir())?;
-    Ok(draw(&corpus, &tokenizer, &plan.options.samples)?)
-}
-
-struct Walk<'w, 'a> {
-    plan: &'a Plan,
-    decoder: &'w Decoder<'a>,
+/// A run through the layers, and what it has found so far.
+pub(super) struct Walk<'w, 'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) decoder: &'w Decoder<'a>,
     /// The stream that enters the next layer; gone after the last, and absent where sums were saved before.
-    activations: Option<Activations>,
-    sink: Sink<'w, 'a>,
-    report: PruneReport,
-    progress: &'w mut dyn Progress,
-    stop: &'w AtomicBool,
-    identity: RunIdentity,
-    done: usize,
-    layers_done: usize,
+    pub(super) activations: Option<Activations>,
+    pub(super) sink: Sink<'w, 'a>,
+    pub(super) report: PruneReport,
+    /// Sparsity by tensor, where it is not the same for all.
+    pub(super) allocated: Option<Allocated>,
+    pub(super) progress: &'w mut dyn Progress,
+    pub(super) stop: &'w AtomicBool,
+    pub(super) identity: RunIdentity,
+    pub(super) done: usize,
+    pub(super) layers_done: usize,
 }
 
 /// What becomes of the sums.
-enum Sink<'w, 'a> {
+pub(super) enum Sink<'w, 'a> {
     /// The linears are pruned on them and written.
     Checkpoint(&'w mut CheckpointWriter<'a>),
     /// They are saved.
     Statistics(&'w mut StatisticsWriter),
+    /// What pruning on them would cost is noted.
+    Candidates(&'w mut Vec<(String, Candidate)>),
 }
 
 impl<'w, 'a: 'w> Walk<'w, 'a> {
-    fn layer(&mut self, layer: usize) -> Result<(), RunError> {
+    pub(super) fn layer(&mut self, layer: usize) -> Result<(), RunError> {
         let spec = &self.plan.spec;
         if !self.plan.prunes(layer) {
             return self.pass_through(layer);
@@ -284,6 +108,7 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         let clock = Instant::now();
         self.layers_done = layer + 1;
         match &mut self.sink {
+            Sink::Candidates(_) => {}
             Sink::Statistics(writer) => writer.end()?,
             Sink::Checkpoint(writer) => {
                 writer.sync()?;
@@ -311,6 +136,7 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         match &mut self.sink {
             Sink::Checkpoint(_) => self.prune(layer, group, sums, inputs),
+            Sink::Candidates(_) => self.measure(layer, group, sums),
             Sink::Statistics(writer) => {
                 let clock = Instant::now();
                 writer.put(gpu, number, &sums)?;
@@ -328,6 +154,34 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         }
     }
 
+    fn measure(&mut self, layer: usize, group: &Group, sums: GramStatistics) -> Result<(), RunError> {
+        let statistics = self.prepare(layer, group, sums)?;
+        for linear in &group.linears {
+            self.interrupted()?;
+            let candidate = self.solver(&statistics, None).candidate(layer, linear)?;
+            let Sink::Candidates(found) = &mut self.sink else {
+                unreachable!("only candidates are measured")
+            };
+            found.push((linear.tensor.clone(), candidate));
+            self.done += 1;
+        }
+        Ok(())
+    }
+
+    /// The sums of a group, scaled and damped.
+    fn prepare(&self, layer: usize, group: &Group, sums: GramStatistics) -> Result<InputStatistics, RunError> {
+        let place = format!("layer {layer}, {:?}", group.input);
+        let options = &self.plan.options;
+        let gpu = self.decoder.gpu;
+        Ok(InputStatistics::prepare(
+            gpu,
+            sums,
+            options.damping,
+            options.correction,
+            &place,
+        )?)
+    }
+
     fn prune(
         &mut self,
         layer: usize,
@@ -335,14 +189,13 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         sums: GramStatistics,
         inputs: &mut LayerInputs<'_, '_>,
     ) -> Result<(), RunError> {
-        let (clock, gpu) = (Instant::now(), self.decoder.gpu);
-        let place = format!("layer {layer}, {:?}", group.input);
-        let options = &self.plan.options;
-        let statistics = InputStatistics::prepare(gpu, sums, options.damping, options.correction, &place)?;
-        self.report.phases.capture += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
+        let statistics = self.prepare(layer, group, sums)?;
+        self.report.phases.capture += clock.elapsed().as_secs_f64();
+        let (clock, before) = (Instant::now(), self.decoder.gpu.flops());
         let (statistics, permutation) = self.permuted(group, statistics)?;
         let searched = clock.elapsed().as_secs_f64();
+        let arithmetic = self.decoder.gpu.flops() - before;
         let order = permutation.as_ref().map(|p| &p.inputs[..]);
         self.report.phases.solve += searched;
         let mut replaced = Vec::new();
@@ -351,6 +204,7 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
             let clock = Instant::now();
             let mut solved = self.solver(&statistics, permutation.as_ref()).prune(layer, linear)?;
             solved.record.seconds += searched;
+            solved.record.products += in_products(arithmetic, linear.shape);
             self.report.phases.solve += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
             let Sink::Checkpoint(writer) = &mut self.sink else {
@@ -401,21 +255,7 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
             gpu: self.decoder.gpu,
             inputs,
             permutation,
+            allocated: self.allocated.as_ref(),
         }
     }
-}
-
-/// Writes what remains, opens the result again and counts its zeros. Until then the run can be resumed.
-fn finish(plan: &Plan, mut writer: CheckpointWriter<'_>, mut report: PruneReport) -> Result<PruneReport, RunError> {
-    let clock = Instant::now();
-    report.totals = total(&report.linears);
-    report.warnings = warn_of_experts(&report.linears);
-    report.warnings.extend(warn_of_order(&plan.options, &plan.spec));
-    let json = serde_json::to_string_pretty(&report.reproducible()).expect("a report is plain data");
-    writer.place(&[("pruning_report.json", json.as_bytes())])?;
-    super::report::verify(&plan.options.output, &report)?;
-    writer.close()?;
-    report.memory.host_peak = peak_resident();
-    report.phases.write += clock.elapsed().as_secs_f64();
-    Ok(report)
 }

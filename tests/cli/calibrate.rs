@@ -27,7 +27,7 @@ impl Case {
     }
 
     /// `secateur prune` (or `plan`) of the checkpoint from what was saved.
-    fn with_statistics(&self, command: &str, output: &Path, more: &[&str]) -> Run {
+    pub(super) fn with_statistics(&self, command: &str, output: &Path, more: &[&str]) -> Run {
         let mut program = secateur();
         program.arg(command).arg(self.model()).arg("--output").arg(output);
         program.arg("--statistics").arg(self.statistics());

@@ -5,6 +5,7 @@
 //! begins with `error:` and names the culprit, no panic, nothing left in the output folder.
 
 mod adapters;
+mod allocation;
 mod bad_checkpoint;
 mod bad_output;
 mod bad_settings;

@@ -8,4 +8,5 @@ mod panels;
 mod permute;
 mod power_iteration;
 pub(crate) mod problem;
+mod surgeon;
 mod sweep;

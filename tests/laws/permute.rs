@@ -19,7 +19,7 @@ fn energies(gpu: &Gpu, layer: &Layer, sparsity: f64) -> Vec<f64> {
     let inputs = layer.inputs(gpu);
     let pattern = Pattern::unstructured(sparsity, Scope::Matrix).unwrap();
     let problem = LayerProblem::new(gpu, &inputs, [layer.rows, layer.cols], &layer.weight, pattern).unwrap();
-    let weight = Admm::default().solve(gpu, &problem).unwrap().weight;
+    let weight = Admm::brief().solve(gpu, &problem).unwrap().weight;
     weight.fetch(gpu).unwrap().iter().map(|v| f64::from(v * v)).collect()
 }
 

@@ -3,6 +3,11 @@
 mod classic;
 mod masks;
 mod sparsegpt;
+pub(crate) mod surgeon;
+mod surgeon_costs;
+mod surgeon_lines;
+mod surgeon_metric;
+mod surgeon_updates;
 
 use secateur::gpu::{Gpu, Recording};
 use secateur::prune::{DampingRule, LayerProblem, LayerSolution, Method, Pattern, Scope};

@@ -111,7 +111,12 @@ pub fn gram_with(recording: &mut Recording, kernel: &'static Kernel, part: &Gram
                 ..Default::default()
             };
             let groups = [cols.div_ceil(tile[1]) as u32, (end - first).div_ceil(tile[0]) as u32, 1];
-            let flops = 2.0 * ((end - first) * cols) as f64 * count as f64;
+            let below = if part.upper {
+                (first..end).map(|row| row.min(cols)).sum()
+            } else {
+                0
+            };
+            let flops = 2.0 * ((end - first) * cols - below) as f64 * count as f64;
             let bindings = [part.a.slice(), part.b.slice(), part.total.slice()];
             recording.dispatch(kernel, &[], &params, &bindings, Work { groups, flops });
         }

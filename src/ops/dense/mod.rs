@@ -9,6 +9,8 @@ mod gram;
 mod mirror;
 mod multiply;
 mod permute;
+mod points_gather;
+mod points_scatter;
 mod power_step;
 mod row_reduce;
 mod scale;
@@ -25,6 +27,8 @@ pub use gram::{CHUNK, GramPart, REGISTER as GRAM_REGISTER, TILED as GRAM_TILED, 
 pub use mirror::mirror;
 pub use multiply::multiply;
 pub use permute::permute;
+pub use points_gather::points_gather;
+pub use points_scatter::points_scatter;
 pub use power_step::power_step;
 pub use row_reduce::{RowReduce, row_reduce};
 pub use scale::scale;
@@ -55,6 +59,8 @@ pub const KERNELS: &[&Kernel] = &[
     &mirror::KERNEL,
     &transpose::KERNEL,
     &permute::KERNEL,
+    &points_gather::KERNEL,
+    &points_scatter::KERNEL,
     &gemv::KERNEL,
     &power_step::KERNEL,
     &row_reduce::KERNEL,

@@ -6,7 +6,9 @@
 mod admm_step;
 mod cg_begin;
 mod cg_step;
+mod cost_histogram;
 mod fista_step;
+mod group_cost;
 mod keep_largest;
 mod kth_apply;
 mod kth_histogram;
@@ -20,7 +22,9 @@ mod soft_threshold;
 pub use admm_step::{Penalty, admm_step};
 pub use cg_begin::cg_begin;
 pub use cg_step::cg_step;
+pub use cost_histogram::cost_histogram;
 pub use fista_step::{FistaStep, REGISTER as FISTA_REGISTER, TILED as FISTA_TILED, fista_step, fista_step_with};
+pub use group_cost::group_cost;
 pub use keep_largest::{Keep, Scope, keep_largest};
 pub use kth_apply::kth_apply;
 pub use kth_histogram::{Digit, Segments, kth_histogram};
@@ -44,6 +48,8 @@ pub const KERNELS: &[&Kernel] = &[
     &kth_pick::KERNEL,
     &kth_apply::KERNEL,
     &admm_step::KERNEL,
+    &cost_histogram::KERNEL,
+    &group_cost::KERNEL,
     &cg_begin::KERNEL,
     &cg_step::KERNEL,
     &obs_score::KERNEL,

@@ -9,6 +9,8 @@ pub mod gram;
 pub mod mirror;
 pub mod multiply;
 pub mod permute;
+pub mod points_gather;
+pub mod points_scatter;
 pub mod power_step;
 pub mod row_reduce;
 pub mod scale;

@@ -3,7 +3,9 @@
 pub mod admm_step;
 pub mod cg_begin;
 pub mod cg_step;
+pub mod cost_histogram;
 pub mod fista_step;
+pub mod group_cost;
 pub mod kth_apply;
 pub mod kth_histogram;
 pub mod kth_pick;

@@ -1,0 +1,139 @@
+//! One threshold for the whole model without keeping its costs: every linear counts its costs in bins 0.4 % wide, the
+//! counts are added up, and each linear learns how many to remove. Host code.
+
+/// Costs of one linear, counted by their leading bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CostHistogram {
+    /// First bin that is not empty.
+    first: usize,
+    counts: Vec<u32>,
+    /// Weights or groups that are zero already.
+    done: u64,
+}
+
+impl CostHistogram {
+    /// From the counts of all bins, cheapest first, of the `total` weights or groups of a linear; those that were not
+    /// counted are zero already.
+    pub fn new(counts: &[u32], total: u64) -> Self {
+        let first = counts.iter().position(|c| *c > 0).unwrap_or(0);
+        let end = counts.iter().rposition(|c| *c > 0).map_or(first, |last| last + 1);
+        let counted: u64 = counts.iter().map(|c| u64::from(*c)).sum();
+        CostHistogram {
+            first,
+            counts: counts[first..end].to_vec(),
+            done: total - counted,
+        }
+    }
+
+    /// Weights or groups in all.
+    pub fn total(&self) -> u64 {
+        self.done + self.counts.iter().map(|c| u64::from(*c)).sum::<u64>()
+    }
+
+    /// How many of them are zero already.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    fn count(&self, bin: usize) -> u64 {
+        let at = bin.checked_sub(self.first);
+        u64::from(at.and_then(|at| self.counts.get(at)).copied().unwrap_or(0))
+    }
+}
+
+/// How many weights or groups of each linear are to be zero so that `target` of the model are, the cheapest ones: those that
+/// are zero already first. The bin the threshold falls in is shared in proportion to what each linear has in it. The
+/// numbers add up to `target`, or to what is zero already if that is more, or to all there are if that is less.
+pub fn allocate(linears: &[CostHistogram], target: u64) -> Vec<u64> {
+    let mut removed: Vec<u64> = linears.iter().map(|linear| linear.done).collect();
+    let mut left = target.saturating_sub(removed.iter().sum());
+    let end = linears
+        .iter()
+        .map(|linear| linear.first + linear.counts.len())
+        .max()
+        .unwrap_or(0);
+    let start = linears.iter().map(|linear| linear.first).min().unwrap_or(0);
+    for bin in start..end {
+        let here: Vec<u64> = linears.iter().map(|linear| linear.count(bin)).collect();
+        let taken = shared(&here, left);
+        left -= taken.iter().sum::<u64>();
+        removed.iter_mut().zip(&taken).for_each(|(sum, taken)| *sum += taken);
+        if left == 0 {
+            break;
+        }
+    }
+    removed
+}
+
+/// At most `wanted` of `parts`, in proportion: rounded down, the rest to the largest remainders, the first among equals.
+fn shared(parts: &[u64], wanted: u64) -> Vec<u64> {
+    let total: u64 = parts.iter().sum();
+    if total <= wanted {
+        return parts.to_vec();
+    }
+    let product = |part: u64| u128::from(part) * u128::from(wanted);
+    let mut shares: Vec<u64> = parts.iter().map(|p| (product(*p) / u128::from(total)) as u64).collect();
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(product(parts[*i]) % u128::from(total)));
+    let rest = wanted - shares.iter().sum::<u64>();
+    for i in &order[..rest as usize] {
+        shares[*i] += 1;
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(bins: &[(usize, u32)], done: u64) -> CostHistogram {
+        let mut counts = vec![0; 100];
+        bins.iter().for_each(|(bin, count)| counts[*bin] = *count);
+        let counted: u64 = bins.iter().map(|b| u64::from(b.1)).sum();
+        CostHistogram::new(&counts, counted + done)
+    }
+
+    #[test]
+    fn cheapest_bins_first_and_the_last_in_proportion() {
+        let linears = [
+            histogram(&[(3, 10), (7, 5)], 0),
+            histogram(&[(7, 15), (50, 100)], 4),
+            histogram(&[], 6),
+        ];
+        assert_eq!(allocate(&linears, 10), [0, 4, 6]);
+        // What is zero already cannot be undone.
+        assert_eq!(allocate(&linears, 3), [0, 4, 6]);
+        assert_eq!(allocate(&linears, 15), [5, 4, 6]);
+        // A quarter and three quarters of eight.
+        assert_eq!(allocate(&linears, 28), [12, 10, 6]);
+        assert_eq!(allocate(&linears, 41), [15, 20, 6]);
+        assert_eq!(allocate(&linears, 1000), [15, 119, 6]);
+    }
+
+    #[test]
+    fn every_target_is_met_exactly_and_shares_grow() {
+        let linears = [
+            histogram(&[(0, 3), (1, 1), (99, 7)], 1),
+            histogram(&[(1, 1), (98, 2)], 0),
+            histogram(&[(1, 1), (99, 11)], 2),
+        ];
+        let total: u64 = linears.iter().map(CostHistogram::total).sum();
+        assert_eq!(total, 29);
+        for target in 3..=total {
+            let removed = allocate(&linears, target);
+            assert_eq!(removed.iter().sum::<u64>(), target);
+            assert!(
+                removed
+                    .iter()
+                    .zip(&linears)
+                    .all(|(r, l)| *r >= l.done() && *r <= l.total())
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_at_all() {
+        assert!(allocate(&[], 5).is_empty());
+        assert_eq!(allocate(&[histogram(&[], 0)], 5), [0]);
+    }
+}

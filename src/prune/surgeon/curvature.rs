@@ -1,0 +1,244 @@
+//! The two factors of a linear's curvature, damped and inverted.
+//!
+//! A factor is kept as `F / mean` (mean over the channels that are not dead), so that numbers are near one whatever the
+//! scale of activations or gradients; `mean` goes into costs at the end. Damping adds `d mean` to the diagonal, as
+//! published. The inverse is made of the matrix scaled to a unit diagonal, because real Grams have condition numbers of
+//! 1e8, and scaled back.
+//!
+//! The published code multiplies G and divides A by `sqrt(|A| / |G|)` (IAD). With damping relative to the mean that
+//! factor cancels in every cost and update, and where linears share A each would want its own: it is not applied, but
+//! [`Curvature::iad`] has it.
+//!
+//! A channel without any energy is dead: it is coupled to nothing, its weights cost nothing and make nothing up.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::gpu::{Gpu, GpuError, Recording};
+use crate::linalg::{self, Pivots, largest_eigenvalue};
+use crate::ops::dense::{self, RowReduce};
+use crate::prune::PruneError;
+use crate::prune::damping::escalate;
+use crate::prune::problem::{read_diagonal, sum};
+use crate::tensor::{PanelMatrix, Tensor};
+
+/// Products of the power iteration behind a step size.
+const POWER_STEPS: usize = 48;
+
+/// One factor: of a linear's outputs (G) or of a group's inputs (A). Holds two square matrices.
+pub struct Side {
+    /// `F / mean`, not damped.
+    pub(super) factor: PanelMatrix,
+    /// `(F / mean + d I)⁻¹`.
+    pub(super) inverse: PanelMatrix,
+    /// Diagonal of the factor.
+    pub(super) diagonal: Vec<f64>,
+    /// Diagonal of the inverse.
+    pub(super) inverse_diagonal: Vec<f64>,
+    pub(super) mean: f64,
+    pub(super) damping: f64,
+    pub(super) place: String,
+    /// At least the largest eigenvalue of the damped factor scaled to a unit diagonal.
+    pub(super) lipschitz: f64,
+    norm: f64,
+    escalations: Cell<usize>,
+}
+
+impl Side {
+    /// From raw sums over `count` tokens, complete (mirrored), which are used up: `Σ x xᵀ` or `Σ g gᵀ`. `damping` is the
+    /// fraction of the mean diagonal that is added (published: inputs 0.01; outputs 0.1 for weights and N:M, else 0.01);
+    /// `place` names layer and linear in errors. Beside the sums one square matrix must fit.
+    pub fn prepare(gpu: &Gpu, sum: PanelMatrix, count: usize, damping: f64, place: &str) -> Result<Self, PruneError> {
+        let diagonal = read_diagonal(gpu, &sum)?;
+        if let Some(index) = diagonal.iter().position(|v| !v.is_finite()) {
+            let place = place.to_string();
+            return Err(PruneError::NonFiniteCurvature { place, index });
+        }
+        let energy = |v: &f32| if *v < f32::MIN_POSITIVE { 0.0 } else { f64::from(*v) };
+        let count = count.max(1) as f64;
+        let alive = diagonal.iter().filter(|v| energy(v) > 0.0).count();
+        let total: f64 = diagonal.iter().map(energy).sum();
+        let mean = if alive == 0 {
+            1.0
+        } else {
+            total / (alive as f64 * count)
+        };
+        let diagonal: Vec<f64> = diagonal.iter().map(|v| energy(v) / (mean * count)).collect();
+        let scale: Vec<f64> = diagonal.iter().map(|v| unit_scale(*v, damping)).collect();
+        let mut recording = Recording::new();
+        scale_both(&mut recording, gpu, &sum, &scale, 1.0 / (mean * count))?;
+        let inverse = sum.empty_like(gpu, "inverse factor")?;
+        gpu.submit(recording)?;
+        let ridge = scale.iter().map(|e| damping * e * e).fold(0.0, f64::max);
+        let lipschitz = largest_eigenvalue(gpu, &sum, POWER_STEPS)?.upper() + ridge;
+        let escalations = Cell::new(0);
+        escalate(place, &escalations, |shift| {
+            let mut recording = Recording::new();
+            let pivots = Pivots::new(gpu, &mut recording)?;
+            linalg::inverse(&mut recording, gpu, [&sum, &inverse], shift, &pivots)?;
+            let id = pivots.read(&mut recording);
+            Pivots::failed(&gpu.submit(recording)?, id)
+        })?;
+        let mut recording = Recording::new();
+        scale_both(&mut recording, gpu, &inverse, &scale, 1.0)?;
+        let back: Vec<f64> = scale.iter().map(|e| 1.0 / e).collect();
+        scale_both(&mut recording, gpu, &sum, &back, 1.0)?;
+        gpu.submit(recording)?;
+        let inverse_diagonal = read_diagonal(gpu, &inverse)?;
+        Ok(Side {
+            norm: norm(gpu, &sum)?,
+            factor: sum,
+            inverse,
+            diagonal,
+            inverse_diagonal: inverse_diagonal.iter().map(|v| f64::from(*v)).collect(),
+            mean,
+            damping,
+            lipschitz,
+            place: place.to_string(),
+            escalations,
+        })
+    }
+
+    /// Channels.
+    pub fn n(&self) -> usize {
+        self.diagonal.len()
+    }
+
+    /// Channels without any energy.
+    pub fn dead(&self) -> usize {
+        self.diagonal.iter().filter(|v| **v == 0.0).count()
+    }
+
+    /// Mean energy of the others, per token.
+    pub fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// Energy of every channel per token: the diagonal of the factor.
+    pub fn energy(&self) -> Vec<f64> {
+        self.diagonal.iter().map(|v| v * self.mean).collect()
+    }
+
+    /// How often the inversion failed and was repeated with more damping.
+    pub fn escalations(&self) -> usize {
+        self.escalations.get()
+    }
+
+    /// `1 / sqrt(diagonal of the damped factor)`.
+    pub(super) fn scale(&self, channel: usize) -> f64 {
+        unit_scale(self.diagonal[channel], self.damping)
+    }
+
+    /// Whether a channel has any energy.
+    pub(super) fn alive(&self, channel: usize) -> bool {
+        self.diagonal[channel] > 0.0
+    }
+
+    /// `1 / sqrt(diagonal of the inverse)`, 0 for a dead channel.
+    pub(super) fn unit(&self, channel: usize) -> f64 {
+        if self.alive(channel) {
+            1.0 / self.inverse_diagonal[channel].sqrt()
+        } else {
+            0.0
+        }
+    }
+}
+
+/// The curvature of one linear.
+#[derive(Clone)]
+pub struct Curvature {
+    /// G, of the gradients at its outputs.
+    pub outputs: Rc<Side>,
+    /// A, of its inputs; one for all linears of a group.
+    pub inputs: Rc<Side>,
+}
+
+impl Curvature {
+    /// Product of the means: what costs are multiplied by.
+    pub fn unit(&self) -> f64 {
+        self.outputs.mean * self.inputs.mean
+    }
+
+    /// What the published code multiplies G and A with: equal Frobenius norms, the same product. 1 if either is zero.
+    pub fn iad(&self) -> [f64; 2] {
+        let [g, a] = [&self.outputs, &self.inputs].map(|side| side.norm * side.mean);
+        let factor = if g > 0.0 && a > 0.0 { (a / g).sqrt() } else { 1.0 };
+        [factor, 1.0 / factor]
+    }
+
+    /// `1/2 ⟨D, G~ D A~⟩` of a difference `[outputs, inputs]`, damped: what updates make small.
+    pub fn objective(&self, gpu: &Gpu, difference: &Tensor) -> Result<f64, GpuError> {
+        let [rows, cols] = difference.shape();
+        let scratch = |label| Tensor::empty(gpu, label, rows, cols);
+        let (half, product) = (scratch("half a metric")?, scratch("metric")?);
+        let sums = Tensor::empty(gpu, "row sums", 1, rows)?;
+        let mut recording = Recording::new();
+        self.metric(&mut recording, gpu, difference, [&half, &product])?;
+        dense::row_reduce(&mut recording, RowReduce::Dot, difference, &product, &sums);
+        let id = recording.read(&sums.slice());
+        Ok(0.5 * self.unit() * sum(&gpu.submit(recording)?, id)?)
+    }
+
+    /// Records `half = X A~`, `out = G~ X A~`, both over their means.
+    pub(super) fn metric(
+        &self,
+        recording: &mut Recording,
+        gpu: &Gpu,
+        x: &Tensor,
+        [half, out]: [&Tensor; 2],
+    ) -> Result<(), GpuError> {
+        let (outputs, inputs) = (&self.outputs, &self.inputs);
+        linalg::multiply(recording, gpu, 1.0, x, &inputs.factor, half);
+        dense::axpby(recording, inputs.damping as f32, x, 1.0, half);
+        linalg::multiply_left(recording, gpu, &outputs.factor, half, out)?;
+        dense::axpby(recording, outputs.damping as f32, half, 1.0, out);
+        Ok(())
+    }
+}
+
+/// Takes a diagonal element of the damped factor to one; without damping a dead one would be divided by zero.
+fn unit_scale(energy: f64, damping: f64) -> f64 {
+    let damped = if energy > 0.0 {
+        energy + damping
+    } else {
+        damping.max(1e-6)
+    };
+    1.0 / damped.sqrt()
+}
+
+/// A row vector.
+pub(super) fn vector(gpu: &Gpu, label: &str, values: impl Iterator<Item = f64>) -> Result<Tensor, GpuError> {
+    let values: Vec<f32> = values.map(|v| v as f32).collect();
+    Tensor::upload(gpu, label, 1, values.len(), &values)
+}
+
+/// Records `F = factor * diag(scale) F diag(scale)`.
+fn scale_both(
+    recording: &mut Recording,
+    gpu: &Gpu,
+    matrix: &PanelMatrix,
+    scale: &[f64],
+    factor: f64,
+) -> Result<(), GpuError> {
+    let cols = vector(gpu, "column scale", scale.iter().copied())?;
+    for (first, panel) in matrix.panels() {
+        let part = &scale[first..first + panel.rows()];
+        let rows = vector(gpu, "row scale", part.iter().map(|e| e * factor))?;
+        dense::scale(recording, panel, &rows, &cols);
+    }
+    Ok(())
+}
+
+/// Frobenius norm.
+fn norm(gpu: &Gpu, matrix: &PanelMatrix) -> Result<f64, GpuError> {
+    let mut recording = Recording::new();
+    let mut ids = Vec::new();
+    for (_, panel) in matrix.panels() {
+        let sums = Tensor::empty(gpu, "row sums", 1, panel.rows())?;
+        dense::row_reduce(&mut recording, RowReduce::Dot, panel, panel, &sums);
+        ids.push(recording.read(&sums.slice()));
+    }
+    let done = gpu.submit(recording)?;
+    let squares = ids.into_iter().map(|id| sum(&done, id));
+    Ok(squares.sum::<Result<f64, _>>()?.sqrt())
+}

@@ -1,0 +1,117 @@
+//! The pass before a prune that finds how much each linear shall lose: the dense model's inputs, and what pruning on them
+//! would cost.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+
+use super::RunError;
+use super::plan::{Plan, PruneOptions, Sums};
+use super::report::begin_report;
+use super::samples::TokenIds;
+use super::solve::{Solver, row_blocks};
+use super::state::RunIdentity;
+use super::walk::{Progress, Sink, Walk};
+use crate::model::{Decoder, LinearSpec};
+use crate::prune::{Allocation, Candidate, LayerProblem, Propagate, Scores, allocate, grid, wanda_errors};
+use crate::report::CalibrationRecord;
+
+/// Sparsity by tensor name.
+pub(super) type Allocated = BTreeMap<String, f64>;
+
+/// What the pass has to go through and to tell.
+pub(super) struct Pass<'p> {
+    pub(super) ids: Option<&'p TokenIds>,
+    pub(super) calibration: &'p CalibrationRecord,
+    pub(super) progress: &'p mut dyn Progress,
+    pub(super) stop: &'p AtomicBool,
+}
+
+impl PruneOptions {
+    /// For the pass: one stream through the dense model, nothing replaced.
+    fn to_measure(&self) -> Self {
+        let propagate = match self.sums {
+            Sums::Loaded(_) => self.propagate,
+            _ => Propagate::Pruned,
+        };
+        PruneOptions {
+            method: "wanda".into(),
+            refit: 0,
+            allocation: self.allocates(),
+            propagate,
+            ..self.clone()
+        }
+    }
+}
+
+/// Goes through the dense model once and divides the budget; none if every linear gets the same.
+pub(super) fn allocation(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Option<Allocated>, RunError> {
+    let rule = plan.options.allocates();
+    if rule == Allocation::Uniform {
+        return Ok(None);
+    }
+    let (gpu, checkpoint) = (decoder.gpu, decoder.checkpoint);
+    pass.progress
+        .stage(&format!("measure every linear for --allocation {}", rule.name()));
+    let measure = Plan::resolve(plan.options.to_measure(), checkpoint, plan.spec.clone(), gpu)?;
+    let embed = |ids: &TokenIds| decoder.embed_with(ids, &measure.activation_options());
+    let mut found = Vec::new();
+    let mut walk = Walk {
+        plan: &measure,
+        decoder,
+        activations: pass.ids.map(embed).transpose()?,
+        sink: Sink::Candidates(&mut found),
+        report: begin_report(&measure, checkpoint, gpu, pass.calibration.clone()),
+        allocated: None,
+        progress: pass.progress,
+        stop: pass.stop,
+        identity: RunIdentity {
+            model: checkpoint.fingerprint(),
+            tokens: pass.calibration.token_hash.clone(),
+            settings: measure.settings.clone(),
+        },
+        done: 0,
+        layers_done: 0,
+    };
+    (0..measure.layers).try_for_each(|layer| walk.layer(layer))?;
+    drop(walk);
+    let (names, candidates): (Vec<String>, Vec<Candidate>) = found.into_iter().unzip();
+    let options = &plan.options;
+    let shares = allocate(rule, &candidates, options.pattern.sparsity(), options.spread);
+    Ok(Some(names.into_iter().zip(shares).collect()))
+}
+
+impl Solver<'_> {
+    /// What pruning a linear would cost; [`Plan::solver_rows`] outputs at a time.
+    pub(super) fn candidate(&self, layer: usize, linear: &LinearSpec) -> Result<Candidate, RunError> {
+        let (options, shape) = (&self.plan.options, linear.shape);
+        let view = (self.checkpoint).tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
+        let stored = linear.rows(view.bytes, view.dtype);
+        let width = shape[1] * view.dtype.size();
+        let norms = self.inputs.norms(self.gpu)?;
+        let sparsities = grid(options.pattern.sparsity(), options.spread);
+        let (mut errors, mut energy, mut scores) = (vec![0.0; sparsities.len()], 0.0, Scores::default());
+        for block in row_blocks(self.plan.solver_rows(self.gpu, shape), shape[0]) {
+            let part = view.dtype.decode(&stored[block.start * width..block.end * width]);
+            self.checkpoint.release_all();
+            scores = scores.and(Scores::of(&part, &norms));
+            if options.allocates() == Allocation::Owl {
+                continue;
+            }
+            let size = [block.len(), shape[1]];
+            let mut problem = LayerProblem::new(self.gpu, self.inputs, size, &part, options.pattern)?;
+            let lost = wanda_errors(self.gpu, &mut problem, &sparsities)?;
+            errors.iter_mut().zip(lost).for_each(|(sum, error)| *sum += error);
+            energy += problem.energy;
+        }
+        // A weight of zeros, or an expert without tokens, has no energy to lose.
+        errors
+            .iter_mut()
+            .for_each(|e| *e = if energy > 0.0 { *e / energy } else { 0.0 });
+        Ok(Candidate {
+            layer,
+            weights: shape[0] * shape[1],
+            errors,
+            scores,
+        })
+    }
+}

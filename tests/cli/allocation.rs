@@ -1,0 +1,129 @@
+//! An unstructured budget spread over the linears: every linear within the spread, the model at its sparsity.
+
+use serde_json::Value;
+
+use super::Case;
+use super::fixture::{Model, linear};
+
+/// Sparsity of each linear as counted in the files.
+fn shares(report: &Value) -> Vec<f64> {
+    let linears = report["linears"].as_array().unwrap();
+    linears.iter().map(|l| l["sparsity"].as_f64().unwrap()).collect()
+}
+
+/// The spread is kept, and all together have the sparsity but for one weight a linear.
+fn assert_budget(report: &Value, sparsity: f64, spread: f64) {
+    let linears = report["linears"].as_array().unwrap();
+    for linear in linears {
+        let weights = linear["shape"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap());
+        let step = 1.0 / weights.product::<f64>();
+        let share = linear["sparsity"].as_f64().unwrap();
+        assert!((share - sparsity).abs() <= spread + step, "{linear}");
+        let asked = report["allocated"][linear["tensor"].as_str().unwrap()]
+            .as_f64()
+            .unwrap();
+        assert!((share - asked).abs() <= step, "{linear}");
+    }
+    let weights = report["totals"]["weights"].as_f64().unwrap();
+    let zeros = report["totals"]["zeros"].as_f64().unwrap();
+    assert!(
+        (zeros - sparsity * weights).abs() <= 0.5 * linears.len() as f64 + 1.0,
+        "{}",
+        report["totals"]
+    );
+}
+
+/// The first layer has some weights far above the rest.
+fn with_outliers() -> Case {
+    let mut model = Model::small();
+    let gate = model.tensor(&linear(0, "mlp.gate_proj"));
+    let mut values = gate.values();
+    values.iter_mut().step_by(37).for_each(|v| *v *= 40.0);
+    gate.set(&values);
+    Case::of(&model)
+}
+
+#[test]
+fn by_error_and_by_outliers() {
+    for rule in ["error", "owl"] {
+        let case = with_outliers();
+        let flags = [
+            "--sparsity",
+            "0.65",
+            "--allocation-spread",
+            "0.08",
+            "--json",
+            "--allocation",
+            rule,
+        ];
+        let report = case.prune(&flags).json();
+        assert_eq!(report["settings"]["allocation"], rule);
+        assert_budget(&report, 0.65, 0.08);
+        let shares = shares(&report);
+        assert!(shares.iter().any(|s| (s - shares[0]).abs() > 0.01), "{shares:?}");
+        if rule == "owl" {
+            let layer = &shares[..shares.len() / 2];
+            assert!(
+                layer.iter().all(|s| (s - layer[0]).abs() < 0.01),
+                "one share a layer: {shares:?}"
+            );
+        }
+    }
+}
+
+/// The sum of relative errors is what the rule makes least.
+#[test]
+fn the_sum_of_errors_falls() {
+    let sum = |rule: &str| -> f64 {
+        let flags = "--sparsity 0.7 --method wanda --propagate dense --json --allocation";
+        let flags: Vec<&str> = flags.split(' ').chain([rule]).collect();
+        let report = Case::new().prune(&flags).json();
+        let errors = report["linears"].as_array().unwrap().iter();
+        errors.map(|l| l["error_before"].as_f64().unwrap()).sum()
+    };
+    let [uniform, error] = ["uniform", "error"].map(sum);
+    assert!(error < uniform, "{error} against {uniform}");
+}
+
+#[test]
+fn on_by_default_from_sixty_percent() {
+    let rule = |flags: &str| -> Value {
+        let flags: Vec<&str> = flags.split(' ').chain(["--json"]).collect();
+        Case::new().prune(&flags).json()["settings"]["allocation"].clone()
+    };
+    assert_eq!(rule("--sparsity 0.6"), "error");
+    assert_eq!(rule("--sparsity 0.5"), "uniform");
+    assert_eq!(rule("--sparsity 0.7 --method wanda"), "uniform");
+    assert_eq!(rule("--pattern 1:4"), "uniform");
+}
+
+/// Saved statistics stand in for the pass through the model.
+#[test]
+fn from_saved_statistics() {
+    let case = Case::new();
+    case.calibrate(&[]).succeeds();
+    let flags = ["--sparsity", "0.7", "--allocation", "error", "--json"];
+    let report = case.with_statistics("prune", &case.output(), &flags).json();
+    assert_budget(&report, 0.7, 0.1);
+}
+
+#[test]
+fn refused_where_it_means_nothing() {
+    let case = Case::new();
+    let refused = |flags: &[&str], culprits: &[&str]| {
+        case.prune(flags).fails(2, culprits);
+        assert!(!case.output().exists());
+    };
+    refused(
+        &["--pattern", "2:4", "--allocation", "error"],
+        &["--allocation error", "2:4"],
+    );
+    refused(
+        &["--sparsity", "0.7", "--allocation-spread", "0"],
+        &["--allocation-spread 0 "],
+    );
+    refused(
+        &["--sparsity", "0.7", "--allocation-spread=-1"],
+        &["--allocation-spread -1 "],
+    );
+}
