@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording, Slice};
 use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce};
 use secateur::ops::factor::{self, BLOCK, CholeskyBlock, KronGather};
-use secateur::ops::nn::{self, Activation, AttentionShape, RopeShape};
+use secateur::ops::nn::{self, Activation, AttentionBackward, AttentionShape, RopeShape};
 use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Penalty, PermuteSwap, Scope, Survivors};
 use secateur::tensor::{PanelMatrix, Tensor};
 
@@ -446,6 +446,110 @@ fn nn_rows(gpu: &Gpu) -> Vec<Row> {
     ]
 }
 
+fn nn_backward_rows(gpu: &Gpu) -> Vec<Row> {
+    let m = |rows, cols| matrix(gpu, rows, cols);
+    let ids: Vec<u32> = (0..TOKENS as u32).map(|i| i * 7 % 4096).collect();
+    let ids = gpu.upload("ids", bytemuck::cast_slice(&ids)).expect("fits").slice();
+    let (x, dy, dx, norm) = (m(TOKENS, N), m(TOKENS, N), m(TOKENS, N), m(1, N));
+    let wide = || m(TOKENS, ROWS);
+    // A softmax's state: largest logit and a sum.
+    let state = Tensor::upload(gpu, "state", TOKENS, 4, &[0.5, 4096.0, 0.0, 0.0].repeat(TOKENS)).expect("fits");
+    vec![
+        row_of(
+            "nn/rms_norm_backward",
+            TOKENS * N,
+            (x.clone(), norm.clone(), dy.clone(), dx.clone()),
+            |r, _, (x, weight, dy, dx)| nn::rms_norm_backward(r, x, weight, 1e-5, [dy, dx]),
+        ),
+        row_of(
+            "nn/layer_norm_backward",
+            TOKENS * N,
+            (x, norm, dy, dx),
+            |r, _, (x, weight, dy, dx)| nn::layer_norm_backward(r, x, weight, 1e-5, [dy, dx]),
+        ),
+        // Each works in place, and numbers would shrink until they are subnormal, and slow.
+        row_of(
+            "nn/gate_backward",
+            TOKENS * ROWS,
+            (wide(), wide(), wide()),
+            |r, _, (fresh, gate, up)| {
+                r.copy(&fresh.slice(), &gate.slice());
+                r.copy(&fresh.slice(), &up.slice());
+                nn::gate_backward(r, Activation::Silu, fresh, gate, up);
+            },
+        ),
+        row_of(
+            "nn/activation_backward",
+            TOKENS * ROWS,
+            (wide(), wide()),
+            |r, _, (x, dy)| {
+                r.copy(&x.slice(), &dy.slice());
+                nn::activation_backward(r, Activation::GeluErf, x, dy);
+            },
+        ),
+        row_of(
+            "nn/soft_cap_backward",
+            TOKENS * 4096,
+            (m(TOKENS, 4096), m(TOKENS, 4096)),
+            |r, _, (x, dy)| {
+                r.copy(&x.slice(), &dy.slice());
+                nn::soft_cap_backward(r, 30.0, x, dy);
+            },
+        ),
+        row_of(
+            "nn/cross_entropy_backward",
+            TOKENS * 4096,
+            (m(TOKENS, 4096), m(TOKENS, 4096), ids, state, m(TOKENS, 1)),
+            |r, _, (fresh, logits, ids, state, factors)| {
+                r.copy(&fresh.slice(), &logits.slice());
+                nn::cross_entropy_backward(r, [state, factors], ids, 0, logits);
+            },
+        ),
+        attention_backward_row(gpu),
+    ]
+}
+
+/// Both kernels, on what attention itself gives.
+fn attention_backward_row(gpu: &Gpu) -> Row {
+    const HEADS: [usize; 2] = [9, 3];
+    let shape = AttentionShape {
+        seq: TOKENS,
+        heads: HEADS[0],
+        kv_heads: HEADS[1],
+        head_dim: 64,
+        scale: 0.125,
+        window: None,
+        soft_cap: None,
+    };
+    let wide = || matrix(gpu, TOKENS, HEADS[0] * 64);
+    let narrow = || matrix(gpu, TOKENS, HEADS[1] * 64);
+    let (q, k, v, out) = (wide(), narrow(), narrow(), wide());
+    let mut recording = Recording::new();
+    nn::attention(&mut recording, gpu, &q, &k, &v, &out, shape);
+    gpu.submit(recording).expect("it plays");
+    let given = (q, k, v, out, wide());
+    let made = (matrix(gpu, TOKENS, 2 * HEADS[0]), wide(), narrow(), narrow());
+    row_of(
+        "nn/attention_backward",
+        7 * TOKENS * TOKENS * N,
+        (given, made),
+        move |r, gpu, ((q, k, v, out, dout), (stats, dq, dk, dv))| {
+            let call = AttentionBackward {
+                q,
+                k,
+                v,
+                out,
+                dout,
+                stats,
+                dq,
+                dk,
+                dv,
+            };
+            nn::attention_backward(r, gpu, &call, shape);
+        },
+    )
+}
+
 fn row_of<T: 'static>(
     name: &'static str,
     work: usize,
@@ -465,6 +569,7 @@ fn rows(gpu: &Gpu) -> Vec<Row> {
         .chain(factor_rows(gpu))
         .chain(prox_rows(gpu))
         .chain(nn_rows(gpu))
+        .chain(nn_backward_rows(gpu))
         .collect()
 }
 

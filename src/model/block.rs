@@ -4,13 +4,13 @@
 //! MLP, the second from there to the output. With a parallel residual both halves read the stream that enters.
 
 use super::experts::Routing;
-use super::family::{Norm, QkNorm, Role};
+use super::family::{Norm, Role};
 use super::linear::{linear, project};
 use super::weights::{Linear, NormWeights};
 use super::{LayerWeights, ModelError, Spec, Tap};
 use crate::gpu::{Gpu, Recording};
 use crate::ops::dense;
-use crate::ops::nn::{self, AttentionShape, RopeShape};
+use crate::ops::nn;
 use crate::tensor::Tensor;
 
 /// A decoder layer ready to run.
@@ -25,20 +25,6 @@ pub struct Block<'a> {
     pub rope: Option<&'a Tensor>,
     /// Tokens per sequence.
     pub sequence: usize,
-}
-
-/// Attention from its linears on.
-pub(super) struct Heads {
-    /// Queries and keys before their norms; without norms these are `q` and `k`.
-    pub(super) raw: [Tensor; 2],
-    /// Queries as attention reads them.
-    pub(super) q: Tensor,
-    /// Keys, likewise.
-    pub(super) k: Tensor,
-    /// Values.
-    pub(super) v: Tensor,
-    /// Input of the output linear.
-    pub(super) out: Tensor,
 }
 
 impl Block<'_> {
@@ -257,69 +243,8 @@ impl Block<'_> {
         }
     }
 
-    /// The norm of queries or keys, head by head or over all.
-    fn qk_normed(&self, recording: &mut Recording, x: Tensor, norm: Norm) -> Result<Tensor, ModelError> {
-        match self.spec.qk_norm {
-            QkNorm::None => Ok(x),
-            QkNorm::All => self.normed(recording, &x, norm),
-            QkNorm::Head => {
-                let (rows, cols) = (x.rows(), x.cols());
-                let heads = x.reshaped(rows * (cols / self.spec.head_dim), self.spec.head_dim);
-                Ok(self.normed(recording, &heads, norm)?.reshaped(rows, cols))
-            }
-        }
-    }
-
     fn attention(&self, recording: &mut Recording, x: &Tensor) -> Result<Tensor, ModelError> {
         Ok(self.heads(recording, x)?.out)
-    }
-
-    /// Queries, keys and values of the normalised stream `x`, and what attention makes of them.
-    pub(super) fn heads(&self, recording: &mut Recording, x: &Tensor) -> Result<Heads, ModelError> {
-        let (spec, weights) = (self.spec, self.weights);
-        let raw_q = self.apply(recording, "q", x, weights.linear(Role::Q, None))?;
-        let raw_k = self.apply(recording, "k", x, weights.linear(Role::K, None))?;
-        let v = self.apply(recording, "v", x, weights.linear(Role::V, None))?;
-        let (q, k) = (
-            self.qk_normed(recording, raw_q.clone(), Norm::Q)?,
-            self.qk_normed(recording, raw_k.clone(), Norm::K)?,
-        );
-        if let Some(rope) = self.rope {
-            for (tensor, heads) in [(&q, spec.heads), (&k, spec.kv_heads)] {
-                nn::rope(recording, tensor, rope, self.rope_shape(rope, heads));
-            }
-        }
-        let out = Tensor::empty(self.gpu, "attention", q.rows(), q.cols())?;
-        nn::attention(recording, self.gpu, &q, &k, &v, &out, self.attention_shape());
-        Ok(Heads {
-            raw: [raw_q, raw_k],
-            q,
-            k,
-            v,
-            out,
-        })
-    }
-
-    pub(super) fn rope_shape(&self, table: &Tensor, heads: usize) -> RopeShape {
-        RopeShape {
-            seq: self.sequence,
-            heads,
-            head_dim: self.spec.head_dim,
-            rotary_dim: table.cols(),
-        }
-    }
-
-    pub(super) fn attention_shape(&self) -> AttentionShape {
-        let spec = self.spec;
-        AttentionShape {
-            seq: self.sequence,
-            heads: spec.heads,
-            kv_heads: spec.kv_heads,
-            head_dim: spec.head_dim,
-            scale: spec.attention_scale,
-            window: spec.kinds[self.weights.layer].window,
-            soft_cap: spec.attention_cap,
-        }
     }
 
     fn mlp_hidden(&self, recording: &mut Recording, x: &Tensor, expert: Option<usize>) -> Result<Tensor, ModelError> {

@@ -11,6 +11,7 @@ mod error;
 mod experts;
 mod family;
 mod head;
+mod heads;
 mod linear;
 mod linear_spec;
 mod resolve;

@@ -14,7 +14,7 @@ const VOCABULARY: usize = 9001;
 const HIDDEN: usize = 201;
 const FFN: usize = 210;
 /// Every matrix of 201 x 210 is larger than this, every activation smaller.
-pub(super) const SMALL_BINDING: u64 = 64 << 10;
+const SMALL_BINDING: u64 = 64 << 10;
 
 const CONFIG: &str = r#"{
   "architectures": ["LlamaForCausalLM"], "model_type": "llama",
@@ -112,6 +112,6 @@ fn large_vocabularies_and_small_bindings() {
 }
 
 /// The same device with small bindings.
-fn smaller(gpu: &Gpu) -> Gpu {
+pub(super) fn smaller(gpu: &Gpu) -> Gpu {
     open(if gpu.is_host() { "cpu" } else { gpu.name() }, Some(SMALL_BINDING))
 }

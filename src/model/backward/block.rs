@@ -1,8 +1,8 @@
 //! One decoder layer backwards, recomputed from the stream that enters it.
 
 use crate::gpu::Recording;
-use crate::model::block::Heads;
 use crate::model::family::{Norm, Role};
+use crate::model::heads::Heads;
 use crate::model::linear::{linear_backward, pull_back};
 use crate::model::{Block, LinearId, ModelError};
 use crate::ops::dense;
@@ -21,7 +21,7 @@ pub struct LinearGradient<'a> {
 }
 
 /// Hears of every linear of a layer, and may add to the recording. Tensors hold what it is told once the recording is
-/// played that far; they are reused later, so it must copy what it wants to keep.
+/// played that far; nothing writes to them later, so a clone keeps them.
 pub type Visit<'a> = dyn FnMut(&mut Recording, LinearGradient<'_>) -> Result<(), ModelError> + 'a;
 
 /// An MLP from its first linears on.

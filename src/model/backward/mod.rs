@@ -31,6 +31,16 @@ impl Decoder<'_> {
     /// Runs all layers and keeps the streams between them. `options.ram_budget` is for all streams together, those of the
     /// backward pass included.
     pub fn trace(&self, ids: &[Vec<u32>], options: &ActivationOptions) -> Result<Trace, ModelError> {
+        Ok(self.trace_while(ids, options, |_| true)?.expect("nothing stops it"))
+    }
+
+    /// The same; after each layer, of which it tells the number done, it asks whether to go on. `None` if it was not to.
+    pub fn trace_while(
+        &self,
+        ids: &[Vec<u32>],
+        options: &ActivationOptions,
+        mut go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Trace>, ModelError> {
         let layers = self.spec.layers;
         // Two more streams: the one that leaves, and the gradient.
         let share = options.ram_budget.map(|budget| budget / (layers as u64 + 2));
@@ -50,8 +60,11 @@ impl Decoder<'_> {
             }
             entering.push(std::mem::replace(&mut leaving, next));
             self.checkpoint.release_all();
+            if !go_on(layer + 1) {
+                return Ok(None);
+            }
         }
-        Ok(Trace { entering, leaving })
+        Ok(Some(Trace { entering, leaving }))
     }
 
     /// Takes a loss's gradient back through one layer, a batch at a time: `loss.stream`, the gradient of what leaves the

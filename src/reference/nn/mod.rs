@@ -4,6 +4,7 @@ pub mod activation;
 pub mod activation_backward;
 pub mod attention;
 pub mod attention_backward;
+pub mod attention_backward_fast;
 pub mod cross_entropy;
 pub mod cross_entropy_backward;
 pub mod divergence;

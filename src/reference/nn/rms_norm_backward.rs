@@ -15,9 +15,10 @@ pub fn rms_norm_backward<T: Float>(x: &[T], weight: &[T], eps: T, dy: &[T], dx: 
         let (mut squares, mut pulls) = ([T::zero(); SUMS], [T::zero(); SUMS]);
         let parts = x.chunks(SUMS).zip(dy.chunks(SUMS)).zip(weight.chunks(SUMS));
         for ((x, dy), weight) in parts {
-            for i in 0..x.len() {
-                squares[i] = squares[i] + x[i] * x[i];
-                pulls[i] = pulls[i] + dy[i] * weight[i] * x[i];
+            let sums = squares.iter_mut().zip(&mut pulls);
+            for (((square, pull), x), (dy, weight)) in sums.zip(x).zip(dy.iter().zip(weight)) {
+                *square = *square + *x * *x;
+                *pull = *pull + *dy * *weight * *x;
             }
         }
         let total = |sums: [T; SUMS]| sums.into_iter().fold(T::zero(), |a, b| a + b) / count;
