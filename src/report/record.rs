@@ -122,6 +122,9 @@ pub struct LinearRecord {
     /// Factorisations of the group's Gram that failed and were repeated with more damping.
     #[serde(default)]
     pub damping_raised: usize,
+    /// Parts of it whose correlated update was worse than zeroing alone, so that they were only zeroed.
+    #[serde(default)]
+    pub updates_rejected: usize,
     /// Largest eigenvalue of the scaled Gram.
     pub lipschitz: f64,
     /// Inputs that are never active.

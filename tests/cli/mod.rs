@@ -26,6 +26,7 @@ mod permute;
 mod printing;
 #[cfg(unix)]
 mod resume;
+mod surgeon;
 
 use std::fs;
 use std::path::{Path, PathBuf};

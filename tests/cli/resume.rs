@@ -259,6 +259,16 @@ fn killed_with_an_allocation() {
     kill(&Job::new(&["--sparsity", "0.7", "--allocation", "error"]), 6, 6);
 }
 
+/// The shots of LLM Surgeon are what is kept.
+#[test]
+fn killed_between_shots() {
+    kill(
+        &Job::new(&["--method", "surgeon", "--sparsity", "0.5", "--shots", "3"]),
+        7,
+        6,
+    );
+}
+
 #[test]
 fn killed_with_activations_in_a_file() {
     let flags = "--pattern 2:4 --activations f32 --method wanda --propagate dense";

@@ -134,10 +134,11 @@ impl Plain {
         [0, 1].map(|i| inverse(self.shape[i], &self.damped[i]))
     }
 
-    /// What rounding may do to an inverse: its condition times the unit of f32.
+    /// What rounding may do to a result as a whole: a few units of f32, and of the condition (a bound for the worst
+    /// direction, by Frobenius norms that count all directions) the part that the mean over all elements sees.
     pub(crate) fn rounding(&self) -> f64 {
         let conditions = [0, 1].map(|i| condition(self.shape[i], &self.damped[i]));
-        conditions[0].max(conditions[1]) * f64::from(f32::EPSILON)
+        (8.0 + conditions[0].max(conditions[1]) / 16.0) * f64::from(f32::EPSILON)
     }
 
     /// `1/2 ⟨D, G~ D A~⟩`.

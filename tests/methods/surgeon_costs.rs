@@ -50,7 +50,7 @@ fn costs_are_the_published_ones() {
         for shape in SHAPES {
             let case = Case::new(80, shape);
             let (curvature, plain, w) = (case.curvature(gpu), case.plain(), case.upload(gpu));
-            let tolerance = 8.0 * plain.rounding();
+            let tolerance = plain.rounding();
             for saliency in [Saliency::Obs, Saliency::Obd] {
                 let what = format!("{} {shape:?} {saliency:?}", gpu.name());
                 let costs = Costs::new(gpu, &curvature, &w, saliency, Grain::Weights).unwrap();

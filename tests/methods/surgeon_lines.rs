@@ -22,9 +22,9 @@ fn support([m, n]: [usize; 2], rows: &[usize], cols: &[usize]) -> Vec<f32> {
 
 fn removed(gpu: &Gpu, case: &Case, rows: &[usize], cols: &[usize]) -> Vec<f32> {
     let (curvature, w) = (case.curvature(gpu), case.upload(gpu));
-    let escalations = remove_rows(gpu, &curvature.outputs, &w, rows).unwrap()
-        + remove_columns(gpu, &curvature.inputs, &w, cols).unwrap();
-    assert_eq!(escalations, 0);
+    remove_rows(gpu, &curvature.outputs, &w, rows).unwrap();
+    remove_columns(gpu, &curvature.inputs, &w, cols).unwrap();
+    assert_eq!([&curvature.outputs, &curvature.inputs].map(|s| s.escalations()), [0, 0]);
     let found = w.fetch(gpu).unwrap();
     let gone = support(case.shape, rows, cols);
     assert!(
@@ -52,7 +52,7 @@ fn rows_and_columns_are_the_constrained_minimiser() {
                 let found = removed(gpu, &case, &rows, &cols);
                 let wanted = plain.minimiser(&support(shape, &rows, &cols));
                 let what = format!("{} {shape:?} {rows:?} {cols:?}", gpu.name());
-                assert_close(&what, &found, &wanted, 16.0 * plain.rounding());
+                assert_close(&what, &found, &wanted, plain.rounding());
             }
         }
     }
@@ -88,7 +88,7 @@ fn many_rows_at_once() {
             let plain = case.plain();
             let found = removed(gpu, &case, &rows, &[]);
             let what = format!("{} {shape:?}", gpu.name());
-            assert_close(&what, &found, &rows_removed(&plain, &rows), 16.0 * plain.rounding());
+            assert_close(&what, &found, &rows_removed(&plain, &rows), plain.rounding());
         }
     }
 }
@@ -116,7 +116,7 @@ fn joint_costs() {
             let turned = |i: usize, j: usize| weight(j, i);
             let close = |what: &str, found: f64, wanted: f64| {
                 let error = (found - wanted).abs() / wanted;
-                let tolerance = 16.0 * plain.rounding();
+                let tolerance = 4.0 * plain.rounding();
                 assert!(error <= tolerance, "{} {shape:?} {what}: {error:.1e}", gpu.name());
             };
             for step in [1, 2, 5] {
@@ -159,7 +159,7 @@ fn columns_are_least_squares() {
             }
             let found = removed(gpu, &case, &[], &cols);
             let what = format!("{} {shape:?}", gpu.name());
-            assert_close(&what, &found, &wanted, 16.0 * plain.rounding());
+            assert_close(&what, &found, &wanted, plain.rounding());
         }
     }
 }

@@ -43,7 +43,7 @@ fn objective_and_coordinates() {
 #[test]
 fn fista_reaches_the_optimum() {
     for gpu in devices() {
-        for shape in [[1, 1], [6, 8], [7, 13], [33, 70]] {
+        for shape in [[1, 1], [6, 8], [7, 13], [13, 22]] {
             let mut case = Case::new(112, shape);
             if shape[0] > 1 {
                 case.weight[3] = 0.0;
@@ -101,9 +101,9 @@ fn the_refit_is_the_constrained_minimiser() {
                 problem.leave(gpu, &refitted.weight).unwrap();
                 let what = format!("{} {shape:?} {pattern}", gpu.name());
                 let found = refitted.weight.fetch(gpu).unwrap();
-                assert_close(&what, &found, &wanted, 16.0 * plain.rounding());
+                assert_close(&what, &found, &wanted, 4.0 * plain.rounding());
                 let least = plain.objective(&plain.change(&wanted));
-                let tolerance = 16.0 * plain.rounding();
+                let tolerance = 4.0 * plain.rounding();
                 assert!(
                     (refitted.after / least - 1.0).abs() < tolerance,
                     "{what}: {} {least}",

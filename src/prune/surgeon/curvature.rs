@@ -41,7 +41,7 @@ pub struct Side {
     /// At least the largest eigenvalue of the damped factor scaled to a unit diagonal.
     pub(super) lipschitz: f64,
     norm: f64,
-    escalations: Cell<usize>,
+    pub(super) escalations: Cell<usize>,
 }
 
 impl Side {
@@ -70,7 +70,8 @@ impl Side {
         let inverse = sum.empty_like(gpu, "inverse factor")?;
         gpu.submit(recording)?;
         let ridge = scale.iter().map(|e| damping * e * e).fold(0.0, f64::max);
-        let lipschitz = largest_eigenvalue(gpu, &sum, POWER_STEPS)?.upper() + ridge;
+        // A matrix with a unit diagonal has an eigenvalue of at least one.
+        let lipschitz = (largest_eigenvalue(gpu, &sum, POWER_STEPS)?.upper() + ridge).max(1.0);
         let escalations = Cell::new(0);
         escalate(place, &escalations, |shift| {
             let mut recording = Recording::new();
@@ -138,7 +139,7 @@ impl Side {
         Ok([error(ids[0])?, error(ids[1])?])
     }
 
-    /// How often the inversion failed and was repeated with more damping.
+    /// How often an inversion, of it or of a block of its inverse, failed and was repeated with more damping.
     pub fn escalations(&self) -> usize {
         self.escalations.get()
     }

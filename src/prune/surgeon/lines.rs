@@ -7,8 +7,6 @@
 //! The published code goes through eigendecompositions of both factors to the same end. Where a matrix is not compacted
 //! between shots, the lines removed earlier belong into the set again, or the update writes to them.
 
-use std::cell::Cell;
-
 use super::costs::transposed;
 use super::curvature::{Curvature, Side, vector};
 use crate::gpu::{Gpu, GpuError, Recording, Slice};
@@ -21,11 +19,11 @@ use crate::prune::damping::escalate;
 use crate::prune::problem::sum;
 use crate::tensor::{PanelMatrix, Tensor};
 
-/// Removes rows of `w` `[outputs, inputs]` in place: they become zero, the others make up for them. Returns how often
-/// a factorisation was repeated with more damping. What must fit: w, the rows, and a square matrix of their number.
-pub fn remove_rows(gpu: &Gpu, outputs: &Side, w: &Tensor, rows: &[usize]) -> Result<usize, PruneError> {
+/// Removes rows of `w` `[outputs, inputs]` in place: they become zero, the others make up for them. What must fit
+/// beside w: twice the rows, and two squares of their number.
+pub fn remove_rows(gpu: &Gpu, outputs: &Side, w: &Tensor, rows: &[usize]) -> Result<(), PruneError> {
     if rows.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let block = Block::new(gpu, outputs, rows)?;
     let [count, width] = [rows.len(), w.cols()];
@@ -46,21 +44,21 @@ pub fn remove_rows(gpu: &Gpu, outputs: &Side, w: &Tensor, rows: &[usize]) -> Res
     let kept = vector(gpu, "rows kept", kept.into_iter())?;
     dense::scale(&mut recording, w, &kept, &ones(gpu, width)?);
     gpu.submit(recording)?;
-    Ok(block.escalations)
+    Ok(())
 }
 
 /// Removes columns of `w` `[outputs, inputs]` in place, see [`remove_rows`]; it needs no gradients. With a damping of
 /// 0.01 this is the least squares refit of OSSCAR (ICML 2024). Beside what rows need, a transpose of w must fit.
-pub fn remove_columns(gpu: &Gpu, inputs: &Side, w: &Tensor, cols: &[usize]) -> Result<usize, PruneError> {
+pub fn remove_columns(gpu: &Gpu, inputs: &Side, w: &Tensor, cols: &[usize]) -> Result<(), PruneError> {
     if cols.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let turned = transposed(gpu, w)?;
-    let escalations = remove_rows(gpu, inputs, &turned, cols)?;
+    remove_rows(gpu, inputs, &turned, cols)?;
     let mut recording = Recording::new();
     dense::transpose(&mut recording, &turned, w);
     gpu.submit(recording)?;
-    Ok(escalations)
+    Ok(())
 }
 
 /// What removing all these rows together costs.
@@ -117,7 +115,6 @@ struct Block {
     /// 1 / root of the block's diagonal; 0 for dead channels, which thereby cost and spread nothing.
     unit: Vec<f64>,
     inverse: PanelMatrix,
-    escalations: usize,
 }
 
 impl Block {
@@ -138,20 +135,14 @@ impl Block {
         factor::kron_gather(&mut recording, &call, &block);
         gpu.submit(recording)?;
         let inverse = block.empty_like(gpu, "inverse block")?;
-        let failures = Cell::new(0);
-        escalate(&side.place, &failures, |shift| {
+        escalate(&side.place, &side.escalations, |shift| {
             let mut recording = Recording::new();
             let pivots = Pivots::new(gpu, &mut recording)?;
             linalg::inverse(&mut recording, gpu, [&block, &inverse], shift, &pivots)?;
             let id = pivots.read(&mut recording);
             Pivots::failed(&gpu.submit(recording)?, id)
         })?;
-        Ok(Block {
-            ids,
-            unit,
-            inverse,
-            escalations: failures.get(),
-        })
+        Ok(Block { ids, unit, inverse })
     }
 
     /// Records the block's rows of x, scaled as it is.

@@ -7,8 +7,10 @@
 //!
 //! Gi and Ai each touch only the rows of the chunk: with q entries in a chunk, p in a row and R in all, a shot takes
 //! about `R q²` flops for the solves and `2 m n (m + n) (1 + p/q)` for the products. For 1536 x 576 at 10 %, R = 88 k:
-//! q = 512 has 23 + 4 Gflop, 1024 has 93 + 4, 2000 (as published) 354 + 4. One pass for the curvature over T tokens
-//! takes 6 T flops per weight, and the solves `0.1 q²`: 1/8 of it at q = 1024, half of it at 2048 for T = 131072. Hence 1024.
+//! q = 256 has 6 + 5 Gflop, 512 has 23 + 4, 1024 has 93 + 4, 2000 (as published) 354 + 4; and on correlated factors the
+//! objective, of what plain zeroing leaves, is .2672, .2660, .2654, .2652. At 50 % 512 has 116 + 6 Gflop, 1024 has 464 + 5
+//! for .4329 and .4210. A pass for the curvature over T tokens is 6 T flops per weight, the solves `q²` per zero: with
+//! T = 131072 a third of a pass at 512 were all weights zero. Hence 512; where there is time, `sweeps` buys more than size.
 
 use std::cell::Cell;
 
@@ -35,7 +37,7 @@ pub struct UpdateSettings {
 impl Default for UpdateSettings {
     fn default() -> Self {
         UpdateSettings {
-            max_correlate: 1024,
+            max_correlate: 512,
             sweeps: 1,
         }
     }

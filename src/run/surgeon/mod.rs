@@ -194,8 +194,9 @@ impl Run<'_, '_> {
     fn curvature(&mut self, current: &Checkpoint, store: &FactorStore) -> Result<(Vec<CostHistogram>, Loss), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
         let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
-        let trace = decoder.trace(self.ids, &plan.activation_options())?;
-        self.interrupted()?;
+        let go_on = |_| !self.stop.load(Ordering::Relaxed);
+        let trace = decoder.trace_while(self.ids, &plan.activation_options(), go_on)?;
+        let trace = trace.ok_or(RunError::Interrupted)?;
         let mut entering = trace.entering;
         let mut loss = decoder.loss_gradient(&trace.leaving, &next_tokens(self.ids))?;
         drop(trace.leaving);

@@ -179,6 +179,7 @@ impl Surgery<'_> {
         };
         let updated = correlated_update(gpu, curvature, &weight, &support, &settings)?;
         record.damping_raised += updated.escalations + curvature.inputs.escalations() + curvature.outputs.escalations();
+        record.updates_rejected += usize::from(updated.rejected);
         let encoded = encode(&weight.fetch(gpu)?, &support.fetch(gpu)?, dtype);
         // The error that counts is that of the weights as stored, against the dense model's.
         let (dense, _) = piece.weight(gpu, self.original)?;

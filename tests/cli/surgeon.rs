@@ -1,0 +1,115 @@
+//! `prune --method surgeon` as a user runs it: exact sparsity, shots, resuming, and what is refused.
+
+use serde_json::Value;
+
+use super::fixture::{Model, linear};
+use super::{Case, weights};
+
+const SURGEON: [&str; 3] = ["--method", "surgeon", "--json"];
+
+fn pruned(case: &Case, flags: &str) -> Value {
+    let flags: Vec<&str> = SURGEON.into_iter().chain(flags.split(' ')).collect();
+    case.prune(&flags).json()
+}
+
+/// Zeros of the pruned linears in the files.
+fn zeros(case: &Case, report: &Value) -> usize {
+    let stored = weights(&case.output());
+    let linears = report["linears"].as_array().unwrap().iter();
+    linears
+        .map(|l| {
+            let tensor = stored.iter().find(|t| t.name == l["tensor"].as_str().unwrap()).unwrap();
+            tensor.values().iter().filter(|v| **v == 0.0).count()
+        })
+        .sum()
+}
+
+#[test]
+fn the_model_has_its_sparsity_and_linears_their_own() {
+    for (sparsity, shots) in [(0.3, 1), (0.5, 3)] {
+        let case = Case::new();
+        let report = pruned(
+            &case,
+            &format!("--sparsity {sparsity} --shots {shots} --max-correlate 40"),
+        );
+        let all = report["totals"]["weights"].as_f64().unwrap();
+        assert_eq!(zeros(&case, &report), (sparsity * all).round() as usize);
+        assert_eq!(
+            report["totals"]["zeros"].as_u64().unwrap() as usize,
+            zeros(&case, &report)
+        );
+        let shares: Vec<f64> = (report["linears"].as_array().unwrap().iter())
+            .map(|l| l["sparsity"].as_f64().unwrap())
+            .collect();
+        assert!(
+            shares.iter().any(|s| (s - sparsity).abs() > 0.02),
+            "one threshold for all: {shares:?}"
+        );
+        let rows = report["shots"].as_array().unwrap();
+        assert_eq!(rows.len(), shots);
+        let steps: Vec<f64> = rows.iter().map(|s| s["sparsity"].as_f64().unwrap()).collect();
+        let wanted: Vec<f64> = (1..=shots).map(|s| sparsity * s as f64 / shots as f64).collect();
+        assert!(
+            steps.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-12),
+            "{steps:?}"
+        );
+        assert!(!case.output().join(".secateur").exists());
+        case.eval(&["--context", "32"]).succeeds();
+    }
+}
+
+#[test]
+fn every_group_has_its_pattern() {
+    for (pattern, m, kept) in [("2:4", 4, 2), ("4:8", 8, 4), ("1:4", 4, 1)] {
+        let case = Case::new();
+        let report = pruned(&case, &format!("--pattern {pattern} --shots 2"));
+        let stored = weights(&case.output());
+        for record in report["linears"].as_array().unwrap() {
+            let tensor = stored
+                .iter()
+                .find(|t| t.name == record["tensor"].as_str().unwrap())
+                .unwrap();
+            for group in tensor.values().chunks(m) {
+                let left = group.iter().filter(|v| **v != 0.0).count();
+                assert_eq!(left, kept, "{pattern} in {}", tensor.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn zeros_of_a_shot_stay_and_what_was_zero_counts() {
+    let mut model = Model::small();
+    let gate = model.tensor(&linear(0, "mlp.gate_proj"));
+    let mut values = gate.values();
+    let zeroed = values.len() / 4;
+    values[..zeroed].fill(0.0);
+    gate.set(&values);
+    let case = Case::of(&model);
+    let report = pruned(&case, "--sparsity 0.4 --shots 4");
+    let all = report["totals"]["weights"].as_f64().unwrap();
+    assert_eq!(zeros(&case, &report), (0.4 * all).round() as usize);
+    let stored = weights(&case.output());
+    let gate = stored.iter().find(|t| t.name == linear(0, "mlp.gate_proj")).unwrap();
+    assert!(gate.values()[..zeroed].iter().all(|v| *v == 0.0));
+    assert_eq!(report["totals"]["input_zeros"], zeroed);
+}
+
+#[test]
+fn what_makes_no_sense() {
+    let case = Case::new();
+    let refused = |flags: &str, culprits: &[&str]| {
+        let flags: Vec<&str> = flags.split(' ').collect();
+        case.prune(&flags).fails(2, culprits);
+        assert!(!case.output().exists());
+    };
+    refused("--sparsity 0.5 --shots 3", &["--shots", "--method surgeon", "admm"]);
+    refused("--sparsity 0.5 --method surgeon --shots 0", &["--shots"]);
+    refused("--sparsity 0.5 --method surgeon --refit 3", &["--refit", "surgeon"]);
+    refused(
+        "--sparsity 0.5 --method surgeon --output-damping 0",
+        &["--output-damping 0 "],
+    );
+    refused("--sparsity 0.5 --method surgeon --permute on", &["--permute on"]);
+    refused("--pattern 3:5 --method surgeon", &["q_proj", "3:5", "32"]);
+}
