@@ -135,6 +135,16 @@ pub struct Curvature {
 }
 
 impl Curvature {
+    /// Panics unless w is `[outputs, inputs]`.
+    pub(super) fn check(&self, w: &Tensor) {
+        assert_eq!(
+            w.shape(),
+            [self.outputs.n(), self.inputs.n()],
+            "`{}`: shape of its curvature",
+            w.label()
+        );
+    }
+
     /// Product of the means: what costs are multiplied by.
     pub fn unit(&self) -> f64 {
         self.outputs.mean * self.inputs.mean

@@ -45,6 +45,7 @@ struct Work {
 impl<'a> MetricProblem<'a> {
     /// Of a weight `[outputs, inputs]`, which is not changed.
     pub fn new(gpu: &Gpu, curvature: &'a Curvature, w: &Tensor) -> Result<Self, GpuError> {
+        curvature.check(w);
         let [rows, cols] = w.shape();
         let scratch = |label| Tensor::empty(gpu, label, rows, cols);
         let (weight, free, kept) = (scratch("scaled weight")?, scratch("free")?, scratch("kept")?);

@@ -68,6 +68,7 @@ pub fn correlated_update(
     support: &Tensor,
     settings: &UpdateSettings,
 ) -> Result<Updated, PruneError> {
+    curvature.check(w);
     let chunks = chunks(&support.fetch(gpu)?, w.cols(), settings.max_correlate.max(1));
     if chunks.is_empty() {
         return Ok(Updated::default());
