@@ -68,6 +68,7 @@ impl Costs {
         saliency: Saliency,
         grain: Grain,
     ) -> Result<Self, GpuError> {
+        curvature.check(w);
         let roots = Tensor::empty(gpu, "roots of costs", w.rows(), w.cols())?;
         // The root of each half: squares of small numbers would leave f32.
         let root = |side: &Side, i| (side.mean * saliency.of(side, i) * 0.5f64.sqrt()).sqrt();

@@ -49,49 +49,29 @@ impl Side {
     /// fraction of the mean diagonal that is added (published: inputs 0.01; outputs 0.1 for weights and N:M, else 0.01);
     /// `place` names layer and linear in errors. Beside the sums one square matrix must fit.
     pub fn prepare(gpu: &Gpu, sum: PanelMatrix, count: usize, damping: f64, place: &str) -> Result<Self, PruneError> {
-        let diagonal = read_diagonal(gpu, &sum)?;
-        if let Some(index) = diagonal.iter().position(|v| !v.is_finite()) {
-            let place = place.to_string();
-            return Err(PruneError::NonFiniteCurvature { place, index });
-        }
-        let energy = |v: &f32| if *v < f32::MIN_POSITIVE { 0.0 } else { f64::from(*v) };
-        let count = count.max(1) as f64;
-        let alive = diagonal.iter().filter(|v| energy(v) > 0.0).count();
-        let total: f64 = diagonal.iter().map(energy).sum();
-        let mean = if alive == 0 {
-            1.0
-        } else {
-            total / (alive as f64 * count)
-        };
-        let diagonal: Vec<f64> = diagonal.iter().map(|v| energy(v) / (mean * count)).collect();
+        let (energy, mean) = energies(gpu, &sum, count, place)?;
+        let diagonal: Vec<f64> = energy.iter().map(|v| v / mean).collect();
         let scale: Vec<f64> = diagonal.iter().map(|v| unit_scale(*v, damping)).collect();
+        let back: Vec<f64> = scale.iter().map(|e| 1.0 / e).collect();
         let mut recording = Recording::new();
-        scale_both(&mut recording, gpu, &sum, &scale, 1.0 / (mean * count))?;
-        let inverse = sum.empty_like(gpu, "inverse factor")?;
+        scale_both(&mut recording, gpu, &sum, &scale, 1.0 / (mean * count.max(1) as f64))?;
         gpu.submit(recording)?;
         let ridge = scale.iter().map(|e| damping * e * e).fold(0.0, f64::max);
         // A matrix with a unit diagonal has an eigenvalue of at least one.
         let lipschitz = (largest_eigenvalue(gpu, &sum, POWER_STEPS)?.upper() + ridge).max(1.0);
         let escalations = Cell::new(0);
-        escalate(place, &escalations, |shift| {
-            let mut recording = Recording::new();
-            let pivots = Pivots::new(gpu, &mut recording)?;
-            linalg::inverse(&mut recording, gpu, [&sum, &inverse], shift, &pivots)?;
-            let id = pivots.read(&mut recording);
-            Pivots::failed(&gpu.submit(recording)?, id)
-        })?;
+        let inverse = invert(gpu, &sum, (place, &escalations))?;
         let mut recording = Recording::new();
         scale_both(&mut recording, gpu, &inverse, &scale, 1.0)?;
-        let back: Vec<f64> = scale.iter().map(|e| 1.0 / e).collect();
         scale_both(&mut recording, gpu, &sum, &back, 1.0)?;
         gpu.submit(recording)?;
-        let inverse_diagonal = read_diagonal(gpu, &inverse)?;
+        let inverse_diagonal = read_diagonal(gpu, &inverse)?.into_iter().map(f64::from);
         Ok(Side {
             norm: norm(gpu, &sum)?,
             factor: sum,
             inverse,
             diagonal,
-            inverse_diagonal: inverse_diagonal.iter().map(|v| f64::from(*v)).collect(),
+            inverse_diagonal: inverse_diagonal.collect(),
             mean,
             damping,
             lipschitz,
@@ -174,6 +154,16 @@ pub struct Curvature {
 }
 
 impl Curvature {
+    /// Panics unless w is `[outputs, inputs]`.
+    pub(super) fn check(&self, w: &Tensor) {
+        assert_eq!(
+            w.shape(),
+            [self.outputs.n(), self.inputs.n()],
+            "`{}`: shape of its curvature",
+            w.label()
+        );
+    }
+
     /// Product of the means: what costs are multiplied by.
     pub fn unit(&self) -> f64 {
         self.outputs.mean * self.inputs.mean
@@ -214,6 +204,37 @@ impl Curvature {
         dense::axpby(recording, outputs.damping as f32, half, 1.0, out);
         Ok(())
     }
+}
+
+/// Energy of each channel per token, 0 for dead ones, and the mean of the others.
+fn energies(gpu: &Gpu, sum: &PanelMatrix, count: usize, place: &str) -> Result<(Vec<f64>, f64), PruneError> {
+    let diagonal = read_diagonal(gpu, sum)?;
+    if let Some(index) = diagonal.iter().position(|v| !v.is_finite()) {
+        let place = place.to_string();
+        return Err(PruneError::NonFiniteCurvature { place, index });
+    }
+    let live = |v: &f32| if *v < f32::MIN_POSITIVE { 0.0 } else { f64::from(*v) };
+    let energy: Vec<f64> = diagonal.iter().map(|v| live(v) / count.max(1) as f64).collect();
+    let alive = energy.iter().filter(|v| **v > 0.0).count();
+    let mean = energy.iter().sum::<f64>() / alive.max(1) as f64;
+    Ok((energy, if alive == 0 { 1.0 } else { mean }))
+}
+
+/// Inverse of a matrix scaled to a unit diagonal, which is taken as one; with as much more on it as it needs.
+pub(super) fn invert(
+    gpu: &Gpu,
+    matrix: &PanelMatrix,
+    (place, escalations): (&str, &Cell<usize>),
+) -> Result<PanelMatrix, PruneError> {
+    let inverse = matrix.empty_like(gpu, "inverse")?;
+    escalate(place, escalations, |shift| {
+        let mut recording = Recording::new();
+        let pivots = Pivots::new(gpu, &mut recording)?;
+        linalg::inverse(&mut recording, gpu, [matrix, &inverse], shift, &pivots)?;
+        let id = pivots.read(&mut recording);
+        Pivots::failed(&gpu.submit(recording)?, id)
+    })?;
+    Ok(inverse)
 }
 
 /// Takes a diagonal element of the damped factor to one; without damping a dead one would be divided by zero.

@@ -8,14 +8,13 @@
 //! between shots, the lines removed earlier belong into the set again, or the update writes to them.
 
 use super::costs::transposed;
-use super::curvature::{Curvature, Side, vector};
+use super::curvature::{Curvature, Side, invert, vector};
 use crate::gpu::{Gpu, GpuError, Recording, Slice};
-use crate::linalg::{self, Pivots};
+use crate::linalg;
 use crate::ops::dense::{self, GramPart, RowReduce};
 use crate::ops::factor::{self, KronGather};
 use crate::ops::nn;
 use crate::prune::PruneError;
-use crate::prune::damping::escalate;
 use crate::prune::problem::sum;
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -134,14 +133,7 @@ impl Block {
         };
         factor::kron_gather(&mut recording, &call, &block);
         gpu.submit(recording)?;
-        let inverse = block.empty_like(gpu, "inverse block")?;
-        escalate(&side.place, &side.escalations, |shift| {
-            let mut recording = Recording::new();
-            let pivots = Pivots::new(gpu, &mut recording)?;
-            linalg::inverse(&mut recording, gpu, [&block, &inverse], shift, &pivots)?;
-            let id = pivots.read(&mut recording);
-            Pivots::failed(&gpu.submit(recording)?, id)
-        })?;
+        let inverse = invert(gpu, &block, (&side.place, &side.escalations))?;
         Ok(Block { ids, unit, inverse })
     }
 

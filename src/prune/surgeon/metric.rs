@@ -45,6 +45,7 @@ struct Work {
 impl<'a> MetricProblem<'a> {
     /// Of a weight `[outputs, inputs]`, which is not changed.
     pub fn new(gpu: &Gpu, curvature: &'a Curvature, w: &Tensor) -> Result<Self, GpuError> {
+        curvature.check(w);
         let [rows, cols] = w.shape();
         let scratch = |label| Tensor::empty(gpu, label, rows, cols);
         let (weight, free, kept) = (scratch("scaled weight")?, scratch("free")?, scratch("kept")?);
@@ -158,15 +159,33 @@ impl<'a> MetricProblem<'a> {
     /// At most `steps` conjugate gradient steps from a scaled V on a support, for all its weights together; the result is
     /// V itself, zeroed off the support, if that is better. Two products and two small readbacks per step.
     pub fn refit(&self, gpu: &Gpu, [v, support]: [&Tensor; 2], steps: usize) -> Result<Refitted, GpuError> {
-        let work = self.work(gpu)?;
         let scratch = |label| self.scratch(gpu, label);
         let (start, weight) = (scratch("start")?, scratch("refitted")?);
-        let (residual, direction, scaled) = (scratch("residual")?, scratch("direction")?, scratch("difference")?);
         let mut recording = Recording::new();
         recording.copy(&v.slice(), &start.slice());
         dense::multiply(&mut recording, support, &start);
         recording.copy(&start.slice(), &weight.slice());
-        self.gradient(&mut recording, gpu, &weight, &scaled, &work)?;
+        self.descend(recording, gpu, [&weight, support], steps)?;
+        let (before, after) = (self.objective(gpu, &start)?, self.objective(gpu, &weight)?);
+        let better = after <= before;
+        Ok(Refitted {
+            weight: if better { weight } else { start },
+            before,
+            after: if better { after } else { before },
+        })
+    }
+
+    /// Conjugate gradients on a support after what is recorded, in place.
+    fn descend(
+        &self,
+        mut recording: Recording,
+        gpu: &Gpu,
+        [v, support]: [&Tensor; 2],
+        steps: usize,
+    ) -> Result<(), GpuError> {
+        let (work, scratch) = (self.work(gpu)?, |label| self.scratch(gpu, label));
+        let (residual, direction, scaled) = (scratch("residual")?, scratch("direction")?, scratch("difference")?);
+        self.gradient(&mut recording, gpu, v, &scaled, &work)?;
         dense::axpby(&mut recording, -1.0, &work.product, 0.0, &residual);
         dense::multiply(&mut recording, support, &residual);
         recording.copy(&residual.slice(), &direction.slice());
@@ -177,13 +196,13 @@ impl<'a> MetricProblem<'a> {
             self.apply(&mut recording, gpu, &scaled, &work)?;
             dense::multiply(&mut recording, support, &work.product);
             let curvature = self.dot(recording, gpu, [&direction, &work.product])?;
-            // Not above also holds for NaN.
-            if !(curvature > 0.0 && norm > 0.0) {
+            let downhill = curvature > 0.0 && norm > 0.0;
+            if !downhill {
                 break;
             }
             let length = (norm / curvature) as f32;
             let mut recording = Recording::new();
-            dense::axpby(&mut recording, length, &direction, 1.0, &weight);
+            dense::axpby(&mut recording, length, &direction, 1.0, v);
             dense::axpby(&mut recording, -length, &work.product, 1.0, &residual);
             let after = self.dot(recording, gpu, [&residual, &residual])?;
             let mut recording = Recording::new();
@@ -191,13 +210,7 @@ impl<'a> MetricProblem<'a> {
             gpu.submit(recording)?;
             norm = after;
         }
-        let (before, after) = (self.objective(gpu, &start)?, self.objective(gpu, &weight)?);
-        let better = after <= before;
-        Ok(Refitted {
-            weight: if better { weight } else { start },
-            before,
-            after: if better { after } else { before },
-        })
+        Ok(())
     }
 
     fn scratch(&self, gpu: &Gpu, label: &str) -> Result<Tensor, GpuError> {

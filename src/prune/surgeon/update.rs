@@ -68,22 +68,54 @@ pub fn correlated_update(
     support: &Tensor,
     settings: &UpdateSettings,
 ) -> Result<Updated, PruneError> {
+    curvature.check(w);
     let chunks = chunks(&support.fetch(gpu)?, w.cols(), settings.max_correlate.max(1));
     if chunks.is_empty() {
         return Ok(Updated::default());
     }
-    let [rows, cols] = w.shape();
-    let original = Tensor::empty(gpu, "weight before", rows, cols)?;
+    let original = copied(gpu, "weight before", w)?;
+    let escalations = solve(gpu, curvature, [&original, w], &chunks, settings.sweeps)?;
+    let zeroed = copied(gpu, "zeroed weight", &original)?;
     let mut recording = Recording::new();
-    recording.copy(&w.slice(), &original.slice());
+    dense::multiply(&mut recording, support, w);
+    dense::multiply(&mut recording, support, &zeroed);
     gpu.submit(recording)?;
+    let [least, objective] = [
+        distance(gpu, curvature, [&original, &zeroed])?,
+        distance(gpu, curvature, [&original, w])?,
+    ];
+    // NaN is not better.
+    let better = objective <= least;
+    if !better {
+        let mut recording = Recording::new();
+        recording.copy(&zeroed.slice(), &w.slice());
+        gpu.submit(recording)?;
+    }
+    Ok(Updated {
+        zeroed: least,
+        objective: if better { objective } else { least },
+        rejected: !better,
+        escalations,
+        chunks: chunks.len(),
+    })
+}
+
+/// All sweeps over the chunks, from `original` into w; with more damping from the start again if a pivot fails, which is
+/// returned how often.
+fn solve(
+    gpu: &Gpu,
+    curvature: &Curvature,
+    [original, w]: [&Tensor; 2],
+    chunks: &[Chunk],
+    sweeps: usize,
+) -> Result<usize, PruneError> {
     let failures = Cell::new(0);
     escalate(&curvature.outputs.place, &failures, |shift| {
         let mut recording = Recording::new();
         recording.copy(&original.slice(), &w.slice());
         let pivots = Pivots::new(gpu, &mut recording)?;
         gpu.submit(recording)?;
-        for chunk in (0..settings.sweeps).flat_map(|_| &chunks) {
+        for chunk in (0..sweeps).flat_map(|_| chunks) {
             let mut recording = Recording::new();
             chunk.record(&mut recording, gpu, curvature, w, (shift, &pivots))?;
             // Now, because the scratch of a chunk lives as long as its recording.
@@ -93,35 +125,22 @@ pub fn correlated_update(
         let id = pivots.read(&mut recording);
         Pivots::failed(&gpu.submit(recording)?, id)
     })?;
-    let zeroed = Tensor::empty(gpu, "zeroed weight", rows, cols)?;
+    Ok(failures.get())
+}
+
+/// A matrix with the same contents, now.
+fn copied(gpu: &Gpu, label: &str, x: &Tensor) -> Result<Tensor, GpuError> {
+    let copy = Tensor::empty(gpu, label, x.rows(), x.cols())?;
     let mut recording = Recording::new();
-    dense::multiply(&mut recording, support, w);
-    recording.copy(&original.slice(), &zeroed.slice());
-    dense::multiply(&mut recording, support, &zeroed);
+    recording.copy(&x.slice(), &copy.slice());
     gpu.submit(recording)?;
-    let mut updated = Updated {
-        zeroed: distance(gpu, curvature, [&original, &zeroed])?,
-        objective: distance(gpu, curvature, [&original, w])?,
-        rejected: false,
-        escalations: failures.get(),
-        chunks: chunks.len(),
-    };
-    // Not below also holds for NaN.
-    updated.rejected = !(updated.objective <= updated.zeroed);
-    if updated.rejected {
-        updated.objective = updated.zeroed;
-        let mut recording = Recording::new();
-        recording.copy(&zeroed.slice(), &w.slice());
-        gpu.submit(recording)?;
-    }
-    Ok(updated)
+    Ok(copy)
 }
 
 /// Objective of a change from one weight to another.
 fn distance(gpu: &Gpu, curvature: &Curvature, [from, to]: [&Tensor; 2]) -> Result<f64, GpuError> {
-    let difference = Tensor::empty(gpu, "difference", from.rows(), from.cols())?;
+    let difference = copied(gpu, "difference", to)?;
     let mut recording = Recording::new();
-    recording.copy(&to.slice(), &difference.slice());
     dense::axpby(&mut recording, -1.0, from, 1.0, &difference);
     gpu.submit(recording)?;
     curvature.objective(gpu, &difference)
@@ -176,8 +195,6 @@ impl Chunk {
         let scale = vector(gpu, "unit scale", self.places.iter().map(unit))?;
         let count = self.places.len();
         let g = rows_of(recording, gpu, &outputs.inverse, self.first, self.rows)?;
-        let coupling = PanelMatrix::zeros(gpu, recording, "coupling", count)?;
-        let inverse = coupling.empty_like(gpu, "inverse coupling")?;
         let call = KronGather {
             places: &places,
             scale: &scale,
@@ -185,7 +202,9 @@ impl Chunk {
             g_first: self.first,
             a: &inputs.inverse,
         };
+        let coupling = PanelMatrix::zeros(gpu, recording, "coupling", count)?;
         factor::kron_gather(recording, &call, &coupling);
+        let inverse = coupling.empty_like(gpu, "inverse coupling")?;
         linalg::inverse(recording, gpu, [&coupling, &inverse], shift, pivots)?;
         let values = |label| Tensor::empty(gpu, label, 1, count);
         let (lost, solved) = (values("weights removed")?, values("multipliers")?);
