@@ -165,7 +165,8 @@ pub(super) struct SolveArgs {
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     pub(super) layers: Vec<usize>,
     /// How --sparsity is spread over the linears, at the same number of zeros: the same in each, so that the sum of their
-    /// errors is least (one more pass through the model), or by each layer's share of outliers; `auto` is error from 60 %
+    /// errors is least (one more pass through the model), by each layer's share of outliers, or by the costs of LLM
+    /// Surgeon (a forward and a backward pass); `auto` is error from 60 %
     /// upward with admm, else uniform [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) allocation: Allocation,

@@ -36,6 +36,8 @@ pub enum Allocation {
     Error,
     /// By each decoder layer's share of outliers.
     Owl,
+    /// Least loss by the curvature of LLM Surgeon: one threshold of its costs for the whole model.
+    Curvature,
 }
 
 impl Allocation {
@@ -56,6 +58,7 @@ impl Allocation {
             Allocation::Uniform => "uniform",
             Allocation::Error => "error",
             Allocation::Owl => "owl",
+            Allocation::Curvature => "curvature",
         }
     }
 }
@@ -132,7 +135,7 @@ pub fn grid(sparsity: f64, spread: f64) -> Vec<f64> {
 }
 
 /// Least and greatest sparsity of a linear: never nothing and never all.
-fn range(sparsity: f64, spread: f64) -> [f64; 2] {
+pub fn range(sparsity: f64, spread: f64) -> [f64; 2] {
     let spread = spread.min(0.9 * sparsity).min(0.9 * (1.0 - sparsity));
     [sparsity - spread, sparsity + spread]
 }
@@ -151,7 +154,7 @@ pub fn allocate(rule: Allocation, candidates: &[Candidate], sparsity: f64, sprea
     match rule {
         Allocation::Error => by_error(candidates, sparsity, spread),
         Allocation::Owl => by_outliers(candidates, sparsity, spread),
-        Allocation::Auto | Allocation::Uniform => vec![sparsity; candidates.len()],
+        Allocation::Auto | Allocation::Uniform | Allocation::Curvature => vec![sparsity; candidates.len()],
     }
 }
 

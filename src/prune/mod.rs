@@ -22,7 +22,7 @@ pub mod surgeon;
 mod wanda;
 
 pub use admm::{Admm, AdmmSettings};
-pub use allocate::{Allocation, Candidate, Scores, allocate, grid, wanda_errors};
+pub use allocate::{Allocation, Candidate, Scores, allocate, grid, range, wanda_errors};
 pub use alps::Alps;
 pub use damping::{Damping, DampingRule};
 pub use error::PruneError;

@@ -10,9 +10,11 @@ use super::report::begin_report;
 use super::samples::TokenIds;
 use super::solve::{Solver, row_blocks};
 use super::state::RunIdentity;
+use super::surgeon::{CurvaturePass, SurgeonOptions, Weigh};
 use super::walk::{Progress, Sink, Walk};
 use crate::model::{Decoder, LinearSpec};
-use crate::prune::{Allocation, Candidate, LayerProblem, Propagate, Scores, allocate, grid, wanda_errors};
+use crate::prune::surgeon::{CostHistogram, allocate_within};
+use crate::prune::{Allocation, Candidate, LayerProblem, Propagate, Scores, allocate, grid, range, wanda_errors};
 use crate::report::CalibrationRecord;
 
 /// Sparsity by tensor name.
@@ -52,6 +54,9 @@ pub(super) fn allocation(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> 
     let (gpu, checkpoint) = (decoder.gpu, decoder.checkpoint);
     pass.progress
         .stage(&format!("measure every linear for --allocation {}", rule.name()));
+    if rule == Allocation::Curvature {
+        return by_curvature(plan, decoder, pass).map(Some);
+    }
     let measure = Plan::resolve(plan.options.to_measure(), checkpoint, plan.spec.clone(), gpu)?;
     let embed = |ids: &TokenIds| decoder.embed_with(ids, &measure.activation_options());
     let mut found = Vec::new();
@@ -78,6 +83,47 @@ pub(super) fn allocation(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> 
     let options = &plan.options;
     let shares = allocate(rule, &candidates, options.pattern.sparsity(), options.spread);
     Ok(Some(names.into_iter().zip(shares).collect()))
+}
+
+/// The threshold of LLM Surgeon's costs, within the spread.
+fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Allocated, RunError> {
+    let options = &plan.options;
+    let weigh = Weigh {
+        pattern: options.pattern,
+        damping: [options.damping.fraction, SurgeonOptions::default().output_damping],
+    };
+    let curvature = CurvaturePass {
+        decoder,
+        ids: pass.ids.expect("a plan with this rule captures its inputs"),
+        activations: plan.activation_options(),
+        stop: pass.stop,
+    };
+    let mut found: BTreeMap<String, CostHistogram> = BTreeMap::new();
+    let mut done = 0;
+    curvature.run(|layer, mut factors| {
+        if layer < plan.layers && plan.prunes(layer) {
+            for (tensor, histogram) in weigh.histograms(decoder, layer, &mut factors)? {
+                let merged = match found.get(&tensor) {
+                    Some(earlier) => earlier.and(&histogram),
+                    None => histogram,
+                };
+                found.insert(tensor, merged);
+            }
+            done += plan.spec.linears_of(layer)?.len();
+        }
+        pass.progress.layer(layer, done, plan.linears);
+        Ok(())
+    })?;
+    let (names, histograms): (Vec<String>, Vec<CostHistogram>) = found.into_iter().unzip();
+    let total: u64 = histograms.iter().map(CostHistogram::total).sum();
+    let sparsity = options.pattern.sparsity();
+    let target = (sparsity * total as f64).round() as u64;
+    let removed = allocate_within(&histograms, target, range(sparsity, options.spread));
+    let shares = removed
+        .iter()
+        .zip(&histograms)
+        .map(|(removed, h)| *removed as f64 / h.total() as f64);
+    Ok(names.into_iter().zip(shares).collect())
 }
 
 impl Solver<'_> {

@@ -232,6 +232,10 @@ impl Plan {
             );
             return Err(RunError::Setting(message));
         }
+        if options.allocation == Allocation::Curvature && matches!(options.sums, Sums::Loaded(_)) {
+            let message = "--allocation curvature needs gradients, which --statistics does not hold: use --calibration";
+            return Err(RunError::Setting(message.into()));
+        }
         if options.limit_layers == Some(0) {
             let message = "--limit-layers 0 would prune nothing; use at least 1".to_string();
             return Err(RunError::Setting(message));

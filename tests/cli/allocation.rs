@@ -45,7 +45,7 @@ fn with_outliers() -> Case {
 
 #[test]
 fn by_error_and_by_outliers() {
-    for rule in ["error", "owl"] {
+    for rule in ["error", "owl", "curvature"] {
         let case = with_outliers();
         let flags = [
             "--sparsity",

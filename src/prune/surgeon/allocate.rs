@@ -35,6 +35,18 @@ impl CostHistogram {
         self.done
     }
 
+    /// With the costs of another part of the linear.
+    pub fn and(&self, other: &CostHistogram) -> Self {
+        let first = self.first.min(other.first);
+        let end = (self.first + self.counts.len()).max(other.first + other.counts.len());
+        let counts = (first..end).map(|bin| (self.count(bin) + other.count(bin)) as u32);
+        CostHistogram {
+            first,
+            counts: counts.collect(),
+            done: self.done + other.done,
+        }
+    }
+
     fn count(&self, bin: usize) -> u64 {
         let at = bin.checked_sub(self.first);
         u64::from(at.and_then(|at| self.counts.get(at)).copied().unwrap_or(0))
@@ -45,7 +57,25 @@ impl CostHistogram {
 /// are zero already first. The bin the threshold falls in is shared in proportion to what each linear has in it. The
 /// numbers add up to `target`, or to what is zero already if that is more, or to all there are if that is less.
 pub fn allocate(linears: &[CostHistogram], target: u64) -> Vec<u64> {
-    let mut removed: Vec<u64> = linears.iter().map(|linear| linear.done).collect();
+    allocate_within(linears, target, [0.0, 1.0])
+}
+
+/// As [`allocate`], with no share of a linear below or above these two unless it is below or above already.
+pub fn allocate_within(linears: &[CostHistogram], target: u64, [least, most]: [f64; 2]) -> Vec<u64> {
+    let bounds: Vec<[u64; 2]> = (linears.iter())
+        .map(|linear| {
+            let [least, most] = [least, most].map(|share| (share * linear.total() as f64).round() as u64);
+            let least = least.max(linear.done);
+            [least, most.max(least)]
+        })
+        .collect();
+    let clamped = |cheaper: &[u64]| -> Vec<u64> {
+        let pairs = cheaper.iter().zip(&bounds);
+        pairs.map(|(count, [least, most])| *count.clamp(least, most)).collect()
+    };
+    // Those cheaper than the bin at hand, first of all those that are done.
+    let mut cheaper: Vec<u64> = linears.iter().map(|linear| linear.done).collect();
+    let mut removed = clamped(&cheaper);
     let mut left = target.saturating_sub(removed.iter().sum());
     let end = linears
         .iter()
@@ -54,13 +84,21 @@ pub fn allocate(linears: &[CostHistogram], target: u64) -> Vec<u64> {
         .unwrap_or(0);
     let start = linears.iter().map(|linear| linear.first).min().unwrap_or(0);
     for bin in start..end {
-        let here: Vec<u64> = linears.iter().map(|linear| linear.count(bin)).collect();
-        let taken = shared(&here, left);
-        left -= taken.iter().sum::<u64>();
-        removed.iter_mut().zip(&taken).for_each(|(sum, taken)| *sum += taken);
         if left == 0 {
             break;
         }
+        cheaper
+            .iter_mut()
+            .zip(linears)
+            .for_each(|(sum, linear)| *sum += linear.count(bin));
+        let here: Vec<u64> = clamped(&cheaper)
+            .iter()
+            .zip(&removed)
+            .map(|(now, before)| now - before)
+            .collect();
+        let taken = shared(&here, left);
+        left -= taken.iter().sum::<u64>();
+        removed.iter_mut().zip(&taken).for_each(|(sum, taken)| *sum += taken);
     }
     removed
 }
@@ -129,6 +167,27 @@ mod tests {
                     .all(|(r, l)| *r >= l.done() && *r <= l.total())
             );
         }
+    }
+
+    #[test]
+    fn shares_stay_within_bounds() {
+        let linears = [
+            histogram(&[(1, 100)], 0),
+            histogram(&[(2, 100)], 0),
+            histogram(&[(3, 200)], 0),
+        ];
+        let removed = allocate_within(&linears, 240, [0.5, 0.7]);
+        assert_eq!(removed, [70, 70, 100]);
+        // What is done already counts, also beyond the bounds.
+        let linears = [histogram(&[(1, 20)], 80), histogram(&[(1, 100)], 0)];
+        assert_eq!(allocate_within(&linears, 140, [0.5, 0.7]), [80, 60]);
+    }
+
+    #[test]
+    fn parts_add_up() {
+        let (a, b) = (histogram(&[(3, 10), (7, 5)], 1), histogram(&[(7, 15), (50, 100)], 4));
+        assert_eq!(a.and(&b), histogram(&[(3, 10), (7, 20), (50, 100)], 5));
+        assert_eq!(histogram(&[], 2).and(&a), histogram(&[(3, 10), (7, 5)], 3));
     }
 
     #[test]

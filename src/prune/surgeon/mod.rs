@@ -21,7 +21,7 @@ mod structured;
 mod units;
 mod update;
 
-pub use allocate::{CostHistogram, allocate};
+pub use allocate::{CostHistogram, allocate, allocate_within};
 pub use costs::{Costs, Grain, Saliency, column_costs, row_costs};
 pub use curvature::{Curvature, Side};
 pub use lines::{joint_column_cost, joint_row_cost, remove_columns, remove_rows};

@@ -21,7 +21,7 @@ pub(super) struct Sum {
 }
 
 /// Sums of one layer: `Σ x xᵀ` of every group of linears, `Σ g gᵀ` of every linear of the forward pass.
-pub(super) struct LayerFactors {
+pub(in crate::run) struct LayerFactors {
     inputs: Vec<Sum>,
     outputs: BTreeMap<LinearId, Sum>,
     /// The group a linear reads with, and whether it is the first to.

@@ -5,6 +5,7 @@
 //! forwards to prune with them. Its result is a checkpoint in the state folder, which the next shot reads; so memory is one
 //! layer's factors and the streams between layers, and a run can be resumed after any shot. Start reading at [`surgeon`].
 
+mod curvature;
 mod factors;
 mod plan;
 mod prune;
@@ -14,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+pub(super) use curvature::CurvaturePass;
 pub use plan::{SurgeonOptions, SurgeonPlan};
+pub(super) use prune::Weigh;
 
 use super::report::{adapter_record, calibration_record, continued, total, verify, warn_of_experts};
 use super::samples::{TokenIds, samples};
@@ -23,10 +26,11 @@ use super::walk::Progress;
 use super::{RunError, peak_resident};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::model::{Decoder, LinearGradient, next_tokens};
+use crate::model::Decoder;
 use crate::prune::surgeon::{CostHistogram, allocate};
 use crate::report::{Memory, PruneReport, Settings, ShotRecord};
-use factors::{FactorStore, LayerFactors};
+use curvature::Loss;
+use factors::FactorStore;
 
 /// Prunes the plan's checkpoint by LLM Surgeon and writes the result; `stop` is asked between layers.
 ///
@@ -194,42 +198,24 @@ impl Run<'_, '_> {
     fn curvature(&mut self, current: &Checkpoint, store: &FactorStore) -> Result<(Vec<CostHistogram>, Loss), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
         let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
-        let go_on = |_| !self.stop.load(Ordering::Relaxed);
-        let trace = decoder.trace_while(self.ids, &plan.activation_options(), go_on)?;
-        let trace = trace.ok_or(RunError::Interrupted)?;
-        let mut entering = trace.entering;
-        let mut loss = decoder.loss_gradient(&trace.leaving, &next_tokens(self.ids))?;
-        drop(trace.leaving);
-        let found = Loss::of(&loss.losses, &loss.skipped)?;
-        let mut layers = Vec::new();
-        while let Some(stream) = entering.pop() {
-            self.interrupted()?;
-            let layer = entering.len();
-            let mut factors = LayerFactors::new(gpu, &plan.spec, layer)?;
-            {
-                let weights = decoder.layer(layer)?;
-                let mut visit = |recording: &mut _, found: LinearGradient<'_>| {
-                    factors.add(recording, gpu, &found);
-                    Ok(())
-                };
-                decoder.layer_backward(&weights, &stream, &mut loss, &mut visit)?;
-            }
-            current.release_all();
-            factors.finish(gpu)?;
+        let weigh = plan.weigh();
+        let pass = CurvaturePass {
+            decoder: &decoder,
+            ids: self.ids,
+            activations: plan.activation_options(),
+            stop: self.stop,
+        };
+        let (mut layers, mut done) = (Vec::new(), 0);
+        let loss = pass.run(|layer, mut factors| {
             store.put(gpu, layer, &factors)?;
-            layers.push(prune::histograms(plan, gpu, current, layer, &mut factors)?);
-            let done = self.linears_of(layer..plan.spec.layers)?;
+            let pieces = weigh.histograms(&decoder, layer, &mut factors)?;
+            layers.push(pieces);
+            done += plan.spec.linears_of(layer)?.len();
             self.progress.layer(layer, done, 2 * plan.linears);
-        }
-        layers.reverse();
-        Ok((layers.into_iter().flatten().collect(), found))
-    }
-
-    fn linears_of(&self, mut layers: std::ops::Range<usize>) -> Result<usize, RunError> {
-        let count = layers.try_fold(0, |sum, layer| {
-            Ok::<_, RunError>(sum + self.plan.spec.linears_of(layer)?.len())
-        });
-        count
+            Ok(())
+        })?;
+        let histograms = layers.into_iter().rev().flatten();
+        Ok((histograms.map(|(_, histogram)| histogram).collect(), loss))
     }
 
     /// The forward pass of a shot: every layer pruned with its factors, given how much each linear loses.
@@ -293,28 +279,6 @@ impl Run<'_, '_> {
         verify(&self.plan.options.output, report)?;
         report.phases.write += clock.elapsed().as_secs_f64();
         Ok(())
-    }
-}
-
-/// The loss a shot began with.
-struct Loss {
-    /// Of the samples that had one, in nats a token.
-    mean: f64,
-    skipped: usize,
-}
-
-impl Loss {
-    fn of(losses: &[f64], skipped: &[usize]) -> Result<Self, RunError> {
-        let finite: Vec<f64> = losses.iter().copied().filter(|loss| loss.is_finite()).collect();
-        if finite.is_empty() || skipped.len() == losses.len() {
-            let message =
-                "no calibration sample has a finite loss: the model or its file is damaged (`secateur eval` tells)";
-            return Err(RunError::Setting(message.into()));
-        }
-        Ok(Loss {
-            mean: finite.iter().sum::<f64>() / finite.len() as f64,
-            skipped: skipped.len(),
-        })
     }
 }
 

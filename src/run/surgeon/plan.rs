@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::factors;
+use super::prune::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
@@ -130,6 +131,14 @@ impl SurgeonPlan {
             surgeon,
             spec,
         })
+    }
+
+    /// How its costs are counted.
+    pub(super) fn weigh(&self) -> Weigh {
+        Weigh {
+            pattern: self.options.pattern,
+            damping: [self.options.damping.fraction, self.surgeon.output_damping],
+        }
     }
 
     /// How activations are kept between layers, beside the output.

@@ -7,7 +7,7 @@ use super::factors::{LayerFactors, Sum};
 use super::plan::SurgeonPlan;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::Gpu;
-use crate::model::{LinearId, LinearSpec, Part};
+use crate::model::{Decoder, LinearId, LinearSpec, Part};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{
     CostHistogram, Costs, Curvature, Grain, Saliency, Side, UpdateSettings, correlated_update,
@@ -63,35 +63,39 @@ fn side(gpu: &Gpu, sum: Sum, damping: f64, place: &str) -> Result<(Rc<Side>, usi
     Ok((Rc::new(Side::prepare(gpu, matrix, tokens, damping, place)?), tokens))
 }
 
-/// Costs of every linear of a layer, counted, in the order of [`Surgery::layer`]; the factors are used up.
-pub(super) fn histograms(
-    plan: &SurgeonPlan,
-    gpu: &Gpu,
-    current: &Checkpoint,
-    layer: usize,
-    factors: &mut LayerFactors,
-) -> Result<Vec<CostHistogram>, RunError> {
-    let mut out = Vec::new();
-    for (number, group) in plan.spec.groups(layer)?.iter().enumerate() {
-        let place = format!("layer {layer}, {:?}", group.input);
-        let (inputs, _) = side(
-            gpu,
-            factors.take_inputs(number, gpu)?,
-            plan.options.damping.fraction,
-            &place,
-        )?;
-        for piece in pieces(&group.linears) {
-            let (outputs, _) = side(gpu, factors.take_outputs(piece.id), plan.surgeon.output_damping, &place)?;
-            let curvature = Curvature {
-                outputs,
-                inputs: inputs.clone(),
-            };
-            let (weight, _) = piece.weight(gpu, current)?;
-            let costs = Costs::new(gpu, &curvature, &weight, Saliency::Obs, grain(plan.options.pattern))?;
-            out.push(costs.histogram(gpu, &weight)?);
+/// How costs are counted.
+pub(in crate::run) struct Weigh {
+    pub(in crate::run) pattern: Pattern,
+    /// Of the factors of inputs and of outputs.
+    pub(in crate::run) damping: [f64; 2],
+}
+
+impl Weigh {
+    /// Costs of every linear of the forward pass of a layer, counted, in the order of [`Surgery::layer`], with the tensor
+    /// it is in; the factors are used up.
+    pub(in crate::run) fn histograms(
+        &self,
+        decoder: &Decoder<'_>,
+        layer: usize,
+        factors: &mut LayerFactors,
+    ) -> Result<Vec<(String, CostHistogram)>, RunError> {
+        let (gpu, mut out) = (decoder.gpu, Vec::new());
+        for (number, group) in decoder.spec.groups(layer)?.iter().enumerate() {
+            let place = format!("layer {layer}, {:?}", group.input);
+            let (inputs, _) = side(gpu, factors.take_inputs(number, gpu)?, self.damping[0], &place)?;
+            for piece in pieces(&group.linears) {
+                let (outputs, _) = side(gpu, factors.take_outputs(piece.id), self.damping[1], &place)?;
+                let curvature = Curvature {
+                    outputs,
+                    inputs: inputs.clone(),
+                };
+                let (weight, _) = piece.weight(gpu, decoder.checkpoint)?;
+                let costs = Costs::new(gpu, &curvature, &weight, Saliency::Obs, grain(self.pattern))?;
+                out.push((piece.linear.tensor.clone(), costs.histogram(gpu, &weight)?));
+            }
         }
+        Ok(out)
     }
-    Ok(out)
 }
 
 /// What the pruning of a layer reads.
