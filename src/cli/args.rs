@@ -144,7 +144,7 @@ pub(super) struct SolveArgs {
     #[arg(long, value_enum, default_value = "wanda")]
     pub(super) warm_start: WarmStartArg,
     /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
-    /// 10 for admm, 0, the method as published, for the others]
+    /// 10 for admm, 20 for surgeon, 0, the method as published, for the others]
     #[arg(long)]
     pub(super) refit: Option<usize>,
     /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens
@@ -164,10 +164,10 @@ pub(super) struct SolveArgs {
     /// Prune only these decoder layers, comma-separated and counted from 0, and leave the others as they are [default: all]
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     pub(super) layers: Vec<usize>,
-    /// How --sparsity is spread over the linears, at the same number of zeros: the same in each, so that the sum of their
-    /// errors is least (one more pass through the model), by each layer's share of outliers, or by the costs of LLM
-    /// Surgeon (a forward and a backward pass); `auto` is error from 60 %
-    /// upward with admm, else uniform [default: auto]
+    /// How --sparsity is spread over the linears, at the same number of zeros: the same in each (`uniform`), where a weight
+    /// costs least by the curvature of the loss (a forward and a backward pass), so that the sum of the linears' errors
+    /// is least (a forward pass), or by each layer's share of outliers (`owl`); `auto` is curvature from 60 % upward with
+    /// admm, else uniform [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) allocation: Allocation,
     /// How far a linear's sparsity may lie from --sparsity under --allocation, e.g. 0.1 for 0.6 to 0.8
@@ -189,7 +189,8 @@ pub(super) struct SurgeonArgs {
     /// Damping of the curvature of outputs (gradients), as a fraction of its mean; that of inputs is --damping [default: 0.1]
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub(super) output_damping: Option<f64>,
-    /// Removed weights that the others make up for together; published runs take 2000 [default: 1024]
+    /// Removed weights that the others make up for in one solve, chunk after chunk; published runs take 2000 with --refit 0. By
+    /// default the refit makes up for all of them together, which loses less and takes a fraction of the time [default: 0]
     #[arg(long, value_name = "N")]
     pub(super) max_correlate: Option<usize>,
 }

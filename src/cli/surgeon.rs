@@ -63,7 +63,6 @@ pub(super) fn refuse_flags(args: &SurgeonArgs, method: &str) -> Result<(), CliEr
 fn refuse_others(args: &PruneArgs) -> Result<(), CliError> {
     let solve = &args.solve;
     let given = [
-        ("--refit", solve.refit.is_some()),
         ("--damping-rule", solve.damping_rule.is_some()),
         ("--propagate", solve.propagate.is_some()),
         ("--correction", solve.correction != 1.0),
@@ -95,6 +94,7 @@ fn resolve(
     let surgeon = SurgeonOptions {
         shots: args.surgeon.shots.unwrap_or(defaults.shots),
         output_damping: args.surgeon.output_damping.unwrap_or(defaults.output_damping),
+        refit: args.solve.refit.unwrap_or(defaults.refit),
         max_correlate: args.surgeon.max_correlate.unwrap_or(defaults.max_correlate),
     };
     let base = walk_options(common, &args.model, &spec, (&args.inputs.samples, &args.memory), false)?;

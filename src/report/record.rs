@@ -125,6 +125,10 @@ pub struct LinearRecord {
     /// Parts of it whose correlated update was worse than zeroing alone, so that they were only zeroed.
     #[serde(default)]
     pub updates_rejected: usize,
+    /// Loss in nats a token that the curvature of LLM Surgeon expects of the last shot: had the weights only been zeroed,
+    /// and as updated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curvature_cost: Option<[f64; 2]>,
     /// Largest eigenvalue of the scaled Gram.
     pub lipschitz: f64,
     /// Inputs that are never active.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use super::RunError;
+use super::memory::CURVATURE_STREAMS;
 use super::plan::{Plan, PruneOptions, Sums};
 use super::report::begin_report;
 use super::samples::TokenIds;
@@ -12,10 +13,14 @@ use super::solve::{Solver, row_blocks};
 use super::state::RunIdentity;
 use super::surgeon::{CurvaturePass, SurgeonOptions, Weigh};
 use super::walk::{Progress, Sink, Walk};
-use crate::model::{Decoder, LinearSpec};
+use crate::model::{ActivationOptions, Decoder, LinearSpec};
 use crate::prune::surgeon::{CostHistogram, allocate_within};
 use crate::prune::{Allocation, Candidate, LayerProblem, Propagate, Scores, allocate, grid, range, wanda_errors};
 use crate::report::CalibrationRecord;
+use crate::tensor::DType;
+
+/// Tokens of the backward pass at most: shares of linears need fewer than their weights.
+const CURVATURE_TOKENS: usize = 32768;
 
 /// Sparsity by tensor name.
 pub(super) type Allocated = BTreeMap<String, f64>;
@@ -92,10 +97,19 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
         pattern: options.pattern,
         damping: [options.damping.fraction, SurgeonOptions::default().output_damping],
     };
+    let ids = pass.ids.expect("a plan with this rule captures its inputs");
+    let samples = CURVATURE_TOKENS / options.samples.length;
+    // Streams of all layers are kept at once: no more of them in memory than the prune itself needs.
+    let stream = (4 * options.samples.samples * options.samples.length * plan.spec.hidden) as u64;
+    let activations = ActivationOptions {
+        dtype: DType::F32,
+        ram_budget: Some(plan.demand.activation_ram.unwrap_or(CURVATURE_STREAMS * stream)),
+        ..plan.activation_options()
+    };
     let curvature = CurvaturePass {
         decoder,
-        ids: pass.ids.expect("a plan with this rule captures its inputs"),
-        activations: plan.activation_options(),
+        ids: &ids[..ids.len().min(samples.max(1))],
+        activations,
         stop: pass.stop,
     };
     let mut found: BTreeMap<String, CostHistogram> = BTreeMap::new();

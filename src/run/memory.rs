@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::RunError;
 use super::layer_memory::{Layer, Moment};
 use super::plan::{PruneOptions, Sums};
+use super::surgeon::Passes;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{Role, Spec, batch_rows};
@@ -15,6 +16,8 @@ use crate::tensor::DType;
 const BATCH_ROWS: usize = 2048;
 /// Blocks of a linear below this part of the largest are slower than useful.
 const LEAST_PART: u64 = 32;
+/// Streams of a backward pass in memory, of as many as there are layers; the rest is in a file.
+pub(super) const CURVATURE_STREAMS: u64 = 3;
 /// The program, its threads and small buffers.
 const PROGRAM: u64 = 24 << 20;
 /// What a driver takes beside the buffers; measured with a driver that compiles for the CPU.
@@ -105,10 +108,20 @@ impl Budget<'_> {
                 advice: self.advice(&moments, rows, least),
             });
         }
+        let curvature = self.curvature(rows)?;
+        if curvature > vram {
+            return Err(RunError::OverBudget {
+                what: "--max-vram".into(),
+                budget: vram + small,
+                needed: curvature + small,
+                advice: "the backward pass of --allocation curvature takes the most; --allocation uniform needs none"
+                    .into(),
+            });
+        }
         let (activations, activation_ram, host_bytes) = self.host(&moments, rows, matrix)?;
         Ok(Demand {
-            device_bytes: peak(matrix) + small,
-            host_bytes,
+            device_bytes: peak(matrix).max(curvature) + small,
+            host_bytes: host_bytes.max(self.curvature_host(curvature)),
             batch_rows: rows,
             solver_matrix_bytes: matrix,
             activations,
@@ -195,6 +208,23 @@ impl Budget<'_> {
     }
 
     /// Type of the activations, bytes of each stream kept in memory if not all, and the peak of the process.
+    /// Device memory of the backward pass for an allocation, bytes; 0 without one.
+    fn curvature(&self, rows: usize) -> Result<u64, RunError> {
+        match self.options.allocates() {
+            Allocation::Curvature => Ok(Passes::of(self.checkpoint, self.spec, rows)?.gather),
+            _ => Ok(0),
+        }
+    }
+
+    /// Host memory of that pass, bytes: its streams, and the device's buffers where they are the host's.
+    fn curvature_host(&self, device: u64) -> u64 {
+        let shared = self.gpu.is_host() || self.gpu.is_software();
+        match device {
+            0 => 0,
+            _ => PROGRAM + DRIVER + CURVATURE_STREAMS * self.stream(DType::F32) + if shared { device } else { 0 },
+        }
+    }
+
     fn host(&self, moments: &[Moment], rows: usize, matrix: u64) -> Result<(DType, Option<u64>, u64), RunError> {
         // Drivers that run on the CPU take the device's memory from the host's.
         let shared = self.gpu.is_host() || self.gpu.is_software();

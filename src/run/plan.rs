@@ -142,6 +142,8 @@ impl PruneOptions {
     pub fn allocates(&self) -> Allocation {
         match self.sums {
             Sums::Saved => Allocation::Uniform,
+            // Without a forward pass there are no gradients.
+            Sums::Loaded(_) if self.allocation == Allocation::Auto => Allocation::Uniform,
             _ => self.allocation.resolve(self.pattern, &self.method),
         }
     }

@@ -91,7 +91,7 @@ fn on_by_default_from_sixty_percent() {
         let flags: Vec<&str> = flags.split(' ').chain(["--json"]).collect();
         Case::new().prune(&flags).json()["settings"]["allocation"].clone()
     };
-    assert_eq!(rule("--sparsity 0.6"), "error");
+    assert_eq!(rule("--sparsity 0.6"), "curvature");
     assert_eq!(rule("--sparsity 0.5"), "uniform");
     assert_eq!(rule("--sparsity 0.7 --method wanda"), "uniform");
     assert_eq!(rule("--pattern 1:4"), "uniform");

@@ -105,7 +105,14 @@ fn what_makes_no_sense() {
     };
     refused("--sparsity 0.5 --shots 3", &["--shots", "--method surgeon", "admm"]);
     refused("--sparsity 0.5 --method surgeon --shots 0", &["--shots"]);
-    refused("--sparsity 0.5 --method surgeon --refit 3", &["--refit", "surgeon"]);
+    refused(
+        "--sparsity 0.5 --method surgeon --max-correlate 0 --refit 0",
+        &["--max-correlate 0", "--refit"],
+    );
+    refused(
+        "--sparsity 0.5 --method surgeon --propagate dense",
+        &["--propagate", "surgeon"],
+    );
     refused(
         "--sparsity 0.5 --method surgeon --output-damping 0",
         &["--output-damping 0 "],

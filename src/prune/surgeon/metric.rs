@@ -85,6 +85,15 @@ impl<'a> MetricProblem<'a> {
         &self.weight
     }
 
+    /// From the coordinates of the weight, in place.
+    pub fn enter(&self, gpu: &Gpu, v: &Tensor) -> Result<(), GpuError> {
+        let mut recording = Recording::new();
+        let [row, col] = &self.inverse_scale;
+        dense::scale(&mut recording, v, row, col);
+        gpu.submit(recording)?;
+        Ok(())
+    }
+
     /// Back to the coordinates of the weight, in place.
     pub fn leave(&self, gpu: &Gpu, v: &Tensor) -> Result<(), GpuError> {
         let mut recording = Recording::new();

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::factors::LayerFactors;
 use crate::model::{ActivationOptions, Decoder, LinearGradient, next_tokens};
 use crate::run::RunError;
-use crate::run::samples::TokenIds;
 
 /// What the pass goes through.
 pub(in crate::run) struct CurvaturePass<'p, 'a> {
     pub(in crate::run) decoder: &'p Decoder<'a>,
-    pub(in crate::run) ids: &'p TokenIds,
+    pub(in crate::run) ids: &'p [Vec<u32>],
     pub(in crate::run) activations: ActivationOptions,
     pub(in crate::run) stop: &'p AtomicBool,
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub(super) use curvature::CurvaturePass;
+pub(super) use plan::Passes;
 pub use plan::{SurgeonOptions, SurgeonPlan};
 pub(super) use prune::Weigh;
 
@@ -303,6 +304,7 @@ fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gpu) -> Prune
             method: "surgeon".into(),
             pattern: options.pattern.to_string(),
             sparsity: options.pattern.sparsity(),
+            refit: plan.surgeon.refit,
             damping: options.damping.fraction,
             damping_rule: "mean".into(),
             output_damping: Some(plan.surgeon.output_damping),

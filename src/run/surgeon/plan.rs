@@ -8,7 +8,6 @@ use super::prune::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::surgeon::UpdateSettings;
 use crate::run::RunError;
 use crate::run::plan::{PruneOptions, Sums};
 use crate::tensor::DType;
@@ -23,8 +22,10 @@ pub struct SurgeonOptions {
     pub shots: usize,
     /// Damping of the factor of gradients, a fraction of its mean diagonal.
     pub output_damping: f64,
-    /// Removed weights that are made up for together.
+    /// Removed weights that are made up for together; 0 leaves that to the refit.
     pub max_correlate: usize,
+    /// Conjugate-gradient steps in the metric of the curvature after each shot; 0 is off.
+    pub refit: usize,
 }
 
 impl Default for SurgeonOptions {
@@ -32,7 +33,9 @@ impl Default for SurgeonOptions {
         SurgeonOptions {
             shots: 5,
             output_damping: 0.1,
-            max_correlate: UpdateSettings::default().max_correlate,
+            // All of a linear's weights together cost less than chunks of them, and lose less.
+            max_correlate: 0,
+            refit: 20,
         }
     }
 }
@@ -81,35 +84,21 @@ impl SurgeonPlan {
         gpu: &Gpu,
     ) -> Result<Self, RunError> {
         check(&options, &surgeon)?;
-        let (mut linears, mut weights, mut factors, mut largest) = (0, 0, 0, Largest::default());
+        let (mut linears, mut weights, mut factors) = (0, 0, 0);
         for layer in 0..spec.layers {
-            let bytes = factors::bytes(&spec, layer)?;
-            factors += bytes;
-            largest.factors = largest.factors.max(bytes);
-            let mut layer_bytes = 0;
+            factors += factors::bytes(&spec, layer)?;
             for linear in spec.linears_of(layer)? {
                 options.pattern.check_width(&linear.tensor, linear.shape[1])?;
                 linears += 1;
                 weights += linear.shape[0] * linear.shape[1];
-                let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
-                layer_bytes += view.bytes.len() as u64;
-                for part in &linear.parts {
-                    let rows = part.rows.iter().map(|r| r.len()).sum::<usize>() as u64;
-                    let cols = linear.shape[1] as u64;
-                    largest.solve = largest
-                        .solve
-                        .max(4 * (11 * rows * cols + 3 * (rows * rows + cols * cols)));
-                }
             }
-            largest.weights = largest.weights.max(layer_bytes);
         }
-        let tokens = (options.samples.samples * options.samples.length) as u64;
-        let stream = 4 * tokens * spec.hidden as u64;
+        let tokens = options.samples.samples * options.samples.length;
+        let stream = (4 * tokens * spec.hidden) as u64;
         let activation_bytes = stream * (spec.layers as u64 + 2);
-        let rows = ROWS.max(options.samples.length).min(tokens as usize) as u64;
-        let widest = (spec.ffn * 6 + spec.hidden * 8 + spec.heads * spec.head_dim * 8) as u64;
-        let pass = largest.weights + largest.factors + 4 * rows * widest;
-        let device_bytes = pass.max(largest.factors + largest.solve);
+        let rows = ROWS.max(options.samples.length).min(tokens);
+        let Passes { gather, solve } = Passes::of(checkpoint, &spec, rows)?;
+        let device_bytes = gather.max(solve);
         let base =
             super::super::peak_resident().unwrap_or(0) + if gpu.is_host() { device_bytes } else { device_bytes / 4 };
         let activation_ram = options.max_ram.map(|limit| limit.saturating_sub(base));
@@ -152,11 +141,37 @@ impl SurgeonPlan {
     }
 }
 
-#[derive(Default)]
-struct Largest {
-    factors: u64,
-    weights: u64,
+/// Device memory of the two passes of a shot, in bytes.
+pub(in crate::run) struct Passes {
+    /// The largest layer, its factors and a batch of activations with their gradients.
+    pub(in crate::run) gather: u64,
+    /// The factors of a layer and what the solve of its largest linear takes.
     solve: u64,
+}
+
+impl Passes {
+    /// Predicts them; `rows` activations go through a layer at once.
+    pub(in crate::run) fn of(checkpoint: &Checkpoint, spec: &Spec, rows: usize) -> Result<Self, RunError> {
+        let widest = spec.ffn * 6 + spec.hidden * 8 + spec.heads * spec.head_dim * 8;
+        let activations = (4 * rows * widest) as u64;
+        let mut passes = Passes { gather: 0, solve: 0 };
+        for layer in 0..spec.layers {
+            let factors = factors::bytes(spec, layer)?;
+            let mut weights = 0;
+            for linear in spec.linears_of(layer)? {
+                let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
+                weights += view.bytes.len() as u64;
+                for part in &linear.parts {
+                    let rows = part.rows.iter().map(|r| r.len()).sum::<usize>() as u64;
+                    let cols = linear.shape[1] as u64;
+                    let solve = factors + 4 * (11 * rows * cols + 3 * (rows * rows + cols * cols));
+                    passes.solve = passes.solve.max(solve);
+                }
+            }
+            passes.gather = passes.gather.max(weights + factors + activations);
+        }
+        Ok(passes)
+    }
 }
 
 fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunError> {
@@ -171,17 +186,19 @@ fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunErro
             ));
         }
     }
-    if surgeon.shots == 0 || surgeon.max_correlate == 0 {
-        return wrong("--shots and --max-correlate must be at least 1".into());
+    if surgeon.shots == 0 {
+        return wrong("--shots 0 would prune nothing; use at least 1".into());
+    }
+    if surgeon.max_correlate == 0 && surgeon.refit == 0 {
+        return wrong(
+            "--max-correlate 0 and --refit 0 leave nothing that updates the kept weights; set one of them".into(),
+        );
     }
     if matches!(options.sums, Sums::Loaded(_)) {
         return wrong("--statistics holds no gradients: --method surgeon needs --calibration".into());
     }
     if options.limit_layers.is_some() || !options.only_layers.is_empty() {
         return wrong("--method surgeon weighs all layers against each other: drop --layers and --limit-layers".into());
-    }
-    if options.refit != 0 {
-        return wrong("--refit: --method surgeon updates the kept weights itself; drop it".into());
     }
     Ok(())
 }
@@ -197,6 +214,7 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
         "output_damping": surgeon.output_damping,
         "shots": surgeon.shots,
         "max_correlate": surgeon.max_correlate,
+        "refit": surgeon.refit,
         "samples": options.samples,
         "adapter": gpu.name(),
     })

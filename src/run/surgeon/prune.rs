@@ -6,11 +6,11 @@ use std::time::Instant;
 use super::factors::{LayerFactors, Sum};
 use super::plan::SurgeonPlan;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Recording};
 use crate::model::{Decoder, LinearId, LinearSpec, Part};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{
-    CostHistogram, Costs, Curvature, Grain, Saliency, Side, UpdateSettings, correlated_update,
+    CostHistogram, Costs, Curvature, Grain, MetricProblem, Saliency, Side, UpdateSettings, correlated_update,
 };
 use crate::report::LinearRecord;
 use crate::run::RunError;
@@ -177,13 +177,10 @@ impl Surgery<'_> {
             let costs = Costs::new(gpu, curvature, &weight, Saliency::Obs, grain(plan.options.pattern))?;
             costs.keep(gpu, &weight, removed)?
         };
-        let settings = UpdateSettings {
-            max_correlate: plan.surgeon.max_correlate,
-            ..Default::default()
-        };
-        let updated = correlated_update(gpu, curvature, &weight, &support, &settings)?;
-        record.damping_raised += updated.escalations + curvature.inputs.escalations() + curvature.outputs.escalations();
-        record.updates_rejected += usize::from(updated.rejected);
+        let cost = self.update(curvature, [&weight, &support], record)?;
+        record.curvature_cost = record
+            .curvature_cost
+            .map_or(Some(cost), |sum| Some([sum[0] + cost[0], sum[1] + cost[1]]));
         let encoded = encode(&weight.fetch(gpu)?, &support.fetch(gpu)?, dtype);
         // The error that counts is that of the weights as stored, against the dense model's.
         let (dense, _) = piece.weight(gpu, self.original)?;
@@ -197,6 +194,51 @@ impl Surgery<'_> {
         let [lost, energy] = curvature.inputs.layer_error(gpu, &dense, &stored)?;
         whole.put(piece.part, &encoded, [lost, energy]);
         Ok(())
+    }
+}
+
+impl Surgery<'_> {
+    /// Zeroes a weight off its support and lets the others make up for it; what that costs by the curvature, first had
+    /// it only been zeroed.
+    fn update(
+        &self,
+        curvature: &Curvature,
+        [weight, support]: [&Tensor; 2],
+        record: &mut LinearRecord,
+    ) -> Result<[f64; 2], RunError> {
+        let (options, gpu) = (&self.plan.surgeon, self.gpu);
+        let settings = UpdateSettings {
+            max_correlate: options.max_correlate,
+            ..Default::default()
+        };
+        let problem = match options.refit {
+            0 => None,
+            _ => {
+                let before = Tensor::empty(gpu, "weight before", weight.rows(), weight.cols())?;
+                let mut recording = Recording::new();
+                recording.copy(&weight.slice(), &before.slice());
+                gpu.submit(recording)?;
+                Some(MetricProblem::new(gpu, curvature, &before)?)
+            }
+        };
+        let mut cost = None;
+        if options.max_correlate > 0 {
+            let updated = correlated_update(gpu, curvature, weight, support, &settings)?;
+            record.damping_raised += updated.escalations;
+            record.updates_rejected += usize::from(updated.rejected);
+            cost = Some([updated.zeroed, updated.objective]);
+        }
+        record.damping_raised += curvature.inputs.escalations() + curvature.outputs.escalations();
+        if let Some(problem) = problem {
+            problem.enter(gpu, weight)?;
+            let found = problem.refit(gpu, [weight, support], options.refit)?;
+            problem.leave(gpu, &found.weight)?;
+            let mut recording = Recording::new();
+            recording.copy(&found.weight.slice(), &weight.slice());
+            gpu.submit(recording)?;
+            cost = Some([cost.map_or(found.before, |c| c[0]), found.after]);
+        }
+        Ok(cost.expect("a plan has an update or a refit"))
     }
 }
 
