@@ -187,7 +187,9 @@ impl<'a> CheckpointWriter<'a> {
         let source = self.source;
         let (shard, entry) = source.locate(name)?;
         let at = source.places[name];
-        let slot = self.slot(at).unwrap_or_else(|| panic!("put: {name} is left out of the output"));
+        let slot = self
+            .slot(at)
+            .unwrap_or_else(|| panic!("put: {name} is left out of the output"));
         if slot.bytes != bytes.len() {
             return Err(CheckpointError::ReplacementSize {
                 file: shard.path.clone(),
@@ -292,7 +294,10 @@ impl<'a> CheckpointWriter<'a> {
     fn copy_untouched(&self, number: usize) -> Result<(), CheckpointError> {
         let shard = &self.source.shards[number];
         for (i, entry) in shard.entries.iter().enumerate() {
-            let Some(slot) = self.slot((number, i)).filter(|_| !self.replaced.contains(entry.name.as_str())) else {
+            let Some(slot) = self
+                .slot((number, i))
+                .filter(|_| !self.replaced.contains(entry.name.as_str()))
+            else {
                 continue;
             };
             assert!(!slot.reshaped, "{} has another shape and was not put", entry.name);

@@ -75,9 +75,9 @@ impl Spec {
             return cannot("transformers checks its longrope factors against hidden_size / num_attention_heads");
         }
         match self.names.switches.head_dim {
-            HeadDim::Derived => {
-                cannot("its loaders take the width of a head to be hidden_size / num_attention_heads, which would change")
-            }
+            HeadDim::Derived => cannot(
+                "its loaders take the width of a head to be hidden_size / num_attention_heads, which would change",
+            ),
             HeadDim::Free => can(all.collect(), None),
             HeadDim::Transformers => can(
                 all.collect(),

@@ -99,7 +99,11 @@ impl SizeTarget {
         let promise = |groups: &usize| {
             let width = self.whole.neurons as f64 - rest(*groups) / self.neuron as f64;
             let neurons = self.rounded(width)?;
-            Some(Widths { neurons, groups: *groups }).filter(|widths| *widths != self.whole)
+            Some(Widths {
+                neurons,
+                groups: *groups,
+            })
+            .filter(|widths| *widths != self.whole)
         };
         self.groups.iter().rev().filter_map(promise).collect()
     }

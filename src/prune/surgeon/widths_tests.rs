@@ -44,15 +44,24 @@ fn promises_come_nearest() {
     let wanted = [at(24, 4), at(24, 3), at(32, 2), at(32, 1)];
     assert_eq!(target(900).promises(), wanted);
     assert_eq!(target(240).promises(), [at(40, 3), at(40, 2)]);
-    let groups = SizeTarget { neuron: 0, ..target(500) };
+    let groups = SizeTarget {
+        neuron: 0,
+        ..target(500)
+    };
     assert_eq!(groups.promises(), [at(40, 1)]);
-    let coarse = SizeTarget { groups: vec![1, 4], ..groups };
+    let coarse = SizeTarget {
+        groups: vec![1, 4],
+        ..groups
+    };
     assert_eq!(coarse.promises(), [at(40, 1)]);
 }
 
 #[test]
 fn a_width_that_is_no_multiple_may_stay() {
-    let odd = SizeTarget { whole: at(43, 4), ..target(240) };
+    let odd = SizeTarget {
+        whole: at(43, 4),
+        ..target(240)
+    };
     assert_eq!(odd.promises(), [at(40, 4), at(43, 3), at(43, 2)]);
 }
 
@@ -76,7 +85,10 @@ fn the_split_of_least_cost() {
     assert!(cut.layers.iter().all(|layer| layer.groups.is_empty()));
     let cut = target.uniform(at(40, 4), 1.0, &costs(1e6, 1.0)).unwrap();
     assert_eq!(cut.widths, at(32, 1));
-    assert_eq!([&cut.layers[0].groups[..], &cut.layers[1].groups], [&[0, 1, 2], &[0, 1, 3]]);
+    assert_eq!(
+        [&cut.layers[0].groups[..], &cut.layers[1].groups],
+        [&[0, 1, 2], &[0, 1, 3]]
+    );
 }
 
 #[test]
@@ -110,7 +122,10 @@ fn shots_end_at_a_promise() {
 fn intermediate_shots_are_not_rounded() {
     let target = only_neurons(900);
     let no_groups: Vec<LayerCosts> = (costs(1.0, 0.0).into_iter())
-        .map(|layer| LayerCosts { groups: Vec::new(), ..layer })
+        .map(|layer| LayerCosts {
+            groups: Vec::new(),
+            ..layer
+        })
         .collect();
     let cut = target.uniform(at(40, 4), 0.25, &no_groups).unwrap();
     assert_eq!(cut.widths, at(36, 4));

@@ -5,9 +5,10 @@
 //! forwards to prune with them. Its result is a checkpoint in the state folder, which the next shot reads; so memory is one
 //! layer's factors and the streams between layers, and a run can be resumed after any shot. Start reading at [`surgeon`].
 
-mod factors;
+pub(super) mod factors;
+pub(super) mod pass;
 mod plan;
-mod prune;
+pub(super) mod prune;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,10 +24,11 @@ use super::walk::Progress;
 use super::{RunError, peak_resident};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::model::{Decoder, LinearGradient, next_tokens};
+use crate::model::{Decoder, Spec};
 use crate::prune::surgeon::{CostHistogram, allocate};
 use crate::report::{Memory, PruneReport, Settings, ShotRecord};
-use factors::{FactorStore, LayerFactors};
+use factors::{FactorStore, Wanted};
+use pass::{BackwardPass, Loss};
 
 /// Prunes the plan's checkpoint by LLM Surgeon and writes the result; `stop` is asked between layers.
 ///
@@ -87,7 +89,7 @@ pub fn surgeon(
 }
 
 /// The output folder, new or with the shots of an earlier run.
-fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunError> {
+pub(super) fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunError> {
     let (output, needed) = (&plan.options.output, plan.disk_bytes);
     if !plan.options.resume {
         return Ok(NewFolder::create(checkpoint, output, needed)?);
@@ -99,7 +101,7 @@ fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunEr
 }
 
 /// Adds how to go on, if a shot is done.
-fn suspended(error: RunError, output: &Path, done: usize, shots: usize) -> RunError {
+pub(super) fn suspended(error: RunError, output: &Path, done: usize, shots: usize) -> RunError {
     let output = output.display().to_string();
     match error {
         error @ RunError::Verification { .. } => error,
@@ -149,7 +151,7 @@ impl Run<'_, '_> {
         };
         let current = earlier.as_ref().unwrap_or(self.original);
         self.progress.stage(&format!("shot {} of {shots}: curvature", shot + 1));
-        let store = FactorStore::create(self.folder.state().join("factors"))?;
+        let store = FactorStore::create(self.folder.state().join("factors"), Wanted::ALL)?;
         let (histograms, loss) = self.curvature(current, &store)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
@@ -193,43 +195,23 @@ impl Run<'_, '_> {
     /// The backward pass: saves every layer's factors and counts the costs of every linear, first layer first.
     fn curvature(&mut self, current: &Checkpoint, store: &FactorStore) -> Result<(Vec<CostHistogram>, Loss), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
-        let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
-        let go_on = |_| !self.stop.load(Ordering::Relaxed);
-        let trace = decoder.trace_while(self.ids, &plan.activation_options(), go_on)?;
-        let trace = trace.ok_or(RunError::Interrupted)?;
-        let mut entering = trace.entering;
-        let mut loss = decoder.loss_gradient(&trace.leaving, &next_tokens(self.ids))?;
-        drop(trace.leaving);
-        let found = Loss::of(&loss.losses, &loss.skipped)?;
+        let pass = BackwardPass {
+            decoder: Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?,
+            ids: self.ids,
+            activations: plan.activation_options(),
+            wanted: store.wanted(),
+            stop: self.stop,
+        };
         let mut layers = Vec::new();
-        while let Some(stream) = entering.pop() {
-            self.interrupted()?;
-            let layer = entering.len();
-            let mut factors = LayerFactors::new(gpu, &plan.spec, layer)?;
-            {
-                let weights = decoder.layer(layer)?;
-                let mut visit = |recording: &mut _, found: LinearGradient<'_>| {
-                    factors.add(recording, gpu, &found);
-                    Ok(())
-                };
-                decoder.layer_backward(&weights, &stream, &mut loss, &mut visit)?;
-            }
-            current.release_all();
-            factors.finish(gpu)?;
-            store.put(gpu, layer, &factors)?;
-            layers.push(prune::histograms(plan, gpu, current, layer, &mut factors)?);
-            let done = self.linears_of(layer..plan.spec.layers)?;
+        let loss = pass.run(|layer, factors| {
+            store.put(gpu, layer, factors)?;
+            layers.push(prune::histograms(plan, gpu, current, layer, factors)?);
+            let done = linears_of(&plan.spec, layer..plan.spec.layers)?;
             self.progress.layer(layer, done, 2 * plan.linears);
-        }
+            Ok(())
+        })?;
         layers.reverse();
-        Ok((layers.into_iter().flatten().collect(), found))
-    }
-
-    fn linears_of(&self, mut layers: std::ops::Range<usize>) -> Result<usize, RunError> {
-        let count = layers.try_fold(0, |sum, layer| {
-            Ok::<_, RunError>(sum + self.plan.spec.linears_of(layer)?.len())
-        });
-        count
+        Ok((layers.into_iter().flatten().collect(), loss))
     }
 
     /// The forward pass of a shot: every layer pruned with its factors, given how much each linear loses.
@@ -270,7 +252,7 @@ impl Run<'_, '_> {
             shot: shot + 1,
             sparsity: share * self.plan.options.pattern.sparsity(),
             removed: removed.iter().sum(),
-            loss: loss.mean,
+            loss: Some(loss.mean),
             skipped_samples: loss.skipped,
         });
     }
@@ -296,26 +278,9 @@ impl Run<'_, '_> {
     }
 }
 
-/// The loss a shot began with.
-struct Loss {
-    /// Of the samples that had one, in nats a token.
-    mean: f64,
-    skipped: usize,
-}
-
-impl Loss {
-    fn of(losses: &[f64], skipped: &[usize]) -> Result<Self, RunError> {
-        let finite: Vec<f64> = losses.iter().copied().filter(|loss| loss.is_finite()).collect();
-        if finite.is_empty() || skipped.len() == losses.len() {
-            let message =
-                "no calibration sample has a finite loss: the model or its file is damaged (`secateur eval` tells)";
-            return Err(RunError::Setting(message.into()));
-        }
-        Ok(Loss {
-            mean: finite.iter().sum::<f64>() / finite.len() as f64,
-            skipped: skipped.len(),
-        })
-    }
+/// Linears of these layers.
+fn linears_of(spec: &Spec, mut layers: std::ops::Range<usize>) -> Result<usize, RunError> {
+    layers.try_fold(0, |sum, layer| Ok(sum + spec.linears_of(layer)?.len()))
 }
 
 /// Weights or groups that are zero after a shot.
@@ -328,7 +293,8 @@ fn target(plan: &SurgeonPlan, histograms: &[CostHistogram], share: f64) -> u64 {
     (at_last * share).round() as u64
 }
 
-fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gpu) -> PruneReport {
+/// A report with the settings of a plan.
+pub(super) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gpu) -> PruneReport {
     let options = &plan.options;
     PruneReport {
         tool: format!("secateur {}", env!("CARGO_PKG_VERSION")),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::factors;
+use super::factors::{self, Wanted};
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
@@ -82,7 +82,7 @@ impl SurgeonPlan {
         check(&options, &surgeon)?;
         let (mut linears, mut weights, mut factors, mut largest) = (0, 0, 0, Largest::default());
         for layer in 0..spec.layers {
-            let bytes = factors::bytes(&spec, layer)?;
+            let bytes = factors::bytes(&spec, layer, Wanted::ALL)?;
             factors += bytes;
             largest.factors = largest.factors.max(bytes);
             let mut layer_bytes = 0;
@@ -133,7 +133,7 @@ impl SurgeonPlan {
     }
 
     /// How activations are kept between layers, beside the output.
-    pub(super) fn activation_options(&self) -> ActivationOptions {
+    pub(in crate::run) fn activation_options(&self) -> ActivationOptions {
         ActivationOptions {
             dtype: DType::F32,
             ram_budget: self.activation_ram,
