@@ -81,6 +81,21 @@ impl HfConfig {
         }
     }
 
+    /// The file with other values, by the family's own keys, each where the file has it or else where the sizes of the
+    /// language model are. All else stays as it is, in its order.
+    pub fn edited(&self, values: &[(&str, Value)]) -> Vec<u8> {
+        let mut raw = self.raw.clone();
+        let nested = raw.get("text_config").is_some_and(Value::is_object);
+        for (key, value) in values {
+            let at_top = raw.get(*key).is_some() || !nested;
+            let object = if at_top { &mut raw } else { &mut raw["text_config"] };
+            object[*key] = value.clone();
+        }
+        let mut text = serde_json::to_vec_pretty(&raw).expect("plain data");
+        text.push(b'\n');
+        text
+    }
+
     /// What this file calls the usual `key`.
     pub fn own_key<'a>(&'a self, key: &'a str) -> &'a str {
         self.names.get(key).map_or(key, String::as_str)

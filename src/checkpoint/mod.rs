@@ -1,7 +1,7 @@
 //! Checkpoints on disk in the Hugging Face layout: `config.json` plus safetensors, in one file or in shards.
 //!
 //! This room knows files and bytes: where a tensor lies, of what type and shape it is, and how a checkpoint of the same
-//! layout is written. It does not know what a tensor is for (`model`) nor how one is pruned (`prune`).
+//! layout, or with other shapes, is written. It does not know what a tensor is for (`model`) nor how one is pruned (`prune`).
 //!
 //! Reading maps the files and touches only their headers, writing streams: neither ever holds a model in memory.
 //! Start at [`Checkpoint`], then [`CheckpointWriter`].
@@ -13,6 +13,7 @@ mod hf_config;
 mod lock;
 mod open;
 mod out;
+mod reshape;
 mod shards;
 mod side_files;
 mod writer;
@@ -30,6 +31,7 @@ pub use error::CheckpointError;
 pub(crate) use folder::NewFolder;
 pub use hf_config::HfConfig;
 pub use lock::OutputLock;
+pub use reshape::Reshaping;
 pub use writer::CheckpointWriter;
 
 /// Folder within an output that holds the state of an unfinished run; gone once the output is complete.

@@ -4,11 +4,10 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-
 use super::Checkpoint;
 use super::error::CheckpointError;
 use super::lock::{OutputLock, is_ours};
+use super::reshape::{Reshaping, ShardLayout, Slot};
 use super::shards::{LENGTH_BYTES, Shard};
 
 /// Tells an output of this program from a checkpoint of somebody's.
@@ -17,8 +16,8 @@ const REPORT_FILE: &str = "pruning_report.json";
 /// An unfinished weight file of the output.
 pub(super) struct OutShard {
     pub(super) temporary: PathBuf,
-    /// First byte after the header, as in the source shard but for a header that had to be rewritten.
-    pub(super) data_start: u64,
+    /// Where each tensor of the source lies; `None` where it is left out.
+    pub(super) slots: Vec<Option<Slot>>,
     /// Whether something has been written since the last sync.
     pub(super) dirty: bool,
 }
@@ -31,15 +30,14 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn of(shard: &Shard, out: &Path) -> Self {
-        let header = header_with_format(shard);
-        let data_start = (LENGTH_BYTES + header.len()) as u64;
+    pub(super) fn of(shard: &Shard, out: &Path, reshaping: &Reshaping) -> Self {
+        let ShardLayout { header, length, slots } = reshaping.layout(shard);
         Head {
-            length: data_start + shard.len() - shard.data_start as u64,
             header,
+            length,
             shard: OutShard {
                 temporary: out.join(format!("{}.tmp", shard.file_name)),
-                data_start,
+                slots,
                 dirty: true,
             },
         }
@@ -82,25 +80,6 @@ pub(super) fn prepare_directory(
     }
 }
 
-/// The source's header, byte for byte if it names a framework (transformers insists) and ends on 8 bytes (so that
-/// readers find aligned tensors); otherwise mended in these two points.
-fn header_with_format(shard: &Shard) -> Vec<u8> {
-    let mut header: Map<String, Value> = serde_json::from_slice(shard.header()).expect("checked when it was opened");
-    let format = header.get("__metadata__").and_then(|m| m.get("format"));
-    if format.is_some() && shard.header().len().is_multiple_of(LENGTH_BYTES) {
-        return shard.header().to_vec();
-    }
-    if format.is_none() {
-        let metadata = header.entry("__metadata__").or_insert(Value::Null);
-        let mut entries = metadata.as_object().cloned().unwrap_or_default();
-        entries.insert("format".into(), "pt".into());
-        *metadata = entries.into();
-    }
-    let mut text = Value::Object(header).to_string().into_bytes();
-    text.resize(text.len().next_multiple_of(LENGTH_BYTES), b' ');
-    text
-}
-
 pub(super) fn start_file(file: &mut File, header: &[u8], length: u64) -> std::io::Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header)?;
@@ -113,7 +92,7 @@ pub(super) fn reopen(shard: &Shard, out: &Path) -> Result<OutShard, CheckpointEr
         header,
         length,
         shard: found,
-    } = Head::of(shard, out);
+    } = Head::of(shard, out, &Reshaping::default());
     let unusable = |reason: String| CheckpointError::UnfinishedShard {
         file: found.temporary.clone(),
         dir: out.into(),
@@ -130,7 +109,7 @@ pub(super) fn reopen(shard: &Shard, out: &Path) -> Result<OutShard, CheckpointEr
     if bytes != length {
         return Err(unusable(format!("{bytes} bytes long instead of {length}")));
     }
-    let mut start = vec![0; found.data_start as usize];
+    let mut start = vec![0; LENGTH_BYTES + header.len()];
     file.read_exact(&mut start).map_err(failed)?;
     let (size, text) = start.split_at(LENGTH_BYTES);
     if size != (header.len() as u64).to_le_bytes() || text != header {

@@ -1,6 +1,6 @@
-//! Writing a checkpoint of the same layout as the one that was read, one tensor at a time.
+//! Writing a checkpoint of the same layout as the one that was read, or of one with other shapes, one tensor at a time.
 //!
-//! No size ever changes, so every tensor's place in the output is known before the first one is written. Weights are
+//! All shapes are known beforehand, so every tensor's place in the output is known before the first one is written. Weights are
 //! collected in `<shard>.tmp` and take their names only when all else is in place: a directory that holds
 //! `model.safetensors`, or its index, is a complete checkpoint.
 
@@ -14,6 +14,7 @@ use super::error::CheckpointError;
 use super::lock::{OutputLock, clear_state, remove_state};
 use super::open::INDEX;
 use super::out::{Created, Head, OutShard, is_complete, prepare_directory, remove_if_there, reopen, start_file};
+use super::reshape::{Reshaping, Slot};
 use super::{Checkpoint, STATE_FOLDER, side_files};
 
 /// Untouched tensors are copied in pieces of this many bytes.
@@ -23,6 +24,7 @@ const PIECE: usize = 16 << 20;
 /// by a later process ([`CheckpointWriter::keep`], [`CheckpointWriter::resume`]).
 pub struct CheckpointWriter<'a> {
     source: &'a Checkpoint,
+    reshaping: Reshaping,
     out: PathBuf,
     /// One for each shard of the source.
     shards: Vec<OutShard>,
@@ -39,10 +41,15 @@ impl<'a> CheckpointWriter<'a> {
     ///
     /// Fails if `out` is the source's directory, a file, or not empty, and if it cannot be written.
     pub fn create(source: &'a Checkpoint, out: &Path) -> Result<Self, CheckpointError> {
+        Self::create_reshaped(source, out, Reshaping::default())
+    }
+
+    /// As [`CheckpointWriter::create`] with other shapes, for which [`CheckpointWriter::put`] then takes the bytes.
+    pub fn create_reshaped(source: &'a Checkpoint, out: &Path, reshaping: Reshaping) -> Result<Self, CheckpointError> {
         let mut created = Created::default();
         prepare_directory(source, out, source.weight_bytes(), &mut created)?;
         let lock = OutputLock::begin(out)?;
-        Self::start(source, out, Some(lock), created)
+        Self::start(source, out, reshaping, (Some(lock), created))
     }
 
     /// As [`CheckpointWriter::create`] in the place of a run that died before it kept its first state: what it left,
@@ -64,14 +71,19 @@ impl<'a> CheckpointWriter<'a> {
         }
         half_made.iter().try_for_each(|name| remove_if_there(&out.join(name)))?;
         clear_state(out)?;
-        Self::start(source, out, Some(lock), Created::default())
+        Self::start(source, out, Reshaping::default(), (Some(lock), Created::default()))
     }
 
     /// Starts or restarts a copy of `source` in `out`, the folder of an unfinished run that the caller has locked and in
     /// whose state folder `source` may lie. Dropping it leaves everything for another restart, and only the caller
     /// ends the run.
     pub fn within(source: &'a Checkpoint, out: &Path) -> Result<Self, CheckpointError> {
-        Self::start(source, out, None, Created::resumed())
+        Self::within_reshaped(source, out, Reshaping::default())
+    }
+
+    /// As [`CheckpointWriter::within`] with other shapes.
+    pub fn within_reshaped(source: &'a Checkpoint, out: &Path, reshaping: Reshaping) -> Result<Self, CheckpointError> {
+        Self::start(source, out, reshaping, (None, Created::resumed()))
     }
 
     /// Fails if `out`, where no run is to be resumed, is an output that was finished.
@@ -85,19 +97,22 @@ impl<'a> CheckpointWriter<'a> {
     fn start(
         source: &'a Checkpoint,
         out: &Path,
-        lock: Option<OutputLock>,
-        mut created: Created,
+        reshaping: Reshaping,
+        (lock, mut created): (Option<OutputLock>, Created),
     ) -> Result<Self, CheckpointError> {
         let needed = source.weight_bytes();
         created.trees.push(out.join(STATE_FOLDER));
         let mut shards = Vec::new();
         for shard in &source.shards {
-            let Head { header, length, shard } = Head::of(shard, out);
+            let Head { header, length, shard } = Head::of(shard, out, &reshaping);
             let mut file = created.file(&shard.temporary, needed)?;
             start_file(&mut file, &header, length).map_err(|e| CheckpointError::write(&shard.temporary, needed, e))?;
             shards.push(shard);
         }
-        Ok(Self::new(source, out, lock, shards, created))
+        Ok(CheckpointWriter {
+            reshaping,
+            ..Self::new(source, out, lock, shards, created)
+        })
     }
 
     /// Continues an output that an earlier process left unfinished in `out`, with all that was put and synced.
@@ -123,6 +138,7 @@ impl<'a> CheckpointWriter<'a> {
     ) -> Self {
         CheckpointWriter {
             source,
+            reshaping: Reshaping::default(),
             out: out.into(),
             shards,
             replaced: HashSet::new(),
@@ -170,19 +186,20 @@ impl<'a> CheckpointWriter<'a> {
     pub fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         let source = self.source;
         let (shard, entry) = source.locate(name)?;
-        let (expected, found) = (entry.range.len(), bytes.len());
-        if expected != found {
-            let (file, tensor) = (shard.path.clone(), name.to_owned());
+        let at = source.places[name];
+        let slot = self
+            .slot(at)
+            .unwrap_or_else(|| panic!("put: {name} is left out of the output"));
+        if slot.bytes != bytes.len() {
             return Err(CheckpointError::ReplacementSize {
-                file,
-                tensor,
-                expected,
-                found,
+                file: shard.path.clone(),
+                tensor: name.to_owned(),
+                expected: slot.bytes,
+                found: bytes.len(),
             });
         }
-        let (number, _) = source.places[name];
-        self.shards[number].dirty = true;
-        self.write_at(number, entry.range.start, bytes)?;
+        self.shards[at.0].dirty = true;
+        self.write_at(at, 0, bytes)?;
         self.replaced.insert(&entry.name);
         Ok(())
     }
@@ -194,12 +211,13 @@ impl<'a> CheckpointWriter<'a> {
         if !self.replaced.contains(entry.name.as_str()) {
             return Ok(shard.bytes(entry.range.clone()).to_vec());
         }
-        let (number, _) = source.places[name];
-        let mut bytes = vec![0; entry.range.len()];
-        let (temporary, offset) = self.place_of(number, entry.range.start);
+        let at = source.places[name];
+        let slot = self.slot(at).expect("only what has a place is put");
+        let mut bytes = vec![0; slot.bytes];
+        let temporary = &self.shards[at.0].temporary;
         let mut read = || {
             let mut file = File::open(temporary)?;
-            file.seek(SeekFrom::Start(offset))?;
+            file.seek(SeekFrom::Start(slot.start))?;
             file.read_exact(&mut bytes)
         };
         read().map_err(|e| CheckpointError::io(temporary, "read", e))?;
@@ -209,7 +227,7 @@ impl<'a> CheckpointWriter<'a> {
     /// Copies whatever was not [`put`](Self::put), then the files beside the weights, then `extra_files` (plain names
     /// and contents), and puts everything in its place. Returns the paths of all files written, weights last.
     ///
-    /// `config.json` and the index are copied byte for byte. An extra file takes the place of one of the source; only
+    /// `config.json` and the index are copied byte for byte, unless there are other shapes. An extra file takes the place of one of the source; only
     /// a `README.md` is joined with the source's, which then stands below. On failure nothing of the output is left, or
     /// everything if it is to be continued.
     ///
@@ -219,7 +237,12 @@ impl<'a> CheckpointWriter<'a> {
             self.copy_untouched(number)?;
         }
         let mut written = Vec::new();
-        for (name, contents) in side_files::collect(self.source, extra_files)? {
+        let config = self.reshaping.config.take();
+        let mut side_files = side_files::collect(self.source, extra_files)?;
+        if let Some(config) = &config {
+            side_files.insert("config.json".into(), side_files::Contents::Bytes(config));
+        }
+        for (name, contents) in side_files {
             written.push(self.write_side_file(&name, contents)?);
         }
         for (shard, source) in self.shards.iter().zip(&self.source.shards) {
@@ -229,7 +252,9 @@ impl<'a> CheckpointWriter<'a> {
             written.push(path);
         }
         if let Some(index) = &self.source.index {
-            written.push(self.write_side_file(INDEX, side_files::Contents::Bytes(index))?);
+            let reshaped = self.reshaping.index(index, &self.source.shards);
+            let contents = side_files::Contents::Bytes(reshaped.as_ref().unwrap_or(index));
+            written.push(self.write_side_file(INDEX, contents)?);
         }
         // Without this the names themselves may be lost with the power.
         sync_folder(&self.out).map_err(|e| CheckpointError::write(&self.out, self.needed, e))?;
@@ -249,36 +274,36 @@ impl<'a> CheckpointWriter<'a> {
         Ok(written)
     }
 
-    /// `offset` is counted as in the source file. The file is opened each time: a model may have hundreds of shards.
-    fn write_at(&self, number: usize, offset: usize, bytes: &[u8]) -> Result<(), CheckpointError> {
-        let (temporary, offset) = self.place_of(number, offset);
+    /// Writes at `offset` within a tensor. The file is opened each time: a model may have hundreds of shards.
+    fn write_at(&self, at: (usize, usize), offset: usize, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let slot = self.slot(at).expect("only what has a place is written");
+        let temporary = &self.shards[at.0].temporary;
         let write = || {
             let mut file = OpenOptions::new().write(true).open(temporary)?;
-            file.seek(SeekFrom::Start(offset))?;
+            file.seek(SeekFrom::Start(slot.start + offset as u64))?;
             file.write_all(bytes)
         };
         write().map_err(|e| CheckpointError::write(temporary, self.needed, e))
     }
 
-    /// The file and place in the output of an offset in a source file.
-    fn place_of(&self, number: usize, offset: usize) -> (&Path, u64) {
-        let OutShard {
-            temporary, data_start, ..
-        } = &self.shards[number];
-        let offset = data_start + (offset - self.source.shards[number].data_start) as u64;
-        (temporary, offset)
+    /// The place of a tensor, by its shard and number there; none if it is left out.
+    fn slot(&self, (shard, entry): (usize, usize)) -> Option<Slot> {
+        self.shards[shard].slots[entry]
     }
 
     fn copy_untouched(&self, number: usize) -> Result<(), CheckpointError> {
         let shard = &self.source.shards[number];
-        for entry in shard
-            .entries
-            .iter()
-            .filter(|entry| !self.replaced.contains(entry.name.as_str()))
-        {
+        for (i, entry) in shard.entries.iter().enumerate() {
+            let Some(slot) = self
+                .slot((number, i))
+                .filter(|_| !self.replaced.contains(entry.name.as_str()))
+            else {
+                continue;
+            };
+            assert!(!slot.reshaped, "{} has another shape and was not put", entry.name);
             for start in entry.range.clone().step_by(PIECE) {
                 let piece = start..entry.range.end.min(start + PIECE);
-                self.write_at(number, start, shard.bytes(piece.clone()))?;
+                self.write_at((number, i), start - entry.range.start, shard.bytes(piece.clone()))?;
                 shard.release(piece);
             }
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use super::compare_args::CompareArgs;
+use super::structure_args::StructureArgs;
 use crate::gpu::AdapterChoice;
 use crate::prune::{Allocation, DampingRule, Permute, Propagate, Scope, WarmStart};
 use crate::tensor::DType;
@@ -96,6 +97,8 @@ pub(super) struct PruneArgs {
     #[command(flatten)]
     pub(super) surgeon: SurgeonArgs,
     #[command(flatten)]
+    pub(super) structure: StructureArgs,
+    #[command(flatten)]
     pub(super) memory: MemoryArgs,
     /// Go on with an unfinished run in the output folder, after its last finished decoder layer
     #[arg(long)]
@@ -186,7 +189,8 @@ pub(super) struct SurgeonArgs {
     /// Steps to the target, each with a forward and backward pass for the curvature; published runs take 40 [default: 5]
     #[arg(long, value_name = "N")]
     pub(super) shots: Option<usize>,
-    /// Damping of the curvature of outputs (gradients), as a fraction of its mean; that of inputs is --damping [default: 0.1]
+    /// Damping of the curvature of outputs (gradients), as a fraction of its mean; that of inputs is --damping [default: 0.1, or 0.01 with
+    /// --structure]
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub(super) output_damping: Option<f64>,
     /// Removed weights that the others make up for in one solve, chunk after chunk; published runs take 2000 with --refit 0. By

@@ -12,6 +12,8 @@ mod exit;
 mod inspect;
 mod progress;
 mod prune;
+mod structure;
+mod structure_args;
 mod surgeon;
 
 use std::io::Write;

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::args::{Common, InputArgs, MemoryArgs, PruneArgs, SampleArgs, SolveArgs};
 use super::exit::CliError;
 use super::progress::Bar;
+use super::structure;
 use super::surgeon::{self, SURGEON};
 use super::{open_gpu, print, print_profile, say, spec};
 use crate::calib::SampleSpec;
@@ -41,10 +42,14 @@ fn with_spec(
     spec: Spec,
     stop: &AtomicBool,
 ) -> Result<(), CliError> {
+    args.structure.refuse_alone()?;
+    if args.method == SURGEON && args.structure.any() {
+        return structure::run(common, args, checkpoint, spec, stop);
+    }
     if args.method == SURGEON {
         return surgeon::run(common, args, checkpoint, spec, stop);
     }
-    surgeon::refuse_flags(&args.surgeon, &args.method)?;
+    surgeon::refuse_flags(args, &args.method)?;
     let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
     say(common, &describe(&plan));
     let mut bar = Bar::new(common);
@@ -62,10 +67,14 @@ pub(super) fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
     pattern(args)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let spec = spec(common, &checkpoint)?;
+    args.structure.refuse_alone()?;
+    if args.method == SURGEON && args.structure.any() {
+        return structure::plan(common, args, &checkpoint, spec);
+    }
     if args.method == SURGEON {
         return surgeon::plan(common, args, &checkpoint, spec);
     }
-    surgeon::refuse_flags(&args.surgeon, &args.method)?;
+    surgeon::refuse_flags(args, &args.method)?;
     let (gpu, plan) = resolve(common, args, &checkpoint, spec)?;
     let seconds = plan.flops / gemm_rate(&gpu, plan.spec.hidden)?;
     let timed = Timed { plan: &plan, seconds };

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::args::{Common, PruneArgs, SurgeonArgs};
+use super::args::{Common, PruneArgs};
 use super::exit::CliError;
 use super::progress::Bar;
 use super::prune::{pattern, walk_options};
@@ -44,11 +44,12 @@ pub(super) fn plan(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, s
 }
 
 /// Fails if a flag of this method is given with another.
-pub(super) fn refuse_flags(args: &SurgeonArgs, method: &str) -> Result<(), CliError> {
+pub(super) fn refuse_flags(args: &PruneArgs, method: &str) -> Result<(), CliError> {
     let given = [
-        ("--shots", args.shots.is_some()),
-        ("--output-damping", args.output_damping.is_some()),
-        ("--max-correlate", args.max_correlate.is_some()),
+        ("--shots", args.surgeon.shots.is_some()),
+        ("--output-damping", args.surgeon.output_damping.is_some()),
+        ("--max-correlate", args.surgeon.max_correlate.is_some()),
+        ("--structure", args.structure.any()),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => {
@@ -89,7 +90,6 @@ fn resolve(
     checkpoint: &Checkpoint,
     spec: Spec,
 ) -> Result<(Gpu, SurgeonPlan), CliError> {
-    refuse_others(args)?;
     let defaults = SurgeonOptions::default();
     let surgeon = SurgeonOptions {
         shots: args.surgeon.shots.unwrap_or(defaults.shots),
@@ -97,8 +97,17 @@ fn resolve(
         refit: args.solve.refit.unwrap_or(defaults.refit),
         max_correlate: args.surgeon.max_correlate.unwrap_or(defaults.max_correlate),
     };
-    let base = walk_options(common, &args.model, &spec, (&args.inputs.samples, &args.memory), false)?;
-    let options = PruneOptions {
+    let options = options(common, args, &spec)?;
+    let gpu = open_gpu(common)?;
+    let plan = SurgeonPlan::resolve(options, surgeon, checkpoint, spec, &gpu)?;
+    Ok((gpu, plan))
+}
+
+/// The options of a run; fails if a flag is given that only the other methods have.
+pub(super) fn options(common: &Common, args: &PruneArgs, spec: &Spec) -> Result<PruneOptions, CliError> {
+    refuse_others(args)?;
+    let base = walk_options(common, &args.model, spec, (&args.inputs.samples, &args.memory), false)?;
+    Ok(PruneOptions {
         output: args.output.clone(),
         pattern: pattern(args)?,
         method: SURGEON.into(),
@@ -109,29 +118,33 @@ fn resolve(
         },
         resume: args.resume,
         ..base
-    };
-    let gpu = open_gpu(common)?;
-    let plan = SurgeonPlan::resolve(options, surgeon, checkpoint, spec, &gpu)?;
-    Ok((gpu, plan))
+    })
 }
 
 fn describe(plan: &SurgeonPlan) -> String {
+    format!(
+        "{} ({} family, {} decoder layers): {} of {} weights in {} linears by LLM Surgeon in {} shots\n{}",
+        plan.options.model.display(),
+        plan.family,
+        plan.spec.layers,
+        plan.options.pattern,
+        plan.weights,
+        plan.linears,
+        plan.surgeon.shots,
+        describe_inputs(plan),
+    )
+}
+
+/// Tokens, memory and disk.
+pub(super) fn describe_inputs(plan: &SurgeonPlan) -> String {
     let options = &plan.options;
     let kept = match plan.activation_ram {
         None => "in memory".to_string(),
         Some(ram) => format!("{:.0} MiB of them in memory, the rest in a file", mib(ram)),
     };
     format!(
-        "{} ({} family, {} decoder layers): {} of {} weights in {} linears by LLM Surgeon in {} shots\n\
-         {} x {} calibration tokens of {}, seed {}; {:.0} MiB of activations of all layers, {kept}\n\
+        "{} x {} calibration tokens of {}, seed {}; {:.0} MiB of activations of all layers, {kept}\n\
          on {}: predicted peak {:.0} MiB of device buffers, {:.0} MiB of host memory; {:.0} MiB on disk in {} while it runs",
-        options.model.display(),
-        plan.family,
-        plan.spec.layers,
-        options.pattern,
-        plan.weights,
-        plan.linears,
-        plan.surgeon.shots,
         options.samples.samples,
         options.samples.length,
         options.calibration.display(),

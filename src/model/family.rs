@@ -140,6 +140,21 @@ pub(super) enum WindowLayers {
     FromLayer,
 }
 
+/// What the loaders of a family take the width of a head to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HeadDim {
+    /// The hidden size over the number of heads, whatever `head_dim` says.
+    #[default]
+    Derived,
+    /// What `head_dim` says, but transformers wants the heads to divide the hidden size all the same.
+    Divides,
+    /// What `head_dim` says.
+    Free,
+    /// What `head_dim` says, in transformers and llama.cpp; the hidden size over the heads in others.
+    Transformers,
+}
+
 /// A number that scales something.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
@@ -187,6 +202,7 @@ pub(super) struct Switches {
     pub(super) parallel_residual: Flag,
     pub(super) fused: Fused,
     pub(super) conv1d: bool,
+    pub(super) head_dim: HeadDim,
     pub(super) window_layers: WindowLayers,
     pub(super) local_rope: bool,
     pub(super) attention_scale: Option<Scale>,

@@ -42,6 +42,18 @@ pub struct Settings {
     /// Removed weights that LLM Surgeon makes up for together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_correlate: Option<usize>,
+    /// What was removed whole: `ffn` (neurons), `heads` (key/value heads with their queries). Absent if single weights were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structure: Option<String>,
+    /// By what units were chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<String>,
+    /// `uniform` or `padded` widths of the layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
+    /// What the width of the MLP was rounded to a multiple of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<usize>,
     /// Which inputs a decoder layer sees: `dense`, `local` or `pruned`.
     pub propagate: String,
     /// Whether inputs that another linear writes were permuted where that gains.
@@ -149,6 +161,36 @@ pub struct LinearRecord {
     pub seconds: f64,
 }
 
+/// Sizes of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelSize {
+    /// Neurons of every layer's MLP.
+    pub ffn: usize,
+    /// Query heads of every layer.
+    pub heads: usize,
+    /// Key/value heads of every layer.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Elements of all tensors in the files.
+    pub parameters: u64,
+    /// Weights of the prunable linears among them.
+    pub decoder_weights: u64,
+    /// Neurons, of all layers together, that are nothing but zeros.
+    pub padded_neurons: usize,
+    /// Key/value heads, likewise.
+    pub padded_kv_heads: usize,
+}
+
+/// A model that became smaller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shrunk {
+    /// The source.
+    pub before: ModelSize,
+    /// The result, as counted in the written files.
+    pub after: ModelSize,
+}
+
 /// One shot of LLM Surgeon.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ShotRecord {
@@ -156,10 +198,11 @@ pub struct ShotRecord {
     pub shot: usize,
     /// Sparsity after it.
     pub sparsity: f64,
-    /// Weights, or groups of N:M, that are removed after it.
+    /// Weights, or groups of N:M, that are removed after it; of structures those of the whole model.
     pub removed: u64,
-    /// Mean cross entropy of the calibration samples before it, in nats a token.
-    pub loss: f64,
+    /// Mean cross entropy of the calibration samples before it, in nats a token; absent where no backward pass was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
     /// Samples without a finite loss, which were left out.
     pub skipped_samples: usize,
 }
@@ -234,6 +277,9 @@ pub struct PruneReport {
     /// The shots of LLM Surgeon.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shots: Vec<ShotRecord>,
+    /// Sizes before and after, where whole structures were removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrunk: Option<Shrunk>,
     /// One entry per pruned linear.
     pub linears: Vec<LinearRecord>,
     /// Sums over all of them.

@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use super::structure::structure_table;
 use super::{EvalRecord, LinearRecord, PruneReport};
 
 pub(super) fn table(header: &[&str]) -> Table {
@@ -17,7 +18,12 @@ pub(super) fn table(header: &[&str]) -> Table {
 }
 
 /// Per projection type: layer error before and after, sparsity, time; then totals and phases.
+///
+/// For a model that became smaller its sizes instead.
 pub fn prune_table(report: &PruneReport) -> String {
+    if let Some(shrunk) = &report.shrunk {
+        return structure_table(report, shrunk);
+    }
     let mut roles: Vec<&str> = Vec::new();
     for linear in &report.linears {
         if !roles.contains(&linear.role.as_str()) {

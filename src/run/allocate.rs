@@ -11,7 +11,10 @@ use super::report::begin_report;
 use super::samples::TokenIds;
 use super::solve::{Solver, row_blocks};
 use super::state::RunIdentity;
-use super::surgeon::{CurvaturePass, SurgeonOptions, Weigh};
+use super::surgeon::SurgeonOptions;
+use super::surgeon::factors::Wanted;
+use super::surgeon::pass::BackwardPass;
+use super::surgeon::prune::Weigh;
 use super::walk::{Progress, Sink, Walk};
 use crate::model::{ActivationOptions, Decoder, LinearSpec};
 use crate::prune::surgeon::{CostHistogram, allocate_within};
@@ -106,17 +109,18 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
         ram_budget: Some(plan.demand.activation_ram.unwrap_or(CURVATURE_STREAMS * stream)),
         ..plan.activation_options()
     };
-    let curvature = CurvaturePass {
-        decoder,
+    let backward = BackwardPass {
+        decoder: Decoder::new(decoder.gpu, decoder.checkpoint, &plan.spec, options.samples.length)?,
         ids: &ids[..ids.len().min(samples.max(1))],
         activations,
+        wanted: Wanted::ALL,
         stop: pass.stop,
     };
     let mut found: BTreeMap<String, CostHistogram> = BTreeMap::new();
     let mut done = 0;
-    curvature.run(|layer, mut factors| {
+    backward.run(|layer, factors| {
         if layer < plan.layers && plan.prunes(layer) {
-            for (tensor, histogram) in weigh.histograms(decoder, layer, &mut factors)? {
+            for (tensor, histogram) in weigh.histograms(decoder, layer, factors)? {
                 let merged = match found.get(&tensor) {
                     Some(earlier) => earlier.and(&histogram),
                     None => histogram,

@@ -106,9 +106,15 @@ fn families_that_cannot_be_meant() {
         (without("down = \"mlp.down_proj\"\n"), "`down`"),
         (without("mlp = \"post_attention_layernorm\"\n"), "MLP"),
         (LLAMA.replace("layers.{layer}.", "layers."), "{layer}"),
-        (format!("{LLAMA}\n[switches]\nqk_norm = \"head\"\n"), "qk_norm"),
-        (format!("{LLAMA}\n[switches]\nnorm = \"batch\"\n"), "batch"),
-        (format!("{LLAMA}\n[switches]\npositions = \"learned\"\n"), "positions"),
+        (
+            LLAMA.replace("[switches]\n", "[switches]\nqk_norm = \"head\"\n"),
+            "qk_norm",
+        ),
+        (LLAMA.replace("[switches]\n", "[switches]\nnorm = \"batch\"\n"), "batch"),
+        (
+            LLAMA.replace("[switches]\n", "[switches]\npositions = \"learned\"\n"),
+            "positions",
+        ),
     ] {
         fs::write(&file, text).unwrap();
         inspect(&case, &["--family", path]).fails(2, &[path, culprit]);

@@ -20,6 +20,7 @@ mod metric;
 mod structured;
 mod units;
 mod update;
+mod widths;
 
 pub use allocate::{CostHistogram, allocate, allocate_within};
 pub use costs::{Costs, Grain, Saliency, column_costs, row_costs};
@@ -27,5 +28,8 @@ pub use curvature::{Curvature, Side};
 pub use lines::{joint_column_cost, joint_row_cost, remove_columns, remove_rows};
 pub use metric::{MetricProblem, Refitted};
 pub use structured::{LinearLines, Lines, Unit, cheapest_lines, cheapest_units};
-pub use units::{UnitPart, column_magnitudes, flap_scores, osscar_cost, unit_costs, wanda_sp_scores};
+pub use units::{
+    UnitPart, column_magnitudes, flap_scores, osscar_column_costs, osscar_cost, unit_costs, wanda_sp_scores,
+};
 pub use update::{UpdateSettings, Updated, correlated_update};
+pub use widths::{Cut, LayerCosts, LayerCut, SizeTarget, Widths, default_round};

@@ -38,6 +38,13 @@ pub fn osscar_cost(gpu: &Gpu, inputs: &Side, w: &Tensor, cols: &[usize]) -> Resu
     joint(gpu, &transposed(gpu, w)?, inputs, None, cols)
 }
 
+/// [`osscar_cost`] of every column by itself.
+pub fn osscar_column_costs(gpu: &Gpu, inputs: &Side, w: &Tensor) -> Result<Vec<f64>, GpuError> {
+    let sums = column_sums(gpu, w, RowReduce::Dot)?;
+    let cost = |(j, sum): (usize, &f64)| 0.5 * inputs.mean * sum * inputs.unit(j) * inputs.unit(j);
+    Ok(sums.iter().enumerate().map(cost).collect())
+}
+
 /// Wanda-sp's score of each column: `‖x_j‖ Σ_i |w_ij|` with `energy` = `E[x_j²]`.
 pub fn wanda_sp_scores(gpu: &Gpu, w: &Tensor, energy: &[f64]) -> Result<Vec<f64>, GpuError> {
     let sums = column_sums(gpu, w, RowReduce::AbsSum)?;

@@ -9,20 +9,46 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::CheckpointError;
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg;
-use crate::model::{LinearGradient, LinearId, ModelError, Spec};
+use crate::model::{LinearGradient, LinearId, ModelError, Spec, Tap};
 use crate::run::RunError;
-use crate::tensor::PanelMatrix;
+use crate::tensor::{PanelMatrix, Tensor};
+
+/// Which sums are gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::run) struct Wanted {
+    /// Of attention.
+    pub(in crate::run) attention: bool,
+    /// Of the MLP.
+    pub(in crate::run) mlp: bool,
+    /// Of gradients too; without, only of the inputs of o and down.
+    pub(in crate::run) gradients: bool,
+}
+
+impl Wanted {
+    /// Of every linear.
+    pub(in crate::run) const ALL: Self = Wanted {
+        attention: true,
+        mlp: true,
+        gradients: true,
+    };
+
+    /// Whether of the linears that read at `tap`.
+    pub(in crate::run) fn at(self, tap: Tap) -> bool {
+        let half = if tap.in_mlp() { self.mlp } else { self.attention };
+        half && (self.gradients || matches!(tap, Tap::AttentionOutput | Tap::MlpHidden | Tap::ExpertHidden(_)))
+    }
+}
 
 /// A sum of outer products.
-pub(super) struct Sum {
-    pub(super) matrix: PanelMatrix,
+pub(in crate::run) struct Sum {
+    pub(in crate::run) matrix: PanelMatrix,
     /// Rows in it.
-    pub(super) tokens: usize,
+    pub(in crate::run) tokens: usize,
 }
 
 /// Sums of one layer: `Σ x xᵀ` of every group of linears, `Σ g gᵀ` of every linear of the forward pass.
 pub(in crate::run) struct LayerFactors {
-    inputs: Vec<Sum>,
+    inputs: BTreeMap<usize, Sum>,
     outputs: BTreeMap<LinearId, Sum>,
     /// The group a linear reads with, and whether it is the first to.
     readers: BTreeMap<LinearId, (usize, bool)>,
@@ -30,22 +56,27 @@ pub(in crate::run) struct LayerFactors {
 
 /// What the factors of a layer are for.
 struct Shape {
-    /// Widths of the groups.
-    inputs: Vec<usize>,
+    /// Numbers and widths of the groups.
+    inputs: Vec<(usize, usize)>,
     outputs: Vec<(LinearId, usize)>,
     readers: BTreeMap<LinearId, (usize, bool)>,
 }
 
 impl Shape {
-    fn of(spec: &Spec, layer: usize) -> Result<Self, ModelError> {
+    fn of(spec: &Spec, layer: usize, wanted: Wanted) -> Result<Self, ModelError> {
         let (mut inputs, mut outputs, mut readers) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (number, group) in spec.groups(layer)?.iter().enumerate() {
-            inputs.push(group.linears[0].shape[1]);
+            if !wanted.at(group.input) {
+                continue;
+            }
+            inputs.push((number, group.linears[0].shape[1]));
             for linear in &group.linears {
                 for (id, part) in linear.ids().zip(&linear.parts) {
                     let first = readers.values().all(|(other, _)| *other != number);
                     readers.insert(id, (number, first));
-                    outputs.push((id, part.rows.iter().map(|r| r.len()).sum()));
+                    if wanted.gradients {
+                        outputs.push((id, part.rows.iter().map(|r| r.len()).sum()));
+                    }
                 }
             }
         }
@@ -59,25 +90,32 @@ impl Shape {
 
     /// Channels of every sum, in the order of the file.
     fn channels(&self) -> impl Iterator<Item = usize> {
-        self.inputs.iter().copied().chain(self.outputs.iter().map(|(_, n)| *n))
+        self.inputs
+            .iter()
+            .map(|(_, n)| *n)
+            .chain(self.outputs.iter().map(|(_, n)| *n))
     }
 }
 
 /// Bytes of a layer's sums.
-pub(super) fn bytes(spec: &Spec, layer: usize) -> Result<u64, ModelError> {
-    Ok(Shape::of(spec, layer)?.channels().map(|n| 4 * (n * n) as u64).sum())
+pub(in crate::run) fn bytes(spec: &Spec, layer: usize, wanted: Wanted) -> Result<u64, ModelError> {
+    Ok(Shape::of(spec, layer, wanted)?
+        .channels()
+        .map(|n| 4 * (n * n) as u64)
+        .sum())
 }
 
 impl LayerFactors {
     /// Zeros.
-    pub(super) fn new(gpu: &Gpu, spec: &Spec, layer: usize) -> Result<Self, RunError> {
-        let shape = Shape::of(spec, layer)?;
+    pub(in crate::run) fn new(gpu: &Gpu, spec: &Spec, layer: usize, wanted: Wanted) -> Result<Self, RunError> {
+        let shape = Shape::of(spec, layer, wanted)?;
         let mut recording = Recording::new();
         let mut sum = |n| -> Result<Sum, GpuError> {
             let matrix = PanelMatrix::zeros(gpu, &mut recording, "curvature factor", n)?;
             Ok(Sum { matrix, tokens: 0 })
         };
-        let inputs = shape.inputs.iter().map(|n| sum(*n)).collect::<Result<_, _>>()?;
+        let inputs = shape.inputs.iter().map(|(group, n)| Ok((*group, sum(*n)?)));
+        let inputs = inputs.collect::<Result<_, GpuError>>()?;
         let outputs = shape.outputs.iter().map(|(id, n)| Ok((*id, sum(*n)?)));
         let outputs = outputs.collect::<Result<_, GpuError>>()?;
         gpu.submit(recording)?;
@@ -88,56 +126,63 @@ impl LayerFactors {
         })
     }
 
-    /// Records one batch of a linear.
-    pub(super) fn add(&mut self, recording: &mut Recording, gpu: &Gpu, found: &LinearGradient<'_>) {
-        let (group, first) = self.readers[&found.id];
-        let mut add = |sum: &mut Sum, rows| {
-            linalg::accumulate(recording, gpu, rows, rows, &sum.matrix, true);
-            sum.tokens += rows.rows();
+    /// Records one batch of a group's inputs.
+    pub(in crate::run) fn add_inputs(&mut self, recording: &mut Recording, gpu: &Gpu, group: usize, rows: &Tensor) {
+        let sum = self.inputs.get_mut(&group).expect("a group that is wanted");
+        linalg::accumulate(recording, gpu, rows, rows, &sum.matrix, true);
+        sum.tokens += rows.rows();
+    }
+
+    /// Records one batch of a linear, if it is wanted.
+    pub(in crate::run) fn add(&mut self, recording: &mut Recording, gpu: &Gpu, found: &LinearGradient<'_>) {
+        let Some((group, first)) = self.readers.get(&found.id).copied() else {
+            return;
         };
         if first {
-            add(&mut self.inputs[group], found.input);
+            self.add_inputs(recording, gpu, group, found.input);
         }
-        add(
-            self.outputs.get_mut(&found.id).expect("a linear of the layer"),
-            found.gradient,
-        );
+        let sum = self.outputs.get_mut(&found.id).expect("a linear of the layer");
+        linalg::accumulate(recording, gpu, found.gradient, found.gradient, &sum.matrix, true);
+        sum.tokens += found.gradient.rows();
     }
 
     /// Completes the sums.
-    pub(super) fn finish(&self, gpu: &Gpu) -> Result<(), GpuError> {
+    pub(in crate::run) fn finish(&self, gpu: &Gpu) -> Result<(), GpuError> {
         let mut recording = Recording::new();
-        for sum in self.inputs.iter().chain(self.outputs.values()) {
+        for sum in self.inputs.values().chain(self.outputs.values()) {
             linalg::finish(&mut recording, &sum.matrix);
         }
         gpu.submit(recording)?.wait()
     }
 
     /// The sums of a group's inputs, once.
-    pub(super) fn take_inputs(&mut self, group: usize, gpu: &Gpu) -> Result<Sum, GpuError> {
-        let mut recording = Recording::new();
-        let matrix = PanelMatrix::zeros(gpu, &mut recording, "taken", 1)?;
-        gpu.submit(recording)?;
-        Ok(std::mem::replace(&mut self.inputs[group], Sum { matrix, tokens: 0 }))
+    pub(in crate::run) fn take_inputs(&mut self, group: usize) -> Sum {
+        self.inputs.remove(&group).expect("a group that is wanted, taken once")
     }
 
     /// The sums of a linear's gradients, once.
-    pub(super) fn take_outputs(&mut self, id: LinearId) -> Sum {
+    pub(in crate::run) fn take_outputs(&mut self, id: LinearId) -> Sum {
         self.outputs.remove(&id).expect("a linear of the layer, taken once")
     }
 }
 
 /// Where the sums of a shot are between its passes.
-pub(super) struct FactorStore {
+pub(in crate::run) struct FactorStore {
     folder: PathBuf,
+    wanted: Wanted,
 }
 
 impl FactorStore {
     /// In a folder that is made anew, and goes when it is dropped.
-    pub(super) fn create(folder: PathBuf) -> Result<Self, CheckpointError> {
+    pub(in crate::run) fn create(folder: PathBuf, wanted: Wanted) -> Result<Self, CheckpointError> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|e| CheckpointError::write(&folder, 0, e))?;
-        Ok(FactorStore { folder })
+        Ok(FactorStore { folder, wanted })
+    }
+
+    /// What is in it.
+    pub(in crate::run) fn wanted(&self) -> Wanted {
+        self.wanted
     }
 
     fn file(&self, layer: usize) -> PathBuf {
@@ -145,11 +190,11 @@ impl FactorStore {
     }
 
     /// Saves a layer's sums.
-    pub(super) fn put(&self, gpu: &Gpu, layer: usize, factors: &LayerFactors) -> Result<(), RunError> {
+    pub(in crate::run) fn put(&self, gpu: &Gpu, layer: usize, factors: &LayerFactors) -> Result<(), RunError> {
         let path = self.file(layer);
         let failed = |e| CheckpointError::write(&path, 0, e);
         let mut file = BufWriter::new(File::create(&path).map_err(failed)?);
-        for sum in factors.inputs.iter().chain(factors.outputs.values()) {
+        for sum in factors.inputs.values().chain(factors.outputs.values()) {
             file.write_all(&(sum.tokens as u64).to_le_bytes()).map_err(failed)?;
             for (_, panel) in sum.matrix.panels() {
                 let values = panel.fetch(gpu)?;
@@ -161,10 +206,10 @@ impl FactorStore {
     }
 
     /// Reads a layer's sums back.
-    pub(super) fn get(&self, gpu: &Gpu, spec: &Spec, layer: usize) -> Result<LayerFactors, RunError> {
+    pub(in crate::run) fn get(&self, gpu: &Gpu, spec: &Spec, layer: usize) -> Result<LayerFactors, RunError> {
         let path = self.file(layer);
         let mut file = BufReader::new(File::open(&path).map_err(|e| failed(&path, e))?);
-        let shape = Shape::of(spec, layer)?;
+        let shape = Shape::of(spec, layer, self.wanted)?;
         let mut sums = Vec::new();
         for n in shape.channels() {
             let mut tokens = [0; 8];
@@ -180,7 +225,7 @@ impl FactorStore {
         }
         let outputs = sums.split_off(shape.inputs.len());
         Ok(LayerFactors {
-            inputs: sums,
+            inputs: shape.inputs.iter().map(|(group, _)| *group).zip(sums).collect(),
             outputs: shape.outputs.iter().map(|(id, _)| *id).zip(outputs).collect(),
             readers: shape.readers,
         })

@@ -5,20 +5,18 @@
 //! forwards to prune with them. Its result is a checkpoint in the state folder, which the next shot reads; so memory is one
 //! layer's factors and the streams between layers, and a run can be resumed after any shot. Start reading at [`surgeon`].
 
-mod curvature;
-mod factors;
+pub(super) mod factors;
+pub(super) mod pass;
 mod plan;
-mod prune;
+pub(super) mod prune;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-pub(super) use curvature::CurvaturePass;
 pub(super) use plan::Passes;
 pub use plan::{SurgeonOptions, SurgeonPlan};
-pub(super) use prune::Weigh;
 
 use super::report::{adapter_record, calibration_record, continued, total, verify, warn_of_experts};
 use super::samples::{TokenIds, samples};
@@ -27,11 +25,11 @@ use super::walk::Progress;
 use super::{RunError, peak_resident};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::model::Decoder;
+use crate::model::{Decoder, Spec};
 use crate::prune::surgeon::{CostHistogram, allocate};
 use crate::report::{Memory, PruneReport, Settings, ShotRecord};
-use curvature::Loss;
-use factors::FactorStore;
+use factors::{FactorStore, Wanted};
+use pass::{BackwardPass, Loss};
 
 /// Prunes the plan's checkpoint by LLM Surgeon and writes the result; `stop` is asked between layers.
 ///
@@ -92,7 +90,7 @@ pub fn surgeon(
 }
 
 /// The output folder, new or with the shots of an earlier run.
-fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunError> {
+pub(super) fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunError> {
     let (output, needed) = (&plan.options.output, plan.disk_bytes);
     if !plan.options.resume {
         return Ok(NewFolder::create(checkpoint, output, needed)?);
@@ -104,7 +102,7 @@ fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunEr
 }
 
 /// Adds how to go on, if a shot is done.
-fn suspended(error: RunError, output: &Path, done: usize, shots: usize) -> RunError {
+pub(super) fn suspended(error: RunError, output: &Path, done: usize, shots: usize) -> RunError {
     let output = output.display().to_string();
     match error {
         error @ RunError::Verification { .. } => error,
@@ -154,7 +152,7 @@ impl Run<'_, '_> {
         };
         let current = earlier.as_ref().unwrap_or(self.original);
         self.progress.stage(&format!("shot {} of {shots}: curvature", shot + 1));
-        let store = FactorStore::create(self.folder.state().join("factors"))?;
+        let store = FactorStore::create(self.folder.state().join("factors"), Wanted::ALL)?;
         let (histograms, loss) = self.curvature(current, &store)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
@@ -198,25 +196,24 @@ impl Run<'_, '_> {
     /// The backward pass: saves every layer's factors and counts the costs of every linear, first layer first.
     fn curvature(&mut self, current: &Checkpoint, store: &FactorStore) -> Result<(Vec<CostHistogram>, Loss), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
-        let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
-        let weigh = plan.weigh();
-        let pass = CurvaturePass {
-            decoder: &decoder,
+        let pass = BackwardPass {
+            decoder: Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?,
             ids: self.ids,
             activations: plan.activation_options(),
+            wanted: store.wanted(),
             stop: self.stop,
         };
-        let (mut layers, mut done) = (Vec::new(), 0);
-        let loss = pass.run(|layer, mut factors| {
-            store.put(gpu, layer, &factors)?;
-            let pieces = weigh.histograms(&decoder, layer, &mut factors)?;
-            layers.push(pieces);
-            done += plan.spec.linears_of(layer)?.len();
+        let (weigh, mut layers) = (plan.weigh(), Vec::new());
+        let loss = pass.run(|layer, factors| {
+            store.put(gpu, layer, factors)?;
+            layers.push(weigh.histograms(&pass.decoder, layer, factors)?);
+            let done = linears_of(&plan.spec, layer..plan.spec.layers)?;
             self.progress.layer(layer, done, 2 * plan.linears);
             Ok(())
         })?;
-        let histograms = layers.into_iter().rev().flatten();
-        Ok((histograms.map(|(_, histogram)| histogram).collect(), loss))
+        layers.reverse();
+        let histograms = layers.into_iter().flatten().map(|(_, histogram)| histogram);
+        Ok((histograms.collect(), loss))
     }
 
     /// The forward pass of a shot: every layer pruned with its factors, given how much each linear loses.
@@ -257,7 +254,7 @@ impl Run<'_, '_> {
             shot: shot + 1,
             sparsity: share * self.plan.options.pattern.sparsity(),
             removed: removed.iter().sum(),
-            loss: loss.mean,
+            loss: Some(loss.mean),
             skipped_samples: loss.skipped,
         });
     }
@@ -283,6 +280,11 @@ impl Run<'_, '_> {
     }
 }
 
+/// Linears of these layers.
+fn linears_of(spec: &Spec, mut layers: std::ops::Range<usize>) -> Result<usize, RunError> {
+    layers.try_fold(0, |sum, layer| Ok(sum + spec.linears_of(layer)?.len()))
+}
+
 /// Weights or groups that are zero after a shot.
 fn target(plan: &SurgeonPlan, histograms: &[CostHistogram], share: f64) -> u64 {
     let all: u64 = histograms.iter().map(CostHistogram::total).sum();
@@ -293,7 +295,8 @@ fn target(plan: &SurgeonPlan, histograms: &[CostHistogram], share: f64) -> u64 {
     (at_last * share).round() as u64
 }
 
-fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gpu) -> PruneReport {
+/// A report with the settings of a plan.
+pub(super) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gpu) -> PruneReport {
     let options = &plan.options;
     PruneReport {
         tool: format!("secateur {}", env!("CARGO_PKG_VERSION")),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::factors;
+use super::factors::{self, Wanted};
 use super::prune::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
@@ -86,7 +86,7 @@ impl SurgeonPlan {
         check(&options, &surgeon)?;
         let (mut linears, mut weights, mut factors) = (0, 0, 0);
         for layer in 0..spec.layers {
-            factors += factors::bytes(&spec, layer)?;
+            factors += factors::bytes(&spec, layer, Wanted::ALL)?;
             for linear in spec.linears_of(layer)? {
                 options.pattern.check_width(&linear.tensor, linear.shape[1])?;
                 linears += 1;
@@ -131,7 +131,7 @@ impl SurgeonPlan {
     }
 
     /// How activations are kept between layers, beside the output.
-    pub(super) fn activation_options(&self) -> ActivationOptions {
+    pub(in crate::run) fn activation_options(&self) -> ActivationOptions {
         ActivationOptions {
             dtype: DType::F32,
             ram_budget: self.activation_ram,
@@ -156,7 +156,7 @@ impl Passes {
         let activations = (4 * rows * widest) as u64;
         let mut passes = Passes { gather: 0, solve: 0 };
         for layer in 0..spec.layers {
-            let factors = factors::bytes(spec, layer)?;
+            let factors = factors::bytes(spec, layer, Wanted::ALL)?;
             let mut weights = 0;
             for linear in spec.linears_of(layer)? {
                 let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;

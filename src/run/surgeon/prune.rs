@@ -26,15 +26,15 @@ fn grain(pattern: Pattern) -> Grain {
 }
 
 /// A linear of the forward pass, cut out of a stored one.
-struct Piece<'l> {
-    linear: &'l LinearSpec,
-    id: LinearId,
-    part: &'l Part,
+pub(in crate::run) struct Piece<'l> {
+    pub(in crate::run) linear: &'l LinearSpec,
+    pub(in crate::run) id: LinearId,
+    pub(in crate::run) part: &'l Part,
 }
 
 impl Piece<'_> {
     /// Its rows of a stored weight, as f32.
-    fn weight(&self, gpu: &Gpu, checkpoint: &Checkpoint) -> Result<(Tensor, DType), RunError> {
+    pub(in crate::run) fn weight(&self, gpu: &Gpu, checkpoint: &Checkpoint) -> Result<(Tensor, DType), RunError> {
         let linear = self.linear;
         let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
         let stored = linear.rows(view.bytes, view.dtype);
@@ -49,7 +49,8 @@ impl Piece<'_> {
     }
 }
 
-fn pieces(linears: &[LinearSpec]) -> impl Iterator<Item = Piece<'_>> {
+/// The linears of the forward pass in stored ones.
+pub(in crate::run) fn pieces(linears: &[LinearSpec]) -> impl Iterator<Item = Piece<'_>> {
     linears.iter().flat_map(|linear| {
         linear
             .ids()
@@ -58,7 +59,8 @@ fn pieces(linears: &[LinearSpec]) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
-fn side(gpu: &Gpu, sum: Sum, damping: f64, place: &str) -> Result<(Rc<Side>, usize), RunError> {
+/// A side from its sums, and the tokens in them.
+pub(in crate::run) fn side(gpu: &Gpu, sum: Sum, damping: f64, place: &str) -> Result<(Rc<Side>, usize), RunError> {
     let Sum { matrix, tokens } = sum;
     Ok((Rc::new(Side::prepare(gpu, matrix, tokens, damping, place)?), tokens))
 }
@@ -82,7 +84,7 @@ impl Weigh {
         let (gpu, mut out) = (decoder.gpu, Vec::new());
         for (number, group) in decoder.spec.groups(layer)?.iter().enumerate() {
             let place = format!("layer {layer}, {:?}", group.input);
-            let (inputs, _) = side(gpu, factors.take_inputs(number, gpu)?, self.damping[0], &place)?;
+            let (inputs, _) = side(gpu, factors.take_inputs(number), self.damping[0], &place)?;
             for piece in pieces(&group.linears) {
                 let (outputs, _) = side(gpu, factors.take_outputs(piece.id), self.damping[1], &place)?;
                 let curvature = Curvature {
@@ -120,7 +122,7 @@ impl Surgery<'_> {
         let mut records = Vec::new();
         for (number, group) in plan.spec.groups(layer)?.iter().enumerate() {
             let place = format!("layer {layer}, {:?}", group.input);
-            let sum = factors.take_inputs(number, gpu)?;
+            let sum = factors.take_inputs(number);
             let (inputs, tokens) = side(gpu, sum, plan.options.damping.fraction, &place)?;
             for linear in &group.linears {
                 let clock = Instant::now();

@@ -1,34 +1,31 @@
-//! The pass that gathers the curvature: forwards through the model, then backwards, one layer's factors at a time.
+//! The backward pass of a shot: the factors of one layer after the other, from the last.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::factors::LayerFactors;
+use super::factors::{LayerFactors, Wanted};
+use crate::gpu::Recording;
 use crate::model::{ActivationOptions, Decoder, LinearGradient, next_tokens};
 use crate::run::RunError;
 
-/// What the pass goes through.
-pub(in crate::run) struct CurvaturePass<'p, 'a> {
-    pub(in crate::run) decoder: &'p Decoder<'a>,
+/// What the pass reads.
+pub(in crate::run) struct BackwardPass<'p> {
+    pub(in crate::run) decoder: Decoder<'p>,
     pub(in crate::run) ids: &'p [Vec<u32>],
     pub(in crate::run) activations: ActivationOptions,
+    pub(in crate::run) wanted: Wanted,
+    /// Asked between layers.
     pub(in crate::run) stop: &'p AtomicBool,
 }
 
-impl CurvaturePass<'_, '_> {
-    fn interrupted(&self) -> Result<(), RunError> {
-        match self.stop.load(Ordering::Relaxed) {
-            true => Err(RunError::Interrupted),
-            false => Ok(()),
-        }
-    }
-
-    /// Hands out the factors of every layer, the last layer's first.
+impl BackwardPass<'_> {
+    /// Gives every layer's complete factors to `each`, the last layer's first.
     pub(in crate::run) fn run(
         &self,
-        mut each: impl FnMut(usize, LayerFactors) -> Result<(), RunError>,
+        mut each: impl FnMut(usize, &mut LayerFactors) -> Result<(), RunError>,
     ) -> Result<Loss, RunError> {
-        let (decoder, gpu) = (self.decoder, self.decoder.gpu);
-        let go_on = |_| self.interrupted().is_ok();
+        let decoder = &self.decoder;
+        let (gpu, spec) = (decoder.gpu, decoder.spec);
+        let go_on = |_| !self.stop.load(Ordering::Relaxed);
         let trace = decoder.trace_while(self.ids, &self.activations, go_on)?;
         let trace = trace.ok_or(RunError::Interrupted)?;
         let mut entering = trace.entering;
@@ -36,12 +33,14 @@ impl CurvaturePass<'_, '_> {
         drop(trace.leaving);
         let found = Loss::of(&loss.losses, &loss.skipped)?;
         while let Some(stream) = entering.pop() {
-            self.interrupted()?;
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(RunError::Interrupted);
+            }
             let layer = entering.len();
-            let mut factors = LayerFactors::new(gpu, decoder.spec, layer)?;
+            let mut factors = LayerFactors::new(gpu, spec, layer, self.wanted)?;
             {
                 let weights = decoder.layer(layer)?;
-                let mut visit = |recording: &mut _, found: LinearGradient<'_>| {
+                let mut visit = |recording: &mut Recording, found: LinearGradient<'_>| {
                     factors.add(recording, gpu, &found);
                     Ok(())
                 };
@@ -49,7 +48,7 @@ impl CurvaturePass<'_, '_> {
             }
             decoder.checkpoint.release_all();
             factors.finish(gpu)?;
-            each(layer, factors)?;
+            each(layer, &mut factors)?;
         }
         Ok(found)
     }
@@ -58,8 +57,8 @@ impl CurvaturePass<'_, '_> {
 /// The loss a shot began with.
 pub(in crate::run) struct Loss {
     /// Of the samples that had one, in nats a token.
-    pub(super) mean: f64,
-    pub(super) skipped: usize,
+    pub(in crate::run) mean: f64,
+    pub(in crate::run) skipped: usize,
 }
 
 impl Loss {

@@ -1,0 +1,124 @@
+//! `secateur prune --method surgeon --structure ...`.
+
+use std::sync::atomic::AtomicBool;
+
+use super::args::{Common, PruneArgs};
+use super::exit::CliError;
+use super::progress::Bar;
+use super::surgeon::{describe_inputs, options};
+use super::{open_gpu, print, print_profile, say};
+use crate::checkpoint::Checkpoint;
+use crate::gpu::Gpu;
+use crate::model::Spec;
+use crate::report::prune_table;
+use crate::run::{Score, StructurePlan, SurgeonOptions};
+
+/// Damping of the curvature of outputs, as published for structures.
+const OUTPUT_DAMPING: f64 = 0.01;
+
+/// Prunes.
+pub(super) fn run(
+    common: &Common,
+    args: &PruneArgs,
+    checkpoint: &Checkpoint,
+    spec: Spec,
+    stop: &AtomicBool,
+) -> Result<(), CliError> {
+    let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
+    say(common, &describe(&plan));
+    let mut bar = Bar::new(common);
+    let result = crate::run::structure(&plan, checkpoint, &gpu, &mut bar, stop);
+    bar.finish();
+    let report = result?;
+    print(common, &report, || prune_table(&report));
+    print_profile(common, &gpu);
+    Ok(())
+}
+
+/// Says what would happen.
+pub(super) fn plan(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spec) -> Result<(), CliError> {
+    let (_, plan) = resolve(common, args, checkpoint, spec)?;
+    print(common, &plan, || describe(&plan));
+    Ok(())
+}
+
+fn resolve(
+    common: &Common,
+    args: &PruneArgs,
+    checkpoint: &Checkpoint,
+    spec: Spec,
+) -> Result<(Gpu, StructurePlan), CliError> {
+    let structure = args.structure.options()?;
+    let wrong = |message: &str| Err(CliError::setting(message.into()));
+    if args.pattern.is_some() {
+        return wrong(
+            "--structure removes whole units and --pattern single weights: give --sparsity instead of --pattern",
+        );
+    }
+    if args.surgeon.max_correlate.is_some() {
+        return wrong("--max-correlate is for single weights: --structure has no use for it, drop it");
+    }
+    let by_gradients = structure.score == Score::Surgeon;
+    if args.surgeon.output_damping.is_some() && !by_gradients {
+        return wrong("--output-damping is for --score surgeon, the only one with gradients: drop it");
+    }
+    let defaults = SurgeonOptions::default();
+    let surgeon = SurgeonOptions {
+        shots: args
+            .surgeon
+            .shots
+            .unwrap_or(if by_gradients { defaults.shots } else { 1 }),
+        output_damping: args.surgeon.output_damping.unwrap_or(OUTPUT_DAMPING),
+        ..defaults
+    };
+    let options = options(common, args, &spec)?;
+    let gpu = open_gpu(common)?;
+    let plan = StructurePlan::resolve(options, (surgeon, structure), checkpoint, spec, &gpu)?;
+    Ok((gpu, plan))
+}
+
+fn describe(plan: &StructurePlan) -> String {
+    let (base, target) = (&plan.base, &plan.target);
+    let promises = plan.promises.iter().map(|p| {
+        format!(
+            "\n  {} neurons, {} heads, {} key/value heads a layer: {} parameters, {:.2} % of the decoder's weights removed",
+            p.ffn,
+            p.heads,
+            p.kv_heads,
+            p.parameters,
+            100.0 * p.removed
+        )
+    });
+    let promised = match plan.promises.len() {
+        0 => "\nat most so much goes, in widths that depend on the costs".to_string(),
+        1 => "\nthe result:".to_string(),
+        _ => "\nthe result is that of these with the least cost:".to_string(),
+    };
+    format!(
+        "{} ({} family, {} decoder layers of {} neurons and {} key/value heads, {} parameters): {} to remove {} of {} weights \
+         by {} in {} shots, {} layout{}{promised}{}{}\n{}",
+        base.options.model.display(),
+        base.family,
+        base.spec.layers,
+        base.spec.ffn,
+        base.spec.kv_heads,
+        plan.parameters,
+        plan.structure.name(),
+        target.weights,
+        base.weights,
+        plan.structure.score.name(),
+        base.surgeon.shots,
+        plan.structure.layout.name(),
+        if plan.structure.ffn {
+            format!(", neurons in multiples of {}", target.round)
+        } else {
+            String::new()
+        },
+        promises.collect::<String>(),
+        plan.notes
+            .iter()
+            .map(|note| format!("\nnote: {note}"))
+            .collect::<String>(),
+        describe_inputs(base),
+    )
+}

@@ -1,0 +1,80 @@
+//! Flags of `prune --structure`.
+
+use clap::ValueEnum;
+
+use super::exit::CliError;
+use crate::run::{Layout, Score, StructureOptions};
+
+/// What --structure removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum StructureArg {
+    /// Neurons of the MLPs
+    Ffn,
+    /// Key/value heads with all their query heads
+    Heads,
+    /// Whole layers; not yet
+    #[value(hide = true)]
+    Layers,
+}
+
+/// Structures instead of single weights.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Structures (--structure): a model that becomes smaller")]
+pub(super) struct StructureArgs {
+    /// Remove whole neurons (ffn), attention heads (heads) or both, comma-separated, with --method surgeon; --sparsity is then the
+    /// share of the decoder linears' weights to remove [default: none]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "UNITS")]
+    pub(super) structure: Vec<StructureArg>,
+    /// By what units are chosen [default: surgeon]
+    #[arg(long, value_enum, value_name = "SCORE")]
+    pub(super) score: Option<Score>,
+    /// Widths of the layers [default: uniform]
+    #[arg(long, value_enum, value_name = "LAYOUT")]
+    pub(super) layout: Option<Layout>,
+    /// The neurons left are a multiple of this [default: 256, or for fewer than 1024 neurons the largest power of two that is at
+    /// most a quarter of them]
+    #[arg(long, value_name = "NEURONS")]
+    pub(super) round: Option<usize>,
+}
+
+impl StructureArgs {
+    /// Whether structures are removed.
+    pub(super) fn any(&self) -> bool {
+        !self.structure.is_empty()
+    }
+
+    /// Fails if a flag is given that means nothing without --structure.
+    pub(super) fn refuse_alone(&self) -> Result<(), CliError> {
+        let given = [
+            ("--score", self.score.is_some()),
+            ("--layout", self.layout.is_some()),
+            ("--round", self.round.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given && !self.any()) {
+            Some((flag, _)) => Err(CliError::setting(format!(
+                "{flag} is for --structure: add e.g. --structure ffn, or drop it"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn options(&self) -> Result<StructureOptions, CliError> {
+        let has = |wanted| self.structure.contains(&wanted);
+        if has(StructureArg::Layers) {
+            let message = "--structure layers: whole layers are not removed yet; choose ffn, heads, or ffn,heads";
+            return Err(CliError::setting(message.into()));
+        }
+        if self.round.is_some() && !has(StructureArg::Ffn) {
+            return Err(CliError::setting(
+                "--round is for neurons: add ffn to --structure, or drop it".into(),
+            ));
+        }
+        Ok(StructureOptions {
+            ffn: has(StructureArg::Ffn),
+            heads: has(StructureArg::Heads),
+            score: self.score.unwrap_or_default(),
+            layout: self.layout.unwrap_or_default(),
+            round: self.round,
+        })
+    }
+}

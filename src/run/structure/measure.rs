@@ -1,0 +1,321 @@
+//! What removing each unit would cost, as each score has it: from the weights alone, from a forward pass, or from a forward
+//! and a backward pass.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::plan::{Score, StructurePlan};
+use crate::checkpoint::Checkpoint;
+use crate::gpu::{Gpu, Recording};
+use crate::model::{Block, Decoder, Group, Spec, Tap};
+use crate::prune::surgeon::{
+    Curvature, LayerCosts, Saliency, Side, UnitPart, column_costs, column_magnitudes, flap_scores, osscar_column_costs,
+    osscar_cost, row_costs, unit_costs, wanda_sp_scores,
+};
+use crate::run::RunError;
+use crate::run::samples::TokenIds;
+use crate::run::surgeon::factors::{FactorStore, LayerFactors};
+use crate::run::surgeon::pass::{BackwardPass, Loss};
+use crate::run::surgeon::prune::{pieces, side};
+use crate::run::walk::Progress;
+use crate::tensor::Tensor;
+
+/// A model between two shots.
+pub(super) struct Present<'p> {
+    pub(super) plan: &'p StructurePlan,
+    pub(super) gpu: &'p Gpu,
+    pub(super) spec: &'p Spec,
+    pub(super) current: &'p Checkpoint,
+    pub(super) ids: &'p TokenIds,
+    pub(super) stop: &'p AtomicBool,
+}
+
+/// What a shot knows before it removes anything.
+#[derive(Default)]
+pub(super) struct Measured {
+    /// One per layer.
+    pub(super) costs: Vec<LayerCosts>,
+    /// Of the backward pass, where one was made.
+    pub(super) loss: Option<Loss>,
+    /// One per layer, for scores that need them.
+    pub(super) moments: Vec<LayerMoments>,
+}
+
+/// First and second moments of the inputs of o and down.
+#[derive(Default)]
+pub(super) struct LayerMoments {
+    attention: Moments,
+    hidden: Moments,
+}
+
+impl LayerMoments {
+    fn at(&mut self, tap: Tap) -> &mut Moments {
+        if tap.in_mlp() {
+            &mut self.hidden
+        } else {
+            &mut self.attention
+        }
+    }
+
+    /// `E[x_j]` of the inputs at a tap.
+    pub(super) fn mean(&self, tap: Tap) -> Vec<f64> {
+        let moments = if tap.in_mlp() { &self.hidden } else { &self.attention };
+        moments.over_tokens(&moments.sum)
+    }
+}
+
+/// Sums over tokens.
+#[derive(Default)]
+struct Moments {
+    sum: Vec<f64>,
+    squares: Vec<f64>,
+    tokens: usize,
+}
+
+impl Moments {
+    fn add(&mut self, rows: &[f32], width: usize) {
+        self.sum.resize(width, 0.0);
+        self.squares.resize(width, 0.0);
+        self.tokens += rows.len() / width;
+        for row in rows.chunks(width) {
+            for ((sum, square), x) in self.sum.iter_mut().zip(&mut self.squares).zip(row) {
+                let x = f64::from(*x);
+                *sum += x;
+                *square += x * x;
+            }
+        }
+    }
+
+    fn over_tokens(&self, sums: &[f64]) -> Vec<f64> {
+        sums.iter().map(|sum| sum / self.tokens.max(1) as f64).collect()
+    }
+}
+
+impl Present<'_> {
+    pub(super) fn go_on(&self) -> Result<(), RunError> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(RunError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    /// Costs of all units; factors that will be needed again go to `store`.
+    pub(super) fn measure(&self, store: &FactorStore, progress: &mut dyn Progress) -> Result<Measured, RunError> {
+        match self.plan.structure.score {
+            Score::Surgeon => self.by_gradients(store, progress),
+            Score::Magnitude => {
+                let layers = 0..self.spec.layers;
+                let costs = layers.map(|layer| self.column_scores(layer, None, None));
+                let costs = costs.collect::<Result<_, _>>()?;
+                Ok(Measured {
+                    costs,
+                    ..Measured::default()
+                })
+            }
+            Score::WandaSp | Score::Flap | Score::Osscar => self.by_inputs(store, progress),
+        }
+    }
+
+    fn decoder(&self) -> Result<Decoder<'_>, RunError> {
+        let length = self.plan.base.options.samples.length;
+        Ok(Decoder::new(self.gpu, self.current, self.spec, length)?)
+    }
+
+    fn by_gradients(&self, store: &FactorStore, progress: &mut dyn Progress) -> Result<Measured, RunError> {
+        let pass = BackwardPass {
+            decoder: self.decoder()?,
+            ids: self.ids,
+            activations: self.plan.base.activation_options(),
+            wanted: store.wanted(),
+            stop: self.stop,
+        };
+        let layers = self.spec.layers;
+        let mut costs = Vec::new();
+        let loss = pass.run(|layer, factors| {
+            store.put(self.gpu, layer, factors)?;
+            costs.push(self.curvature_costs(layer, factors)?);
+            progress.layer(layer, layers - layer, 2 * layers);
+            Ok(())
+        })?;
+        costs.reverse();
+        Ok(Measured {
+            costs,
+            loss: Some(loss),
+            moments: Vec::new(),
+        })
+    }
+
+    /// Sums of the costs of all rows and columns of each unit.
+    fn curvature_costs(&self, layer: usize, factors: &mut LayerFactors) -> Result<LayerCosts, RunError> {
+        let (base, gpu) = (&self.plan.base, self.gpu);
+        let mut lines: [Vec<Vec<f64>>; 2] = Default::default();
+        for (number, group) in self.touched(layer)? {
+            let place = format!("layer {layer}, {:?}", group.input);
+            let (inputs, _) = side(gpu, factors.take_inputs(number), base.options.damping.fraction, &place)?;
+            for piece in pieces(&group.linears) {
+                let sum = factors.take_outputs(piece.id);
+                let (outputs, _) = side(gpu, sum, base.surgeon.output_damping, &place)?;
+                let curvature = Curvature {
+                    outputs,
+                    inputs: inputs.clone(),
+                };
+                let (weight, _) = piece.weight(gpu, self.current)?;
+                let by = if reads_units(group.input) {
+                    column_costs
+                } else {
+                    row_costs
+                };
+                let costs = by(gpu, &curvature, &weight, Saliency::Obs)?;
+                lines[usize::from(group.input.in_mlp())].push(costs);
+            }
+        }
+        let [groups, neurons] = lines;
+        Ok(LayerCosts {
+            neurons: summed(&neurons, self.spec.ffn),
+            groups: summed(&groups, self.spec.kv_heads),
+        })
+    }
+
+    fn by_inputs(&self, store: &FactorStore, progress: &mut dyn Progress) -> Result<Measured, RunError> {
+        let decoder = self.decoder()?;
+        let (spec, gpu) = (self.spec, self.gpu);
+        let mut stream = decoder.embed_with(self.ids, &self.plan.base.activation_options())?;
+        let mut found = Measured::default();
+        for layer in 0..spec.layers {
+            self.go_on()?;
+            let weights = decoder.layer(layer)?;
+            let block = decoder.block(&weights);
+            let mut moments = LayerMoments::default();
+            let mut factors = match self.plan.structure.score.has_factors() {
+                true => Some(LayerFactors::new(gpu, spec, layer, store.wanted())?),
+                false => None,
+            };
+            for batch in 0..stream.batches() {
+                let x = stream.upload(gpu, batch)?;
+                for (number, group) in self.touched(layer)? {
+                    let Some((mut recording, rows)) = inputs(&block, &x, group.input)? else {
+                        continue;
+                    };
+                    match &mut factors {
+                        Some(factors) => {
+                            factors.add_inputs(&mut recording, gpu, number, &rows);
+                            gpu.submit(recording)?.wait()?;
+                        }
+                        None => {
+                            let id = recording.read(&rows.slice());
+                            let values = gpu.submit(recording)?.floats(id)?;
+                            moments.at(group.input).add(&values, rows.cols());
+                        }
+                    }
+                }
+            }
+            if let Some(factors) = &factors {
+                factors.finish(gpu)?;
+                store.put(gpu, layer, factors)?;
+            }
+            found
+                .costs
+                .push(self.column_scores(layer, factors.as_mut(), Some(&mut moments))?);
+            found.moments.push(moments);
+            decoder.advance(&mut stream, &weights)?;
+            self.current.release_all();
+            progress.layer(layer, layer + 1, 2 * spec.layers);
+        }
+        Ok(found)
+    }
+
+    /// Scores of the columns of o and down.
+    fn column_scores(
+        &self,
+        layer: usize,
+        mut factors: Option<&mut LayerFactors>,
+        mut moments: Option<&mut LayerMoments>,
+    ) -> Result<LayerCosts, RunError> {
+        let mut costs = LayerCosts::default();
+        for (number, group) in self.touched(layer)?.into_iter().filter(|(_, g)| reads_units(g.input)) {
+            let in_mlp = group.input.in_mlp();
+            let units = if in_mlp { self.spec.ffn } else { self.spec.kv_heads };
+            for piece in pieces(&group.linears) {
+                let (weight, _) = piece.weight(self.gpu, self.current)?;
+                let scores = match (&mut factors, &mut moments) {
+                    (Some(factors), _) => {
+                        let place = format!("layer {layer}, {:?}", group.input);
+                        let damping = self.plan.base.options.damping.fraction;
+                        let (inputs, _) = side(self.gpu, factors.take_inputs(number), damping, &place)?;
+                        self.osscar(&inputs, &weight, units)?
+                    }
+                    (None, Some(moments)) => summed(&[self.moment_scores(&weight, moments.at(group.input))?], units),
+                    (None, None) => {
+                        let norms = column_magnitudes(self.gpu, &weight)?;
+                        summed(&[norms.iter().map(|norm| norm * norm).collect()], units)
+                    }
+                };
+                *(if in_mlp { &mut costs.neurons } else { &mut costs.groups }) = scores;
+            }
+        }
+        Ok(costs)
+    }
+
+    fn moment_scores(&self, weight: &Tensor, moments: &Moments) -> Result<Vec<f64>, RunError> {
+        let energy = moments.over_tokens(&moments.squares);
+        Ok(match self.plan.structure.score {
+            Score::Flap => flap_scores(self.gpu, weight, &energy, &moments.over_tokens(&moments.sum))?,
+            _ => wanda_sp_scores(self.gpu, weight, &energy)?,
+        })
+    }
+
+    /// A unit's columns together.
+    fn osscar(&self, inputs: &Rc<Side>, weight: &Tensor, units: usize) -> Result<Vec<f64>, RunError> {
+        let stride = weight.cols() / units;
+        if stride == 1 {
+            return Ok(osscar_column_costs(self.gpu, inputs, weight)?);
+        }
+        let cost = |unit: usize| {
+            let cols: Vec<usize> = (unit * stride..(unit + 1) * stride).collect();
+            osscar_cost(self.gpu, inputs, weight, &cols)
+        };
+        Ok((0..units).map(cost).collect::<Result<_, _>>()?)
+    }
+
+    /// The groups of linears that change, with their numbers.
+    pub(super) fn touched(&self, layer: usize) -> Result<Vec<(usize, Group)>, RunError> {
+        let groups = self.spec.groups(layer)?.into_iter().enumerate();
+        Ok(groups.filter(|(_, g)| self.plan.structure.touches(g.input)).collect())
+    }
+}
+
+/// Whether the columns of what reads at a tap belong to units; else its rows do.
+pub(super) fn reads_units(tap: Tap) -> bool {
+    matches!(tap, Tap::AttentionOutput | Tap::MlpHidden)
+}
+
+/// Records the inputs at a tap that reads units, of a layer that `x` enters.
+fn inputs(block: &Block<'_>, x: &Tensor, tap: Tap) -> Result<Option<(Recording, Tensor)>, RunError> {
+    let mut recording = Recording::new();
+    let rows = match tap {
+        Tap::AttentionOutput => block.tap(&mut recording, x, tap)?,
+        Tap::MlpHidden if block.spec.parallel => block.tap(&mut recording, x, tap)?,
+        Tap::MlpHidden => {
+            let middle = block.attention_half(&mut recording, x)?;
+            block.tap(&mut recording, &middle, tap)?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some((recording, rows)))
+}
+
+/// Costs of `units` whose lines, as many in each, follow one another; none if there are no lines.
+fn summed(lines: &[Vec<f64>], units: usize) -> Vec<f64> {
+    let owned: Vec<Vec<Vec<usize>>> = (lines.iter())
+        .map(|costs| {
+            let stride = costs.len() / units;
+            (0..units)
+                .map(|unit| (unit * stride..(unit + 1) * stride).collect())
+                .collect()
+        })
+        .collect();
+    let parts: Vec<UnitPart<'_>> = (lines.iter().zip(&owned))
+        .map(|(costs, lines)| UnitPart { costs, lines })
+        .collect();
+    unit_costs(&parts)
+}

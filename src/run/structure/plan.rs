@@ -1,0 +1,292 @@
+//! A run that makes a model smaller, resolved.
+
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::checkpoint::Checkpoint;
+use crate::gpu::Gpu;
+use crate::model::{FewerHeads, ModelError, Spec, Tap};
+use crate::prune::surgeon::{Cut, LayerCosts, SizeTarget, Widths, default_round};
+use crate::run::RunError;
+use crate::run::plan::PruneOptions;
+use crate::run::surgeon::factors::Wanted;
+use crate::run::surgeon::{SurgeonOptions, SurgeonPlan};
+
+/// By what the units to remove are chosen, and with it what becomes of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Score {
+    /// Cost by the curvature of outputs and inputs; both make up for what goes
+    #[default]
+    Surgeon,
+    /// Squared weights of down and o; nothing makes up for it
+    Magnitude,
+    /// Wanda-sp: weights of down and o times the energy of their inputs; nothing makes up for it
+    WandaSp,
+    /// FLAP: squared weights of down and o times the variance of their inputs; biases, where there are any, take the mean
+    Flap,
+    /// OSSCAR: error of down and o after a least-squares refit, which they get
+    Osscar,
+}
+
+impl Score {
+    /// Name on the command line and in reports.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("none is hidden").get_name().to_string()
+    }
+
+    /// Whether the inputs' second moments, inverted, are needed.
+    pub(super) fn has_factors(self) -> bool {
+        matches!(self, Score::Surgeon | Score::Osscar)
+    }
+}
+
+/// Widths of the layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// Every layer loses as many neurons and heads, its own cheapest
+    #[default]
+    Uniform,
+    /// One threshold for all layers; zeros fill them up to the widest
+    Padded,
+}
+
+impl Layout {
+    /// Name on the command line and in reports.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("none is hidden").get_name().to_string()
+    }
+}
+
+/// What to remove, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StructureOptions {
+    /// Neurons of the MLPs.
+    pub ffn: bool,
+    /// Key/value heads with all their query heads.
+    pub heads: bool,
+    /// By what.
+    pub score: Score,
+    /// Widths of the layers.
+    pub layout: Layout,
+    /// What the width of the MLP becomes a multiple of; [`default_round`] if none.
+    pub round: Option<usize>,
+}
+
+impl StructureOptions {
+    /// As on the command line.
+    pub fn name(&self) -> String {
+        let parts = [("ffn", self.ffn), ("heads", self.heads)];
+        let parts: Vec<&str> = parts.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+        parts.join(",")
+    }
+
+    /// Whether linears that read at `tap` change.
+    pub(super) fn touches(&self, tap: Tap) -> bool {
+        if tap.in_mlp() { self.ffn } else { self.heads }
+    }
+
+    /// Curvature factors to gather.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted {
+            attention: self.heads,
+            mlp: self.ffn,
+            gradients: self.score == Score::Surgeon,
+        }
+    }
+}
+
+/// What a run may end with.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Promise {
+    /// Neurons of every layer's MLP.
+    pub ffn: usize,
+    /// Query heads of every layer.
+    pub heads: usize,
+    /// Key/value heads of every layer.
+    pub kv_heads: usize,
+    /// Elements of all tensors.
+    pub parameters: u64,
+    /// Share of the prunable linears' weights that is gone.
+    pub removed: f64,
+}
+
+/// A resolved run; printable before it starts.
+#[derive(Serialize)]
+pub struct StructurePlan {
+    /// What it has in common with pruning single weights.
+    #[serde(flatten)]
+    pub base: SurgeonPlan,
+    /// What to remove.
+    #[serde(skip)]
+    pub structure: StructureOptions,
+    /// How much.
+    pub target: SizeTarget,
+    /// Elements of all tensors of the source.
+    pub parameters: u64,
+    /// What it may end with: one if only neurons or only heads go, else the costs decide between these. Empty for padded
+    /// widths, which depend on the costs.
+    pub promises: Vec<Promise>,
+    /// What the user should know beforehand.
+    pub notes: Vec<String>,
+}
+
+impl StructurePlan {
+    /// Checks the options against the checkpoint. Touches no output.
+    pub fn resolve(
+        options: PruneOptions,
+        (surgeon, structure): (SurgeonOptions, StructureOptions),
+        checkpoint: &Checkpoint,
+        spec: Spec,
+        gpu: &Gpu,
+    ) -> Result<Self, RunError> {
+        let mut notes = Vec::new();
+        let kv_heads = check(&structure, checkpoint, &spec, &mut notes)?;
+        let mut base = SurgeonPlan::resolve(options, surgeon, checkpoint, spec, gpu)?;
+        let target = size_target(&structure, &base, kv_heads)?;
+        base.settings["structure"] = json!({
+            "units": structure.name(),
+            "score": structure.score,
+            "layout": structure.layout,
+            "round": target.round,
+        });
+        let mut plan = StructurePlan {
+            base,
+            structure,
+            target,
+            parameters: checkpoint.parameters() as u64,
+            promises: Vec::new(),
+            notes,
+        };
+        if structure.layout == Layout::Uniform {
+            let promises = plan.target.promises();
+            let promises = promises.into_iter().map(|widths| plan.promise(widths));
+            plan.promises = promises.collect::<Result<_, _>>()?;
+            if plan.promises.is_empty() {
+                return Err(plan.nothing_fits());
+            }
+        }
+        Ok(plan)
+    }
+
+    fn promise(&self, widths: Widths) -> Result<Promise, ModelError> {
+        let spec = &self.base.spec;
+        let to = spec.resized(widths.neurons, widths.groups);
+        Ok(Promise {
+            ffn: to.ffn,
+            heads: to.heads,
+            kv_heads: to.kv_heads,
+            parameters: self.parameters - (linear_parameters(spec)? - linear_parameters(&to)?),
+            removed: self.target.removed(widths) as f64 / self.base.weights as f64,
+        })
+    }
+
+    fn nothing_fits(&self) -> RunError {
+        let (target, sparsity) = (&self.target, self.base.options.pattern.sparsity());
+        let advice = match target.neuron {
+            0 => "remove neurons too: --structure ffn,heads".to_string(),
+            _ => format!("take another --sparsity, or a --round below {}", target.round),
+        };
+        RunError::Setting(format!(
+            "--sparsity {sparsity}: no model of {} (of {} now) neurons in multiples of {} and {:?} key/value heads has \
+             this size; {advice}",
+            if target.neuron == 0 { "the same" } else { "fewer" },
+            target.whole.neurons,
+            target.round,
+            target.groups,
+        ))
+    }
+
+    /// What a shot removes of layers that are `now` so wide.
+    pub(super) fn cut(&self, now: Widths, share: f64, costs: &[LayerCosts]) -> Cut {
+        match self.structure.layout {
+            Layout::Uniform => {
+                let cut = self.target.uniform(now, share, costs);
+                cut.expect("a shot before the last goes no further than a promise")
+            }
+            Layout::Padded => self.target.padded(now, share, costs),
+        }
+    }
+}
+
+/// Weights and biases of all prunable linears.
+pub(super) fn linear_parameters(spec: &Spec) -> Result<u64, ModelError> {
+    let mut sum = 0;
+    for layer in 0..spec.layers {
+        for linear in spec.linears_of(layer)? {
+            let [rows, cols] = linear.shape;
+            sum += (rows * cols + if linear.bias.is_some() { rows } else { 0 }) as u64;
+        }
+    }
+    Ok(sum)
+}
+
+/// What cannot be; returns the numbers of key/value heads that may be left.
+fn check(
+    structure: &StructureOptions,
+    checkpoint: &Checkpoint,
+    spec: &Spec,
+    notes: &mut Vec<String>,
+) -> Result<Vec<usize>, RunError> {
+    let wrong = |message: String| Err(RunError::Setting(message));
+    if !structure.ffn && !structure.heads {
+        return wrong("--structure: choose ffn, heads, or ffn,heads".into());
+    }
+    if structure.round == Some(0) {
+        return wrong("--round must be at least 1".into());
+    }
+    if spec.has_experts() {
+        let family = &spec.family;
+        return wrong(format!(
+            "--structure: family `{family}` has mixtures of experts, whose units are not removed; drop it to prune single weights"
+        ));
+    }
+    if !structure.heads {
+        return Ok(vec![spec.kv_heads]);
+    }
+    match spec.fewer_heads(checkpoint.config()) {
+        FewerHeads::Cannot(reason) => wrong(format!("--structure heads: {reason}; use --structure ffn")),
+        FewerHeads::Can { kv_heads, .. } if kv_heads.len() == 1 => wrong(format!(
+            "--structure heads: {} key/value heads cannot become fewer in family `{}`; use --structure ffn",
+            spec.kv_heads, spec.family
+        )),
+        FewerHeads::Can { kv_heads, not_in } => {
+            notes.extend(not_in.map(|loaders| format!("if heads go: {loaders}, so those cannot open the result")));
+            if kv_heads.len() < spec.kv_heads {
+                notes.push(format!(
+                    "heads must divide the hidden size, {}, or transformers refuses the model: {kv_heads:?} key/value heads may be left",
+                    spec.hidden
+                ));
+            }
+            Ok(kv_heads)
+        }
+    }
+}
+
+fn size_target(structure: &StructureOptions, base: &SurgeonPlan, groups: Vec<usize>) -> Result<SizeTarget, RunError> {
+    let spec = &base.spec;
+    let (mut mlp, mut attention) = (0, 0);
+    for linear in spec.linears_of(0)? {
+        let half = if linear.id.role.in_mlp() {
+            &mut mlp
+        } else {
+            &mut attention
+        };
+        *half += (linear.shape[0] * linear.shape[1]) as u64;
+    }
+    let each = |on: bool, weights: u64, units: usize| if on { weights / units as u64 } else { 0 };
+    Ok(SizeTarget {
+        whole: Widths {
+            neurons: spec.ffn,
+            groups: spec.kv_heads,
+        },
+        layers: spec.layers,
+        neuron: each(structure.ffn, mlp, spec.ffn),
+        group: each(structure.heads, attention, spec.kv_heads),
+        weights: (base.options.pattern.sparsity() * base.weights as f64).round() as u64,
+        round: structure.round.unwrap_or_else(|| default_round(spec.ffn)),
+        groups,
+    })
+}
