@@ -8,7 +8,7 @@ use super::args::Common;
 use super::compare_args::{CompareArgs, TargetArg};
 use super::exit::CliError;
 use super::progress::{Bar, layers};
-use super::{eval, open_gpu, print, print_profile, prune, say, spec};
+use super::{eval, open_gpu, print, print_profile, prune, say, spec, surgeon};
 use crate::checkpoint::Checkpoint;
 use crate::model::Spec;
 use crate::prune::Pattern;
@@ -27,6 +27,7 @@ pub(super) fn run(common: &Common, args: &CompareArgs, stop: &AtomicBool) -> Res
     let gpu = open_gpu(common)?;
     let options = CompareOptions {
         rows,
+        surgeon: surgeon::options(&args.surgeon),
         output: args.output.clone(),
         keep: args.keep.clone(),
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::args::{InputArgs, MemoryArgs, SolveArgs, WindowArgs};
+use super::args::{InputArgs, MemoryArgs, SolveArgs, SurgeonArgs, WindowArgs};
 use crate::prune::{Pattern, PruneError, Scope};
 
 #[derive(Debug, clap::Args)]
@@ -45,6 +45,8 @@ pub(super) struct CompareArgs {
     pub(super) inputs: InputArgs,
     #[command(flatten)]
     pub(super) solve: SolveArgs,
+    #[command(flatten)]
+    pub(super) surgeon: SurgeonArgs,
     #[command(flatten)]
     pub(super) memory: MemoryArgs,
     #[command(flatten)]

@@ -84,6 +84,7 @@ fn compare_on(
         ..PruneOptions::new(model, folder.join("comparison"), calibration, samples)
     };
     let options = CompareOptions {
+        surgeon: Default::default(),
         rows: rows(&base)?,
         output: folder.join("comparison"),
         keep: Some(folder.to_path_buf()),

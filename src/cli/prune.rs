@@ -7,7 +7,7 @@ use super::args::{Common, InputArgs, MemoryArgs, PruneArgs, SampleArgs, SolveArg
 use super::exit::CliError;
 use super::progress::Bar;
 use super::structure;
-use super::surgeon::{self, SURGEON};
+use super::surgeon;
 use super::{open_gpu, print, print_profile, say, spec};
 use crate::calib::SampleSpec;
 use crate::checkpoint::Checkpoint;
@@ -15,7 +15,7 @@ use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Damping, Pattern, Propagate};
 use crate::report::prune_table;
-use crate::run::{Plan, PruneOptions, Sums, WeightsOnly, gemm_rate, prune_weights};
+use crate::run::{Plan, PruneOptions, SURGEON, Sums, SurgeonOptions, WeightsOnly, gemm_rate, prune_weights};
 
 /// Tokens per sample or window unless the model was made for less.
 pub(super) const DEFAULT_LENGTH: usize = 2048;
@@ -176,7 +176,14 @@ pub(super) fn options(
     if let Some(folder) = &inputs.statistics {
         options.sums = Sums::Loaded(folder.clone());
     }
-    let options = options.by(method)?;
+    let options = match method {
+        SURGEON => PruneOptions {
+            method: SURGEON.into(),
+            refit: SurgeonOptions::default().refit,
+            ..options
+        },
+        other => options.by(other)?,
+    };
     Ok(PruneOptions {
         warm_start: solve.warm_start.into(),
         refit: solve.refit.unwrap_or(options.refit),

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::args::{Common, PruneArgs};
 use super::exit::CliError;
 use super::progress::Bar;
-use super::surgeon::{describe_inputs, options};
+use super::surgeon::{describe_inputs, prune_options};
 use super::{open_gpu, print, print_profile, say};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
@@ -55,6 +55,9 @@ fn resolve(
             "--structure removes whole units and --pattern single weights: give --sparsity instead of --pattern",
         );
     }
+    if args.solve.refit.is_some() {
+        return wrong("--refit is for single weights: --structure has no use for it, drop it");
+    }
     if args.surgeon.max_correlate.is_some() {
         return wrong("--max-correlate is for single weights: --structure has no use for it, drop it");
     }
@@ -71,7 +74,7 @@ fn resolve(
         output_damping: args.surgeon.output_damping.unwrap_or(OUTPUT_DAMPING),
         ..defaults
     };
-    let options = options(common, args, &spec)?;
+    let options = prune_options(common, args, &spec)?;
     let gpu = open_gpu(common)?;
     let plan = StructurePlan::resolve(options, (surgeon, structure), checkpoint, spec, &gpu)?;
     Ok((gpu, plan))

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::args::{Common, PruneArgs};
+use super::args::{Common, PruneArgs, SurgeonArgs};
 use super::exit::CliError;
 use super::progress::Bar;
 use super::prune::{pattern, walk_options};
@@ -12,10 +12,7 @@ use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Allocation, Damping, Permute, Scope};
 use crate::report::prune_table;
-use crate::run::{PruneOptions, SurgeonOptions, SurgeonPlan};
-
-/// Name of the method.
-pub(super) const SURGEON: &str = "surgeon";
+use crate::run::{PruneOptions, SURGEON, SurgeonOptions, SurgeonPlan};
 
 /// Prunes.
 pub(super) fn run(
@@ -41,6 +38,17 @@ pub(super) fn plan(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, s
     let (_, plan) = resolve(common, args, checkpoint, spec)?;
     print(common, &plan, || describe(&plan));
     Ok(())
+}
+
+/// What the flags say, with defaults for the rest.
+pub(super) fn options(args: &SurgeonArgs) -> SurgeonOptions {
+    let defaults = SurgeonOptions::default();
+    SurgeonOptions {
+        shots: args.shots.unwrap_or(defaults.shots),
+        output_damping: args.output_damping.unwrap_or(defaults.output_damping),
+        max_correlate: args.max_correlate.unwrap_or(defaults.max_correlate),
+        ..defaults
+    }
 }
 
 /// Fails if a flag of this method is given with another.
@@ -90,21 +98,19 @@ fn resolve(
     checkpoint: &Checkpoint,
     spec: Spec,
 ) -> Result<(Gpu, SurgeonPlan), CliError> {
-    let defaults = SurgeonOptions::default();
+    let defaults = options(&args.surgeon);
     let surgeon = SurgeonOptions {
-        shots: args.surgeon.shots.unwrap_or(defaults.shots),
-        output_damping: args.surgeon.output_damping.unwrap_or(defaults.output_damping),
         refit: args.solve.refit.unwrap_or(defaults.refit),
-        max_correlate: args.surgeon.max_correlate.unwrap_or(defaults.max_correlate),
+        ..defaults
     };
-    let options = options(common, args, &spec)?;
+    let options = prune_options(common, args, &spec)?;
     let gpu = open_gpu(common)?;
     let plan = SurgeonPlan::resolve(options, surgeon, checkpoint, spec, &gpu)?;
     Ok((gpu, plan))
 }
 
 /// The options of a run; fails if a flag is given that only the other methods have.
-pub(super) fn options(common: &Common, args: &PruneArgs, spec: &Spec) -> Result<PruneOptions, CliError> {
+pub(super) fn prune_options(common: &Common, args: &PruneArgs, spec: &Spec) -> Result<PruneOptions, CliError> {
     refuse_others(args)?;
     let base = walk_options(common, &args.model, spec, (&args.inputs.samples, &args.memory), false)?;
     Ok(PruneOptions {

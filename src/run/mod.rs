@@ -38,6 +38,6 @@ pub use report::adapter_record;
 pub use state::{RunIdentity, RunState, StateError};
 pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
 pub use structure::{Layout, Promise, Score, StructureOptions, StructurePlan, structure};
-pub use surgeon::{SurgeonOptions, SurgeonPlan, surgeon};
+pub use surgeon::{SURGEON, SurgeonOptions, SurgeonPlan, surgeon};
 pub use walk::Progress;
 pub use weights_only::{WeightsOnly, prune_weights};

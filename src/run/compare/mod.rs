@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use super::memory::reset_peak_resident;
-use super::{EvalText, Plan, Progress, PruneOptions, RunError, Sums, compare_with, evaluate};
+use super::{
+    EvalText, Plan, Progress, PruneOptions, RunError, SURGEON, Sums, SurgeonOptions, SurgeonPlan, compare_with,
+    evaluate,
+};
 use crate::calib::{CalibError, hash_ids};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
@@ -25,6 +28,8 @@ use store::Store;
 pub struct CompareOptions {
     /// The prunes in order, on one calibration text; their output and resume are not used.
     pub rows: Vec<PruneOptions>,
+    /// How LLM Surgeon goes about it, but for the refit, which is the row's.
+    pub surgeon: SurgeonOptions,
     /// Folder of the results; new, empty, or of an unfinished or smaller comparison of the same settings.
     pub output: PathBuf,
     /// Where to keep the checkpoints; without it each is removed once it has been evaluated.
@@ -124,10 +129,46 @@ fn calibration_hash(options: &PruneOptions) -> Result<Value, RunError> {
     Ok(hasher.finalize().to_hex().to_string().into())
 }
 
+/// What a row is pruned by.
+enum Work {
+    Layers(Box<Plan>),
+    Surgeon(Box<SurgeonPlan>),
+}
+
+impl Work {
+    fn resolve(options: &CompareOptions, row: &PruneOptions, subject: Subject<'_>) -> Result<Self, RunError> {
+        let Subject { checkpoint, spec, gpu } = subject;
+        if row.method != SURGEON {
+            let plan = Plan::resolve(row.clone(), checkpoint, spec.clone(), gpu)?;
+            return Ok(Work::Layers(Box::new(plan)));
+        }
+        let surgeon = SurgeonOptions {
+            refit: row.refit,
+            ..options.surgeon.clone()
+        };
+        let plan = SurgeonPlan::resolve(row.clone(), surgeon, checkpoint, spec.clone(), gpu)?;
+        Ok(Work::Surgeon(Box::new(plan)))
+    }
+
+    fn options(&mut self) -> &mut PruneOptions {
+        match self {
+            Work::Layers(plan) => &mut plan.options,
+            Work::Surgeon(plan) => &mut plan.options,
+        }
+    }
+
+    fn settings(&self) -> Value {
+        match self {
+            Work::Layers(plan) => plan.settings.clone(),
+            Work::Surgeon(plan) => plan.settings.clone(),
+        }
+    }
+}
+
 /// A row, resolved.
 struct Cell {
     name: String,
-    plan: Plan,
+    plan: Work,
     settings: Value,
 }
 
@@ -138,7 +179,7 @@ impl Cell {
         subject: Subject<'_>,
         text: &Value,
     ) -> Result<Self, RunError> {
-        let mut plan = Plan::resolve(row.clone(), subject.checkpoint, subject.spec.clone(), subject.gpu)?;
+        let mut plan = Work::resolve(options, row, subject)?;
         let mut name = row.method.clone();
         if row.refit > 0 {
             name += &format!("-refit{}", row.refit);
@@ -147,15 +188,16 @@ impl Cell {
             "-{}",
             row.pattern.to_string().replace(" %", "").replace([' ', ':'], "-")
         );
-        if plan.options.samples.seed != 0 {
-            name += &format!("-seed{}", plan.options.samples.seed);
+        let seed = plan.options().samples.seed;
+        if seed != 0 {
+            name += &format!("-seed{seed}");
         }
         let folder = match &options.keep {
             Some(folder) => folder.clone(),
             None => Store::scratch(&options.output),
         };
-        plan.options.output = folder.join(&name);
-        let mut settings = plan.settings.clone();
+        plan.options().output = folder.join(&name);
+        let mut settings = plan.settings();
         settings["calibration"] = text.clone();
         Ok(Cell { name, plan, settings })
     }
@@ -234,10 +276,10 @@ impl Comparison<'_, '_> {
             return Err(RunError::Interrupted);
         }
         self.progress.row(&cell.name, number + 1, self.options.rows.len());
-        if !self.store.pruned(&cell.name, &cell.plan.options.output) {
+        if !self.store.pruned(&cell.name, &cell.plan.options().output) {
             self.prune(cell)?;
         }
-        let pruned = Checkpoint::open(&cell.plan.options.output)?;
+        let pruned = Checkpoint::open(&cell.plan.options().output)?;
         for text in self.store.cell(&cell.name).evals.len()..self.texts.len() {
             let (mut record, states) = self.evaluate(&pruned, text)?;
             let dense = self.dense_states(text)?;
@@ -258,20 +300,23 @@ impl Comparison<'_, '_> {
         }
         drop(pruned);
         match self.options.keep {
-            None => self.store.remove(&cell.plan.options.output),
+            None => self.store.remove(&cell.plan.options().output),
             Some(_) => Ok(()),
         }
     }
 
     /// Prunes the row's checkpoint; one that an interruption left goes on after its last finished layer.
     fn prune(&mut self, cell: &mut Cell) -> Result<(), RunError> {
-        cell.plan.options.resume = self
-            .store
-            .unfinished(cell.plan.options.output.as_path(), self.options.keep.is_none())?;
+        let options = cell.plan.options();
+        options.resume = self.store.unfinished(&options.output, self.options.keep.is_none())?;
         let Subject { checkpoint, gpu, .. } = self.subject;
         gpu.reset_peak();
         reset_peak_resident();
-        let report = super::prune(&cell.plan, checkpoint, gpu, self.progress.prune(), self.stop)?;
+        let progress = self.progress.prune();
+        let report = match &cell.plan {
+            Work::Layers(plan) => super::prune(plan, checkpoint, gpu, progress, self.stop)?,
+            Work::Surgeon(plan) => super::surgeon(plan, checkpoint, gpu, progress, self.stop)?,
+        };
         self.store.put(cell.record(self.options, report));
         self.store.save()
     }

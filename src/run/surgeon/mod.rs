@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub(super) use plan::Passes;
-pub use plan::{SurgeonOptions, SurgeonPlan};
+pub use plan::{SURGEON, SurgeonOptions, SurgeonPlan};
 
 use super::report::{adapter_record, calibration_record, continued, total, verify, warn_of_experts};
 use super::samples::{TokenIds, samples};
@@ -304,7 +304,7 @@ pub(super) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gp
             model: options.model.display().to_string(),
             output: options.output.display().to_string(),
             family: plan.family.clone(),
-            method: "surgeon".into(),
+            method: SURGEON.into(),
             pattern: options.pattern.to_string(),
             sparsity: options.pattern.sparsity(),
             refit: plan.surgeon.refit,

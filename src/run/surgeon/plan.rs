@@ -12,6 +12,8 @@ use crate::run::RunError;
 use crate::run::plan::{PruneOptions, Sums};
 use crate::tensor::DType;
 
+/// Name of the method.
+pub const SURGEON: &str = "surgeon";
 /// Rows of activations that go through a layer at once.
 const ROWS: usize = 2048;
 
@@ -208,7 +210,7 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
     json!({
         "tool": env!("CARGO_PKG_VERSION"),
         "family": spec.family,
-        "method": "surgeon",
+        "method": SURGEON,
         "pattern": options.pattern,
         "damping": options.damping.fraction,
         "output_damping": surgeon.output_damping,
