@@ -40,7 +40,7 @@ impl Case {
     }
 
     /// `secateur compare` of the checkpoint with few short samples.
-    fn compare(&self, more: &[&str]) -> Run {
+    pub(super) fn compare(&self, more: &[&str]) -> Run {
         let mut command = self.compare_command(&FLAGS[..4]);
         command.arg("--calibration").arg(self.text());
         run(command.args(more))

@@ -120,3 +120,29 @@ fn what_makes_no_sense() {
     refused("--sparsity 0.5 --method surgeon --permute on", &["--permute on"]);
     refused("--pattern 3:5 --method surgeon", &["q_proj", "3:5", "32"]);
 }
+
+/// A comparison runs it as `prune` does.
+#[test]
+fn beside_other_methods() {
+    let case = Case::new();
+    let flags = "--methods magnitude,surgeon --targets 50%,2:4 --shots 2 --context 32 --windows 4 --json";
+    let report = case.compare(&flags.split(' ').collect::<Vec<_>>()).json();
+    let cells = report["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 4);
+    let other = Case::new();
+    for cell in cells.iter().filter(|cell| cell["method"] == "surgeon") {
+        let target = match cell["target"].as_str().unwrap() {
+            "2:4" => "--pattern 2:4",
+            _ => "--sparsity 0.5",
+        };
+        let alone = pruned(&other, &format!("{target} --shots 2"));
+        assert_eq!(cell["calibration"], alone["calibration"]);
+        let errors: Vec<f64> = (alone["linears"].as_array().unwrap().iter())
+            .map(|l| l["error_after"].as_f64().unwrap())
+            .collect();
+        let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+        assert!((cell["error"].as_f64().unwrap() - mean).abs() < 1e-12, "{cell}");
+        assert!(cell["evals"][0]["perplexity"].as_f64().unwrap().is_finite());
+        std::fs::remove_dir_all(other.output()).unwrap();
+    }
+}
