@@ -45,6 +45,7 @@ fn logits(case: &Case, folder: &Path) -> Vec<f32> {
     command.args(["--adapter", "cpu", "--context", "32", "--windows", "1", "--dump-logits"]);
     run(command.arg(&file)).succeeds();
     let bytes = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     Stored::from_view("logits", &tensors.tensor("logits").unwrap()).values()
 }
