@@ -3,6 +3,7 @@
 mod config;
 mod malformed;
 mod reading;
+mod reshaping;
 mod resuming;
 mod side_files;
 mod writing;

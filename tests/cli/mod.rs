@@ -26,6 +26,7 @@ mod permute;
 mod printing;
 #[cfg(unix)]
 mod resume;
+mod structure;
 mod surgeon;
 
 use std::fs;

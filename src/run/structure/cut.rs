@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::measure::{LayerMoments, Present, reads_units};
+use super::measure::{Present, reads_units};
+use super::moments::LayerMoments;
 use super::plan::Score;
 use crate::checkpoint::CheckpointWriter;
 use crate::model::{Group, LinearSpec, Part, Spec};

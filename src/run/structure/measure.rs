@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::moments::{LayerMoments, Moments};
 use super::plan::{Score, StructurePlan};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
@@ -39,56 +40,6 @@ pub(super) struct Measured {
     pub(super) loss: Option<Loss>,
     /// One per layer, for scores that need them.
     pub(super) moments: Vec<LayerMoments>,
-}
-
-/// First and second moments of the inputs of o and down.
-#[derive(Default)]
-pub(super) struct LayerMoments {
-    attention: Moments,
-    hidden: Moments,
-}
-
-impl LayerMoments {
-    fn at(&mut self, tap: Tap) -> &mut Moments {
-        if tap.in_mlp() {
-            &mut self.hidden
-        } else {
-            &mut self.attention
-        }
-    }
-
-    /// `E[x_j]` of the inputs at a tap.
-    pub(super) fn mean(&self, tap: Tap) -> Vec<f64> {
-        let moments = if tap.in_mlp() { &self.hidden } else { &self.attention };
-        moments.over_tokens(&moments.sum)
-    }
-}
-
-/// Sums over tokens.
-#[derive(Default)]
-struct Moments {
-    sum: Vec<f64>,
-    squares: Vec<f64>,
-    tokens: usize,
-}
-
-impl Moments {
-    fn add(&mut self, rows: &[f32], width: usize) {
-        self.sum.resize(width, 0.0);
-        self.squares.resize(width, 0.0);
-        self.tokens += rows.len() / width;
-        for row in rows.chunks(width) {
-            for ((sum, square), x) in self.sum.iter_mut().zip(&mut self.squares).zip(row) {
-                let x = f64::from(*x);
-                *sum += x;
-                *square += x * x;
-            }
-        }
-    }
-
-    fn over_tokens(&self, sums: &[f64]) -> Vec<f64> {
-        sums.iter().map(|sum| sum / self.tokens.max(1) as f64).collect()
-    }
 }
 
 impl Present<'_> {
@@ -257,9 +208,9 @@ impl Present<'_> {
     }
 
     fn moment_scores(&self, weight: &Tensor, moments: &Moments) -> Result<Vec<f64>, RunError> {
-        let energy = moments.over_tokens(&moments.squares);
+        let energy = moments.energy();
         Ok(match self.plan.structure.score {
-            Score::Flap => flap_scores(self.gpu, weight, &energy, &moments.over_tokens(&moments.sum))?,
+            Score::Flap => flap_scores(self.gpu, weight, &energy, &moments.mean())?,
             _ => wanda_sp_scores(self.gpu, weight, &energy)?,
         })
     }

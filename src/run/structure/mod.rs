@@ -8,6 +8,7 @@
 
 mod cut;
 mod measure;
+mod moments;
 mod plan;
 
 use std::fs;
