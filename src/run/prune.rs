@@ -62,6 +62,9 @@ pub fn prune(
             let allocated = allocation(plan, &decoder, pass);
             report.allocated = allocated.map_err(|error| error.suspended(output, 0, plan.layers))?;
             report.phases.allocate = clock.elapsed().as_secs_f64();
+            if report.allocated.is_some() {
+                progress.stage("prune");
+            }
             let embed = |ids: &TokenIds| decoder.embed_with(ids, &options);
             (writer, ids.as_ref().map(embed).transpose()?, 0)
         }
