@@ -50,6 +50,7 @@ fn every_command_works() {
             "pruned"
         });
         let filled = format!("{command}{shorter}")
+            .replace("--shots 5", "--shots 2")
             .replace("PRUNED", &pruned)
             .replace("STATISTICS", &place("statistics"))
             .replace("RESULTS", &place("results"))
