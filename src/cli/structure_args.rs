@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use super::exit::CliError;
-use crate::run::{Layout, Score, StructureOptions};
+use crate::run::{Layout, Score, StructureOptions, Update};
 
 /// What --structure removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,13 +21,16 @@ pub(super) enum StructureArg {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Structures (--structure): a model that becomes smaller")]
 pub(super) struct StructureArgs {
-    /// Remove whole neurons (ffn), attention heads (heads) or both, comma-separated, with --method surgeon; --sparsity is then the
-    /// share of the decoder linears' weights to remove [default: none]
+    /// Remove whole neurons (ffn), attention heads with their keys and values (heads) or both, comma-separated, by LLM
+    /// Surgeon; the sparsity is then the share of the decoder linears' weights to remove [default: none]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "UNITS")]
     pub(super) structure: Vec<StructureArg>,
     /// By what units are chosen [default: surgeon]
     #[arg(long, value_enum, value_name = "SCORE")]
     pub(super) score: Option<Score>,
+    /// What makes up for units that the surgeon score removes; the other scores have their own [default: columns]
+    #[arg(long, value_enum, value_name = "UPDATE")]
+    pub(super) update: Option<Update>,
     /// Widths of the layers [default: uniform]
     #[arg(long, value_enum, value_name = "LAYOUT")]
     pub(super) layout: Option<Layout>,
@@ -47,6 +50,7 @@ impl StructureArgs {
     pub(super) fn refuse_alone(&self) -> Result<(), CliError> {
         let given = [
             ("--score", self.score.is_some()),
+            ("--update", self.update.is_some()),
             ("--layout", self.layout.is_some()),
             ("--round", self.round.is_some()),
         ];
@@ -69,10 +73,15 @@ impl StructureArgs {
                 "--round is for neurons: add ffn to --structure, or drop it".into(),
             ));
         }
+        if self.update.is_some() && self.score.is_some_and(|score| score != Score::Surgeon) {
+            let message = "--update is for --score surgeon, the others have their own: drop it";
+            return Err(CliError::setting(message.into()));
+        }
         Ok(StructureOptions {
             ffn: has(StructureArg::Ffn),
             heads: has(StructureArg::Heads),
             score: self.score.unwrap_or_default(),
+            update: self.update.unwrap_or_default(),
             layout: self.layout.unwrap_or_default(),
             round: self.round,
         })

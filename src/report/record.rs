@@ -48,6 +48,9 @@ pub struct Settings {
     /// By what units were chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
+    /// What made up for units that LLM Surgeon removed: `columns`, `both` or `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<String>,
     /// `uniform` or `padded` widths of the layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<String>,

@@ -37,7 +37,7 @@ pub use rate::gemm_rate;
 pub use report::adapter_record;
 pub use state::{RunIdentity, RunState, StateError};
 pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
-pub use structure::{Layout, Promise, Score, StructureOptions, StructurePlan, structure};
+pub use structure::{Layout, Promise, Score, StructureOptions, StructurePlan, Update, structure};
 pub use surgeon::{SURGEON, SurgeonOptions, SurgeonPlan, surgeon};
 pub use walk::Progress;
 pub use weights_only::{WeightsOnly, prune_weights};

@@ -116,6 +116,7 @@ pub(super) fn begin_report(
             max_correlate: None,
             structure: None,
             score: None,
+            update: None,
             layout: None,
             round: None,
             statistics: plan.statistics.as_ref().map(|s| s.dir().display().to_string()),

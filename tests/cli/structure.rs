@@ -178,7 +178,13 @@ fn shards_and_their_index() {
 /// One layer, so that both layouts choose the same units: padded to the old width it is the unshrunken model with zeros.
 #[test]
 fn shrunken_is_as_good_as_zeroed() {
-    for score in ["surgeon", "osscar", "magnitude"] {
+    for score in [
+        "surgeon",
+        "surgeon --update both",
+        "surgeon --update none",
+        "osscar",
+        "magnitude",
+    ] {
         let flags = format!("--structure ffn --sparsity 0.1 --shots 1 --score {score}");
         let mut model = Model::of_layers(1);
         model.store_as(safetensors::Dtype::F32);
@@ -201,7 +207,11 @@ fn shrunken_is_as_good_as_zeroed() {
             assert_eq!(small_tensors[&name].values(), values, "{name}");
             // Whether what stays was updated.
             let untouched = values.iter().all(|v| old[&name].values().contains(v));
-            let updates = score == "surgeon" || score == "osscar" && name.contains("down");
+            let updates = match score {
+                "surgeon --update both" => true,
+                "surgeon" | "osscar" => name.contains("down"),
+                _ => false,
+            };
             assert_eq!(untouched, !updates, "{name} by {score}");
         }
     }
@@ -477,6 +487,10 @@ fn what_makes_no_sense() {
     surgeon("--sparsity 0.2 --structure ffn --round 0", &["--round"]);
     surgeon("--sparsity 0.2 --round 8", &["--round", "--structure"]);
     surgeon("--sparsity 0.2 --score flap", &["--score", "--structure"]);
+    surgeon(
+        "--sparsity 0.2 --structure ffn --score osscar --update both",
+        &["--update"],
+    );
     surgeon("--sparsity 0.2 --layout padded", &["--layout", "--structure"]);
     surgeon("--sparsity 0.2 --structure ffn --max-correlate 9", &["--max-correlate"]);
     surgeon(

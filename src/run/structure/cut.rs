@@ -181,7 +181,7 @@ impl<'j> Job<'j> {
                 (values, width) = (with_column(&values, width, &of_part(bias, piece.part)), width + 1);
             }
             let gone = self.lines.gone(weight.rows());
-            if let (Some(factors), Score::Surgeon) = (&mut factors, present.plan.structure.score) {
+            if let Some(factors) = factors.as_deref_mut().filter(|_| present.plan.structure.updates_rows()) {
                 let place = format!("layer {}, {}", self.record.layer, piece.id.name());
                 let sum = factors.take_outputs(piece.id);
                 let (outputs, tokens) = side(gpu, sum, base.surgeon.output_damping, &place)?;
@@ -216,7 +216,7 @@ impl<'j> Job<'j> {
             .expect("o and down are not fused");
         let (weight, _) = piece.weight(gpu, present.current)?;
         let gone = self.lines.gone(weight.cols());
-        if let Some(factors) = factors {
+        if let Some(factors) = factors.filter(|_| present.plan.structure.updates_columns()) {
             let place = format!("layer {}, {}", self.record.layer, piece.id.name());
             let sum = factors.take_inputs(group);
             let (inputs, tokens) = side(gpu, sum, base.options.damping.fraction, &place)?;

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-pub use plan::{Layout, Promise, Score, StructureOptions, StructurePlan};
+pub use plan::{Layout, Promise, Score, StructureOptions, StructurePlan, Update};
 
 use super::report::{calibration_record, continued, total, verify};
 use super::samples::{TokenIds, samples};
@@ -337,6 +337,7 @@ fn report_of(plan: &StructurePlan, checkpoint: &Checkpoint, gpu: &Gpu) -> PruneR
     let settings = &mut report.settings;
     settings.structure = Some(plan.structure.name());
     settings.score = Some(plan.structure.score.name());
+    settings.update = (plan.structure.score == Score::Surgeon).then(|| plan.structure.update.name());
     settings.layout = Some(plan.structure.layout.name());
     settings.round = plan.structure.ffn.then_some(plan.target.round);
     settings.max_correlate = None;

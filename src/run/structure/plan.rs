@@ -17,7 +17,7 @@ use crate::run::surgeon::{SurgeonOptions, SurgeonPlan};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
-    /// Cost by the curvature of outputs and inputs; both make up for what goes
+    /// Cost by the curvature of outputs and inputs; --update says what makes up for it
     #[default]
     Surgeon,
     /// Squared weights of down and o; nothing makes up for it
@@ -39,6 +39,29 @@ impl Score {
     /// Whether the inputs' second moments, inverted, are needed.
     pub(super) fn has_factors(self) -> bool {
         matches!(self, Score::Surgeon | Score::Osscar)
+    }
+}
+
+/// What makes up for the units that LLM Surgeon removes.
+///
+/// That a unit is gone shows in its rows and in its columns, but it is one and the same loss: both sides making up for it,
+/// as for rows and columns that are removed independently, is to make up for it several times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Update {
+    /// The columns of down and o that stay
+    #[default]
+    Columns,
+    /// The rows of gate, up, q, k and v that stay, and these columns, each as if it were alone
+    Both,
+    /// Nothing
+    None,
+}
+
+impl Update {
+    /// Name on the command line and in reports.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("none is hidden").get_name().to_string()
     }
 }
 
@@ -69,6 +92,8 @@ pub struct StructureOptions {
     pub heads: bool,
     /// By what.
     pub score: Score,
+    /// What makes up for what goes, by the score of LLM Surgeon; the others have their own.
+    pub update: Update,
     /// Widths of the layers.
     pub layout: Layout,
     /// What the width of the MLP becomes a multiple of; [`default_round`] if none.
@@ -86,6 +111,16 @@ impl StructureOptions {
     /// Whether linears that read at `tap` change.
     pub(super) fn touches(&self, tap: Tap) -> bool {
         if tap.in_mlp() { self.ffn } else { self.heads }
+    }
+
+    /// Whether rows that stay make up for what goes.
+    pub(super) fn updates_rows(&self) -> bool {
+        self.score == Score::Surgeon && self.update == Update::Both
+    }
+
+    /// Whether columns that stay do.
+    pub(super) fn updates_columns(&self) -> bool {
+        self.score == Score::Osscar || self.score == Score::Surgeon && self.update != Update::None
     }
 
     /// Curvature factors to gather.
@@ -149,6 +184,7 @@ impl StructurePlan {
         base.settings["structure"] = json!({
             "units": structure.name(),
             "score": structure.score,
+            "update": structure.update,
             "layout": structure.layout,
             "round": target.round,
         });
