@@ -66,7 +66,7 @@ pub fn prune(
                 progress.stage("prune");
             }
             let embed = |ids: &TokenIds| decoder.embed_with(ids, &options);
-            (writer, ids.as_ref().map(embed).transpose()?, 0)
+            (*writer, ids.as_ref().map(embed).transpose()?, 0)
         }
     };
     drop(ids);
@@ -97,7 +97,7 @@ pub fn prune(
 
 /// How a run begins.
 enum Begun<'a> {
-    New(CheckpointWriter<'a>),
+    New(Box<CheckpointWriter<'a>>),
     /// Some layers are done.
     Earlier(Box<RunState>, OutputLock),
 }
@@ -115,11 +115,11 @@ impl<'a> Begun<'a> {
             if plan.options.resume {
                 CheckpointWriter::refuse_complete(checkpoint, output)?;
             }
-            return Ok(Begun::New(CheckpointWriter::create(checkpoint, output)?));
+            return Ok(Begun::New(Box::new(CheckpointWriter::create(checkpoint, output)?)));
         };
         Ok(match RunState::load(output)? {
             Some(state) => Begun::Earlier(Box::new(state), lock),
-            None => Begun::New(CheckpointWriter::restart(checkpoint, output, lock)?),
+            None => Begun::New(Box::new(CheckpointWriter::restart(checkpoint, output, lock)?)),
         })
     }
 }
