@@ -37,8 +37,9 @@ impl CostHistogram {
 
     /// With the costs of another part of the linear.
     pub fn and(&self, other: &CostHistogram) -> Self {
-        let first = self.first.min(other.first);
-        let end = (self.first + self.counts.len()).max(other.first + other.counts.len());
+        let full = || [self, other].into_iter().filter(|part| !part.counts.is_empty());
+        let first = full().map(|part| part.first).min().unwrap_or(0);
+        let end = full().map(|part| part.first + part.counts.len()).max().unwrap_or(0);
         let counts = (first..end).map(|bin| (self.count(bin) + other.count(bin)) as u32);
         CostHistogram {
             first,
