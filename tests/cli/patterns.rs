@@ -127,7 +127,7 @@ fn two_of_four_and_four_of_eight() {
 fn a_share_of_the_matrix_and_of_each_row() {
     for sparsity in [0.5, 0.7] {
         let flag = sparsity.to_string();
-        for (old, new) in pruned(&Model::small(), &["--sparsity", &flag]) {
+        for (old, new) in pruned(&Model::small(), &["--sparsity", &flag, "--allocation", "uniform"]) {
             let [before, after] = kept(&old, &new, usize::MAX)[0];
             assert_eq!(
                 before - after,
@@ -136,7 +136,10 @@ fn a_share_of_the_matrix_and_of_each_row() {
                 old.name
             );
         }
-        for (old, new) in pruned(&Model::small(), &["--sparsity", &flag, "--scope", "row"]) {
+        for (old, new) in pruned(
+            &Model::small(),
+            &["--sparsity", &flag, "--scope", "row", "--allocation", "uniform"],
+        ) {
             for [before, after] in kept(&old, &new, old.shape[1]) {
                 assert_eq!(
                     before - after,

@@ -74,14 +74,14 @@ impl Plain {
     }
 
     fn admm(&self) -> Vec<f64> {
-        let mut state = [
-            project(self.pattern, self.oracle.n, &self.weight),
-            vec![0.0; self.weight.len()],
-        ];
         let mut rho = 0.1;
-        for _ in 0..16 {
+        let kept = project(self.pattern, self.oracle.n, &self.weight);
+        // The dual holds what the pattern took away.
+        let dual = self.weight.iter().zip(&kept).map(|(w, d)| rho * (w - d)).collect();
+        let mut state = [kept, dual];
+        for _ in 0..9 {
             let inverse = self.inverse(rho);
-            for _ in 0..3 {
+            for _ in 0..4 {
                 state = self.iterate(rho, &inverse, &state[0], &state[1]);
             }
             rho *= 1.3;
