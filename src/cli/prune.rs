@@ -14,8 +14,8 @@ use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Damping, Pattern, Propagate};
-use crate::report::prune_table;
-use crate::run::{Plan, PruneOptions, SURGEON, Sums, SurgeonOptions, WeightsOnly, gemm_rate, prune_weights};
+use crate::report::{PruneReport, prune_table};
+use crate::run::{Plan, PruneOptions, RunError, SURGEON, Sums, SurgeonOptions, WeightsOnly, gemm_rate, prune_weights};
 
 /// Tokens per sample or window unless the model was made for less.
 pub(super) const DEFAULT_LENGTH: usize = 2048;
@@ -51,13 +51,25 @@ fn with_spec(
     }
     surgeon::refuse_flags(args, &args.method)?;
     let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
-    say(common, &describe(&plan));
+    carry_out(common, &gpu, &describe(&plan), |bar| {
+        crate::run::prune(&plan, checkpoint, &gpu, bar, stop)
+    })
+}
+
+/// Says what a plan is, plays it under a progress bar and prints its report.
+pub(super) fn carry_out(
+    common: &Common,
+    gpu: &Gpu,
+    plan: &str,
+    work: impl FnOnce(&mut Bar) -> Result<PruneReport, RunError>,
+) -> Result<(), CliError> {
+    say(common, plan);
     let mut bar = Bar::new(common);
-    let result = crate::run::prune(&plan, checkpoint, &gpu, &mut bar, stop);
+    let result = work(&mut bar);
     bar.finish();
     let report = result?;
     print(common, &report, || prune_table(&report));
-    print_profile(common, &gpu);
+    print_profile(common, gpu);
     Ok(())
 }
 
@@ -297,10 +309,7 @@ fn describe_inputs(plan: &Plan) -> String {
             statistics.dir().display()
         );
     }
-    let kept = match demand.activation_ram {
-        None => "in memory".to_string(),
-        Some(ram) => format!("{:.0} MiB of them in memory, the rest in a file", mib(ram)),
-    };
+    let kept = in_memory(demand.activation_ram);
     format!(
         "{tokens}; {:.0} MiB of {} activations per stream, {kept}; batches of {} rows",
         mib(demand.activation_bytes),
@@ -309,6 +318,14 @@ fn describe_inputs(plan: &Plan) -> String {
     )
 }
 
-fn mib(bytes: u64) -> f64 {
+/// Where activations are kept.
+pub(super) fn in_memory(activation_ram: Option<u64>) -> String {
+    match activation_ram {
+        None => "in memory".to_string(),
+        Some(ram) => format!("{:.0} MiB of them in memory, the rest in a file", mib(ram)),
+    }
+}
+
+pub(super) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

@@ -4,13 +4,12 @@ use std::sync::atomic::AtomicBool;
 
 use super::args::{Common, PruneArgs};
 use super::exit::CliError;
-use super::progress::Bar;
+use super::prune::carry_out;
 use super::surgeon::{describe_inputs, prune_options};
-use super::{open_gpu, print, print_profile, say};
+use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::report::prune_table;
 use crate::run::{Score, StructurePlan, SurgeonOptions};
 
 /// Damping of the curvature of outputs, as published for structures.
@@ -25,14 +24,9 @@ pub(super) fn run(
     stop: &AtomicBool,
 ) -> Result<(), CliError> {
     let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
-    say(common, &describe(&plan));
-    let mut bar = Bar::new(common);
-    let result = crate::run::structure(&plan, checkpoint, &gpu, &mut bar, stop);
-    bar.finish();
-    let report = result?;
-    print(common, &report, || prune_table(&report));
-    print_profile(common, &gpu);
-    Ok(())
+    carry_out(common, &gpu, &describe(&plan), |bar| {
+        crate::run::structure(&plan, checkpoint, &gpu, bar, stop)
+    })
 }
 
 /// Says what would happen.

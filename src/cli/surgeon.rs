@@ -4,14 +4,12 @@ use std::sync::atomic::AtomicBool;
 
 use super::args::{Common, PruneArgs, SurgeonArgs};
 use super::exit::CliError;
-use super::progress::Bar;
-use super::prune::{pattern, walk_options};
-use super::{open_gpu, print, print_profile, say};
+use super::prune::{carry_out, in_memory, mib, pattern, walk_options};
+use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Allocation, Damping, Permute, Scope};
-use crate::report::prune_table;
 use crate::run::{PruneOptions, SURGEON, SurgeonOptions, SurgeonPlan};
 
 /// Prunes.
@@ -23,14 +21,9 @@ pub(super) fn run(
     stop: &AtomicBool,
 ) -> Result<(), CliError> {
     let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
-    say(common, &describe(&plan));
-    let mut bar = Bar::new(common);
-    let result = crate::run::surgeon(&plan, checkpoint, &gpu, &mut bar, stop);
-    bar.finish();
-    let report = result?;
-    print(common, &report, || prune_table(&report));
-    print_profile(common, &gpu);
-    Ok(())
+    carry_out(common, &gpu, &describe(&plan), |bar| {
+        crate::run::surgeon(&plan, checkpoint, &gpu, bar, stop)
+    })
 }
 
 /// Says what would happen.
@@ -144,10 +137,7 @@ fn describe(plan: &SurgeonPlan) -> String {
 /// Tokens, memory and disk.
 pub(super) fn describe_inputs(plan: &SurgeonPlan) -> String {
     let options = &plan.options;
-    let kept = match plan.activation_ram {
-        None => "in memory".to_string(),
-        Some(ram) => format!("{:.0} MiB of them in memory, the rest in a file", mib(ram)),
-    };
+    let kept = in_memory(plan.activation_ram);
     format!(
         "{} x {} calibration tokens of {}, seed {}; {:.0} MiB of activations of all layers, {kept}\n\
          on {}: predicted peak {:.0} MiB of device buffers, {:.0} MiB of host memory; {:.0} MiB on disk in {} while it runs",
@@ -162,8 +152,4 @@ pub(super) fn describe_inputs(plan: &SurgeonPlan) -> String {
         mib(plan.disk_bytes),
         options.output.display(),
     )
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

@@ -11,22 +11,18 @@ mod measure;
 mod moments;
 mod plan;
 
-use std::fs;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 pub use plan::{Layout, Promise, Score, StructureOptions, StructurePlan, Update};
 
-use super::report::{calibration_record, continued, total, verify};
-use super::samples::{TokenIds, samples};
-use super::state::{RunIdentity, RunState};
+use super::RunError;
+use super::surgeon::begin_report;
 use super::surgeon::factors::FactorStore;
 use super::surgeon::pass::Loss;
-use super::surgeon::{begin, begin_report, suspended};
+use super::surgeon::shots::{Shots, Watch, in_shots};
 use super::walk::Progress;
-use super::{RunError, peak_resident};
-use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, Reshaping};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::Gpu;
 use crate::model::{ModelError, Spec};
 use crate::prune::surgeon::{Cut, Widths};
@@ -44,93 +40,43 @@ pub fn structure(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<PruneReport, RunError> {
-    let start = Instant::now();
-    let (options, shots) = (&plan.base.options, plan.base.surgeon.shots);
-    let output = &options.output;
-    let mut folder = begin(&plan.base, checkpoint)?;
-    progress.stage("tokenise");
-    let set = samples(options, checkpoint)?;
-    let mut report = PruneReport {
-        calibration: calibration_record(options, &set),
-        ..report_of(plan, checkpoint, gpu)
-    };
-    let identity = RunIdentity {
-        model: checkpoint.fingerprint(),
-        tokens: report.calibration.token_hash.clone(),
-        settings: plan.base.settings.clone(),
-    };
-    let mut done = 0;
-    if let Some(state) = RunState::load(output)? {
-        state.check(&identity, output)?;
-        report = continued(&state, report)?;
-        done = state.layers_done;
-        folder.keep();
-        progress.stage(&format!("resumed after {done} of {shots} shots"));
-    }
-    report.phases.prepare += start.elapsed().as_secs_f64();
-    let mut run = Run {
-        plan,
-        original: checkpoint,
-        gpu,
-        ids: &set.ids,
-        identity,
-        folder: &mut folder,
-        report,
-        progress,
-        stop,
-    };
-    let result = (done..shots).try_for_each(|shot| {
-        done = shot;
-        run.shot(shot)
-    });
-    let mut report = run.report;
-    result.map_err(|error| suspended(error, output, done, shots))?;
-    folder.finish()?;
-    report.memory.device_peak = gpu.peak_bytes();
-    report.memory.host_peak = peak_resident();
-    Ok(report)
+    let begun = report_of(plan, checkpoint, gpu);
+    in_shots(
+        &plan.base,
+        (checkpoint, gpu),
+        Watch { progress, stop },
+        begun,
+        |shots, shot| Run { plan, shots }.shot(shot),
+    )
 }
 
-struct Run<'r, 'a> {
-    plan: &'a StructurePlan,
-    original: &'a Checkpoint,
-    gpu: &'a Gpu,
-    ids: &'r TokenIds,
-    identity: RunIdentity,
-    folder: &'r mut NewFolder,
-    report: PruneReport,
-    progress: &'r mut dyn Progress,
-    stop: &'r AtomicBool,
+struct Run<'r, 's> {
+    plan: &'r StructurePlan,
+    shots: &'r mut Shots<'s>,
 }
 
 impl Run<'_, '_> {
-    /// The checkpoint of a shot that is not the last.
-    fn path(&self, shots_done: usize) -> PathBuf {
-        self.folder.state().join(format!("shot-{shots_done}"))
-    }
-
     /// From the checkpoint of the shot before to the next.
     fn shot(&mut self, shot: usize) -> Result<(), RunError> {
         let clock = Instant::now();
         let (plan, shots) = (self.plan, self.plan.base.surgeon.shots);
-        let earlier = match shot {
-            0 => None,
-            _ => Some(Checkpoint::open(&self.path(shot))?),
-        };
-        let current = earlier.as_ref().unwrap_or(self.original);
+        let earlier = self.shots.earlier(shot)?;
+        let current = earlier.as_ref().unwrap_or(self.shots.original);
         let spec = plan.base.spec.of_same_family(current)?;
         let present = Present {
             plan,
-            gpu: self.gpu,
+            gpu: self.shots.gpu,
             spec: &spec,
             current,
-            ids: self.ids,
-            stop: self.stop,
+            ids: self.shots.ids,
+            stop: self.shots.stop,
         };
-        self.progress.stage(&format!("shot {} of {shots}: costs", shot + 1));
-        let store = FactorStore::create(self.folder.state().join("factors"), plan.structure.wanted())?;
-        let measured = present.measure(&store, self.progress)?;
-        self.report.phases.capture += clock.elapsed().as_secs_f64();
+        self.shots
+            .progress
+            .stage(&format!("shot {} of {shots}: costs", shot + 1));
+        let store = self.shots.store(plan.structure.wanted())?;
+        let measured = present.measure(&store, self.shots.progress)?;
+        self.shots.report.phases.capture += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let share = (shot + 1) as f64 / shots as f64;
         let cut = plan.cut(widths(&spec), share, &measured.costs);
@@ -139,28 +85,32 @@ impl Run<'_, '_> {
             "{} neurons, {} heads, {} key/value heads",
             to.ffn, to.heads, to.kv_heads
         );
-        self.progress
+        self.shots
+            .progress
             .stage(&format!("shot {} of {shots}: to {heads} a layer", shot + 1));
-        let last = shot + 1 == shots;
-        let next = self.path(shot + 1);
+        let last = self.shots.is_last(shot);
         let reshaping = reshaping(&spec, &to, current)?;
-        let mut writer = if last {
-            CheckpointWriter::within_reshaped(current, &plan.base.options.output, reshaping)?
-        } else {
-            let _ = fs::remove_dir_all(&next);
-            CheckpointWriter::create_reshaped(current, &next, reshaping)?
+        let mut writer = match last {
+            true => CheckpointWriter::within_reshaped(current, &plan.base.options.output, reshaping)?,
+            false => CheckpointWriter::create_reshaped(current, &self.shots.next(shot), reshaping)?,
         };
         let surgery = Surgery {
             present: &present,
             to: &to,
         };
-        self.report.linears = self.cut(&surgery, &cut, &store, &measured, &mut writer)?;
-        self.report.phases.solve += clock.elapsed().as_secs_f64();
+        self.shots.report.linears = self.cut(&surgery, &cut, &store, &measured, &mut writer)?;
+        self.shots.report.phases.solve += clock.elapsed().as_secs_f64();
         self.note(shot, &cut, &spec, &measured.loss);
+        let clock = Instant::now();
         if last {
-            return self.finish(writer, &to, padding(&spec, &cut));
+            self.finish(writer, &to, padding(&spec, &cut))?;
+        } else {
+            writer.finish(&[])?;
+            drop(earlier);
+            self.shots.commit(shot)?;
         }
-        self.keep(writer, shot)
+        self.shots.report.phases.write += clock.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// Every layer cut as decided.
@@ -175,17 +125,15 @@ impl Run<'_, '_> {
         let (present, mut records) = (surgery.present, Vec::new());
         let layers = present.spec.layers;
         for (layer, removed) in cut.layers.iter().enumerate() {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(RunError::Interrupted);
-            }
+            self.shots.interrupted()?;
             let mut factors = match self.plan.structure.score.has_factors() {
-                true => Some(store.get(self.gpu, present.spec, layer)?),
+                true => Some(store.get(self.shots.gpu, present.spec, layer)?),
                 false => None,
             };
             let statistics = (factors.as_mut(), measured.moments.get(layer));
             records.extend(surgery.layer(layer, removed, statistics, writer)?);
             present.current.release_all();
-            self.progress.layer(layer, layers + layer + 1, 2 * layers);
+            self.shots.progress.layer(layer, layers + layer + 1, 2 * layers);
         }
         Ok(records)
     }
@@ -194,7 +142,7 @@ impl Run<'_, '_> {
         let target = &self.plan.target;
         let [neurons, groups] = padding(spec, cut).map(|units| units as u64);
         let removed = target.removed(cut.widths) + neurons * target.neuron + groups * target.group;
-        self.report.shots.push(ShotRecord {
+        self.shots.report.shots.push(ShotRecord {
             shot: shot + 1,
             sparsity: removed as f64 / self.plan.base.weights as f64,
             removed,
@@ -203,52 +151,26 @@ impl Run<'_, '_> {
         });
     }
 
-    /// Makes the shot durable.
-    fn keep(&mut self, writer: CheckpointWriter<'_>, shot: usize) -> Result<(), RunError> {
-        let clock = Instant::now();
-        writer.finish(&[])?;
-        let report = serde_json::to_value(&self.report).expect("a report is plain data");
-        let state = RunState::new(self.identity.clone(), shot + 1, report, false);
-        state.commit(&self.plan.base.options.output, None)?;
-        self.folder.keep();
-        if shot > 0 {
-            let old = self.path(shot);
-            fs::remove_dir_all(&old).map_err(|e| self.folder.failed(&old, e))?;
-        }
-        self.report.phases.write += clock.elapsed().as_secs_f64();
-        Ok(())
-    }
-
     /// Writes what remains, opens the result again and counts.
-    fn finish(&mut self, mut writer: CheckpointWriter<'_>, to: &Spec, padded: [usize; 2]) -> Result<(), RunError> {
-        let clock = Instant::now();
-        self.progress.stage("write and verify");
+    fn finish(&mut self, writer: CheckpointWriter<'_>, to: &Spec, padded: [usize; 2]) -> Result<(), RunError> {
+        self.shots.progress.stage("write and verify");
         let plan = self.plan;
-        let report = &mut self.report;
-        report.totals = total(&report.linears);
-        report.warnings = plan.notes.clone();
+        let mut warnings = plan.notes.clone();
         if plan.structure.score == Score::Flap && !has_biases(plan)? {
-            report.warnings.push(format!(
+            warnings.push(format!(
                 "FLAP adds what removed units gave on average to the biases; family `{}` has none here, so nothing makes up for them",
                 plan.base.family
             ));
         }
-        let skipped = report.shots.iter().map(|s| s.skipped_samples).max().unwrap_or(0);
-        if skipped > 0 {
-            report.warnings.push(format!(
-                "{skipped} calibration samples had no finite loss and were left out; the model may be damaged"
-            ));
-        }
-        let before = size(self.original, &plan.base.spec, [0, 0])?;
+        self.shots.sum_up(warnings);
+        let before = size(self.shots.original, &plan.base.spec, [0, 0])?;
         // As planned; held against the files below.
         let mut after = size_of(to, padded)?;
         after.parameters =
             before.parameters - (plan::linear_parameters(&plan.base.spec)? - plan::linear_parameters(to)?);
-        report.shrunk = Some(Shrunk { before, after });
-        let json = serde_json::to_string_pretty(&report.reproducible()).expect("a report is plain data");
-        writer.place(&[("pruning_report.json", json.as_bytes())])?;
+        self.shots.report.shrunk = Some(Shrunk { before, after });
+        self.shots.place(writer)?;
         let output = &plan.base.options.output;
-        verify(output, report)?;
         let written = Checkpoint::open(output)?;
         let found = size(&written, &plan.base.spec.of_same_family(&written)?, padded)?;
         if found != after {
@@ -257,7 +179,6 @@ impl Run<'_, '_> {
                 output.display()
             )));
         }
-        report.phases.write += clock.elapsed().as_secs_f64();
         Ok(())
     }
 }

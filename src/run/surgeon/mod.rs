@@ -9,27 +9,26 @@ pub(super) mod factors;
 pub(super) mod pass;
 mod plan;
 pub(super) mod prune;
+pub(super) mod shots;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 pub(super) use plan::Passes;
 pub use plan::{SURGEON, SurgeonOptions, SurgeonPlan};
 
-use super::report::{adapter_record, calibration_record, continued, total, verify, warn_of_experts};
-use super::samples::{TokenIds, samples};
-use super::state::{RunIdentity, RunState};
+use super::RunError;
+use super::report::{adapter_record, warn_of_experts};
 use super::walk::Progress;
-use super::{RunError, peak_resident};
-use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, STATE_FILE, STATE_FOLDER};
+use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::Gpu;
 use crate::model::{Decoder, Spec};
+use crate::prune::Pattern;
 use crate::prune::surgeon::{CostHistogram, allocate};
 use crate::report::{Memory, PruneReport, Settings, ShotRecord};
 use factors::{FactorStore, Wanted};
 use pass::{BackwardPass, Loss};
+use shots::{Shots, Watch, in_shots};
 
 /// Prunes the plan's checkpoint by LLM Surgeon and writes the result; `stop` is asked between layers.
 ///
@@ -41,118 +40,21 @@ pub fn surgeon(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<PruneReport, RunError> {
-    let start = Instant::now();
-    let output = &plan.options.output;
-    let mut folder = begin(plan, checkpoint)?;
-    progress.stage("tokenise");
-    let set = samples(&plan.options, checkpoint)?;
-    let calibration = calibration_record(&plan.options, &set);
-    let identity = RunIdentity {
-        model: checkpoint.fingerprint(),
-        tokens: calibration.token_hash.clone(),
-        settings: plan.settings.clone(),
-    };
-    let mut report = PruneReport {
-        calibration,
-        ..begin_report(plan, checkpoint, gpu)
-    };
-    let mut done = 0;
-    if let Some(state) = RunState::load(output)? {
-        state.check(&identity, output)?;
-        report = continued(&state, report)?;
-        done = state.layers_done;
-        folder.keep();
-        progress.stage(&format!("resumed after {done} of {} shots", plan.surgeon.shots));
-    }
-    report.phases.prepare += start.elapsed().as_secs_f64();
-    let mut run = Run {
-        plan,
-        original: checkpoint,
-        gpu,
-        ids: &set.ids,
-        identity,
-        folder: &mut folder,
-        report,
-        progress,
-        stop,
-    };
-    let shots = done..plan.surgeon.shots;
-    let result = shots.clone().try_for_each(|shot| {
-        done = shot;
+    let begun = begin_report(plan, checkpoint, gpu);
+    in_shots(plan, (checkpoint, gpu), Watch { progress, stop }, begun, |run, shot| {
         run.shot(shot)
-    });
-    let mut report = run.report;
-    result.map_err(|error| suspended(error, output, done, plan.surgeon.shots))?;
-    folder.finish()?;
-    report.memory.device_peak = gpu.peak_bytes();
-    report.memory.host_peak = peak_resident();
-    Ok(report)
+    })
 }
 
-/// The output folder, new or with the shots of an earlier run.
-pub(super) fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunError> {
-    let (output, needed) = (&plan.options.output, plan.disk_bytes);
-    if !plan.options.resume {
-        return Ok(NewFolder::create(checkpoint, output, needed)?);
-    }
-    CheckpointWriter::refuse_complete(checkpoint, output)?;
-    let state = Path::new(STATE_FOLDER).join(STATE_FILE);
-    let name = state.to_string_lossy().into_owned();
-    Ok(NewFolder::create_or_continue(checkpoint, output, needed, &name)?)
-}
-
-/// Adds how to go on, if a shot is done.
-pub(super) fn suspended(error: RunError, output: &Path, done: usize, shots: usize) -> RunError {
-    let output = output.display().to_string();
-    match error {
-        error @ RunError::Verification { .. } => error,
-        RunError::Interrupted if done == 0 => RunError::NothingWritten { output },
-        error if done == 0 => error,
-        error => RunError::ShotsDone {
-            error: Box::new(error),
-            output,
-            done,
-            shots,
-        },
-    }
-}
-
-struct Run<'r, 'a> {
-    plan: &'a SurgeonPlan,
-    original: &'a Checkpoint,
-    gpu: &'a Gpu,
-    ids: &'r TokenIds,
-    identity: RunIdentity,
-    folder: &'r mut NewFolder,
-    report: PruneReport,
-    progress: &'r mut dyn Progress,
-    stop: &'r AtomicBool,
-}
-
-impl Run<'_, '_> {
-    /// The checkpoint of a shot that is not the last.
-    fn path(&self, shots_done: usize) -> PathBuf {
-        self.folder.state().join(format!("shot-{shots_done}"))
-    }
-
-    fn interrupted(&self) -> Result<(), RunError> {
-        match self.stop.load(Ordering::Relaxed) {
-            true => Err(RunError::Interrupted),
-            false => Ok(()),
-        }
-    }
-
+impl Shots<'_> {
     /// From the checkpoint of the shot before to the next.
     fn shot(&mut self, shot: usize) -> Result<(), RunError> {
         let clock = Instant::now();
         let shots = self.plan.surgeon.shots;
-        let earlier = match shot {
-            0 => None,
-            _ => Some(Checkpoint::open(&self.path(shot))?),
-        };
+        let earlier = self.earlier(shot)?;
         let current = earlier.as_ref().unwrap_or(self.original);
         self.progress.stage(&format!("shot {} of {shots}: curvature", shot + 1));
-        let store = FactorStore::create(self.folder.state().join("factors"), Wanted::ALL)?;
+        let store = self.store(Wanted::ALL)?;
         let (histograms, loss) = self.curvature(current, &store)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
@@ -166,28 +68,21 @@ impl Run<'_, '_> {
             100.0 * share * self.plan.options.pattern.sparsity()
         ));
         self.report.linears.clear();
-        if shot + 1 == shots {
-            let mut writer = CheckpointWriter::within(current, &self.plan.options.output)?;
-            self.prune(current, &store, &removed, &mut writer)?;
-            self.report.phases.solve += clock.elapsed().as_secs_f64();
-            self.note(shot, share, &loss, &removed);
-            return self.finish(writer);
-        }
-        let next = self.path(shot + 1);
-        let _ = fs::remove_dir_all(&next);
-        let mut writer = CheckpointWriter::create(current, &next)?;
+        let last = self.is_last(shot);
+        let mut writer = match last {
+            true => CheckpointWriter::within(current, &self.plan.options.output)?,
+            false => CheckpointWriter::create(current, &self.next(shot))?,
+        };
         self.prune(current, &store, &removed, &mut writer)?;
         self.report.phases.solve += clock.elapsed().as_secs_f64();
         self.note(shot, share, &loss, &removed);
         let clock = Instant::now();
-        writer.finish(&[])?;
-        let report = serde_json::to_value(&self.report).expect("a report is plain data");
-        RunState::new(self.identity.clone(), shot + 1, report, false).commit(&self.plan.options.output, None)?;
-        self.folder.keep();
-        drop(earlier);
-        if shot > 0 {
-            let old = self.path(shot);
-            fs::remove_dir_all(&old).map_err(|e| self.folder.failed(&old, e))?;
+        if last {
+            self.finish(writer)?;
+        } else {
+            writer.finish(&[])?;
+            drop(earlier);
+            self.commit(shot)?;
         }
         self.report.phases.write += clock.elapsed().as_secs_f64();
         Ok(())
@@ -260,23 +155,10 @@ impl Run<'_, '_> {
     }
 
     /// Writes what remains, opens the result again and counts its zeros.
-    fn finish(&mut self, mut writer: CheckpointWriter<'_>) -> Result<(), RunError> {
-        let clock = Instant::now();
+    fn finish(&mut self, writer: CheckpointWriter<'_>) -> Result<(), RunError> {
         self.progress.stage("write and verify");
-        let report = &mut self.report;
-        report.totals = total(&report.linears);
-        report.warnings = warn_of_experts(&report.linears);
-        let skipped = report.shots.iter().map(|s| s.skipped_samples).max().unwrap_or(0);
-        if skipped > 0 {
-            report.warnings.push(format!(
-                "{skipped} calibration samples had no finite loss and were left out; the model may be damaged"
-            ));
-        }
-        let json = serde_json::to_string_pretty(&report.reproducible()).expect("a report is plain data");
-        writer.place(&[("pruning_report.json", json.as_bytes())])?;
-        verify(&self.plan.options.output, report)?;
-        report.phases.write += clock.elapsed().as_secs_f64();
-        Ok(())
+        self.sum_up(warn_of_experts(&self.report.linears));
+        self.place(writer)
     }
 }
 
@@ -289,8 +171,8 @@ fn linears_of(spec: &Spec, mut layers: std::ops::Range<usize>) -> Result<usize, 
 fn target(plan: &SurgeonPlan, histograms: &[CostHistogram], share: f64) -> u64 {
     let all: u64 = histograms.iter().map(CostHistogram::total).sum();
     let at_last = match plan.options.pattern {
-        crate::prune::Pattern::NM { .. } => all as f64,
-        pattern @ crate::prune::Pattern::Unstructured { .. } => all as f64 * pattern.sparsity(),
+        Pattern::NM { .. } => all as f64,
+        pattern @ Pattern::Unstructured { .. } => all as f64 * pattern.sparsity(),
     };
     (at_last * share).round() as u64
 }

@@ -1,0 +1,193 @@
+//! What every run in shots has in common: its folder, how far it came, and the checkpoint each shot leaves for the next.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::factors::{FactorStore, Wanted};
+use super::plan::SurgeonPlan;
+use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, STATE_FILE, STATE_FOLDER};
+use crate::gpu::Gpu;
+use crate::report::{PruneReport, ShotRecord};
+use crate::run::report::{calibration_record, continued, total, verify};
+use crate::run::samples::{TokenIds, samples};
+use crate::run::state::{RunIdentity, RunState};
+use crate::run::walk::Progress;
+use crate::run::{RunError, peak_resident};
+
+/// What a run works on, and what it has found so far.
+pub(in crate::run) struct Shots<'r> {
+    pub(in crate::run) plan: &'r SurgeonPlan,
+    /// The dense model.
+    pub(in crate::run) original: &'r Checkpoint,
+    pub(in crate::run) gpu: &'r Gpu,
+    pub(in crate::run) ids: &'r TokenIds,
+    pub(in crate::run) report: PruneReport,
+    pub(in crate::run) progress: &'r mut dyn Progress,
+    pub(in crate::run) stop: &'r AtomicBool,
+    identity: RunIdentity,
+    folder: NewFolder,
+}
+
+/// Who watches a run.
+pub(in crate::run) struct Watch<'r> {
+    pub(in crate::run) progress: &'r mut dyn Progress,
+    pub(in crate::run) stop: &'r AtomicBool,
+}
+
+/// Plays the shots that are not done yet, in a new folder or that of an earlier run; `begun` is the report of a run that has
+/// found nothing. The last shot leaves the result, every other a checkpoint at [`Shots::path`].
+pub(in crate::run) fn in_shots(
+    plan: &SurgeonPlan,
+    (original, gpu): (&Checkpoint, &Gpu),
+    Watch { progress, stop }: Watch<'_>,
+    begun: PruneReport,
+    mut each: impl FnMut(&mut Shots<'_>, usize) -> Result<(), RunError>,
+) -> Result<PruneReport, RunError> {
+    let start = Instant::now();
+    let (output, shots) = (&plan.options.output, plan.surgeon.shots);
+    let mut folder = begin(plan, original)?;
+    progress.stage("tokenise");
+    let set = samples(&plan.options, original)?;
+    let mut report = PruneReport {
+        calibration: calibration_record(&plan.options, &set),
+        ..begun
+    };
+    let identity = RunIdentity {
+        model: original.fingerprint(),
+        tokens: report.calibration.token_hash.clone(),
+        settings: plan.settings.clone(),
+    };
+    let mut done = 0;
+    if let Some(state) = RunState::load(output)? {
+        state.check(&identity, output)?;
+        report = continued(&state, report)?;
+        done = state.layers_done;
+        folder.keep();
+        progress.stage(&format!("resumed after {done} of {shots} shots"));
+    }
+    report.phases.prepare += start.elapsed().as_secs_f64();
+    let mut run = Shots {
+        plan,
+        original,
+        gpu,
+        ids: &set.ids,
+        report,
+        progress,
+        stop,
+        identity,
+        folder,
+    };
+    let result = (done..shots).try_for_each(|shot| {
+        done = shot;
+        each(&mut run, shot)
+    });
+    let Shots { mut report, folder, .. } = run;
+    result.map_err(|error| suspended(error, output, done, shots))?;
+    folder.finish()?;
+    report.memory.device_peak = gpu.peak_bytes();
+    report.memory.host_peak = peak_resident();
+    Ok(report)
+}
+
+/// The output folder, new or with the shots of an earlier run.
+fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunError> {
+    let (output, needed) = (&plan.options.output, plan.disk_bytes);
+    if !plan.options.resume {
+        return Ok(NewFolder::create(checkpoint, output, needed)?);
+    }
+    CheckpointWriter::refuse_complete(checkpoint, output)?;
+    let state = Path::new(STATE_FOLDER).join(STATE_FILE);
+    let name = state.to_string_lossy().into_owned();
+    Ok(NewFolder::create_or_continue(checkpoint, output, needed, &name)?)
+}
+
+/// Adds how to go on, if a shot is done.
+fn suspended(error: RunError, output: &Path, done: usize, shots: usize) -> RunError {
+    let output = output.display().to_string();
+    match error {
+        error @ RunError::Verification { .. } => error,
+        RunError::Interrupted if done == 0 => RunError::NothingWritten { output },
+        error if done == 0 => error,
+        error => RunError::ShotsDone {
+            error: Box::new(error),
+            output,
+            done,
+            shots,
+        },
+    }
+}
+
+impl Shots<'_> {
+    fn path(&self, shots_done: usize) -> PathBuf {
+        self.folder.state().join(format!("shot-{shots_done}"))
+    }
+
+    /// Whether this shot is the last.
+    pub(in crate::run) fn is_last(&self, shot: usize) -> bool {
+        shot + 1 == self.plan.surgeon.shots
+    }
+
+    /// What the shot before left; none for the first, which starts from the original.
+    pub(in crate::run) fn earlier(&self, shot: usize) -> Result<Option<Checkpoint>, RunError> {
+        Ok(match shot {
+            0 => None,
+            _ => Some(Checkpoint::open(&self.path(shot))?),
+        })
+    }
+
+    /// Where a shot that is not the last writes; what a crash left there is gone.
+    pub(in crate::run) fn next(&self, shot: usize) -> PathBuf {
+        let next = self.path(shot + 1);
+        let _ = fs::remove_dir_all(&next);
+        next
+    }
+
+    /// Room for the factors of a shot.
+    pub(in crate::run) fn store(&self, wanted: Wanted) -> Result<FactorStore, RunError> {
+        Ok(FactorStore::create(self.folder.state().join("factors"), wanted)?)
+    }
+
+    pub(in crate::run) fn interrupted(&self) -> Result<(), RunError> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(RunError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts a shot whose checkpoint is on the disk as done. That of the shot before goes: nothing may read it any more.
+    pub(in crate::run) fn commit(&mut self, shot: usize) -> Result<(), RunError> {
+        let report = serde_json::to_value(&self.report).expect("a report is plain data");
+        let state = RunState::new(self.identity.clone(), shot + 1, report, false);
+        state.commit(&self.plan.options.output, None)?;
+        self.folder.keep();
+        if shot > 0 {
+            let old = self.path(shot);
+            fs::remove_dir_all(&old).map_err(|e| self.folder.failed(&old, e))?;
+        }
+        Ok(())
+    }
+
+    /// Sums the report up, with warnings, as far as that does not take the files.
+    pub(in crate::run) fn sum_up(&mut self, warnings: Vec<String>) {
+        self.report.totals = total(&self.report.linears);
+        self.report.warnings = warnings;
+        self.report.warnings.extend(warn_of_skipped(&self.report.shots));
+    }
+
+    /// Writes what remains, with the report, and counts the zeros of the result.
+    pub(in crate::run) fn place(&self, mut writer: CheckpointWriter<'_>) -> Result<(), RunError> {
+        let json = serde_json::to_string_pretty(&self.report.reproducible()).expect("a report is plain data");
+        writer.place(&[("pruning_report.json", json.as_bytes())])?;
+        verify(&self.plan.options.output, &self.report)
+    }
+}
+
+/// Says that some samples had no finite loss.
+fn warn_of_skipped(shots: &[ShotRecord]) -> Option<String> {
+    let skipped = shots.iter().map(|s| s.skipped_samples).max().unwrap_or(0);
+    (skipped > 0).then(|| {
+        format!("{skipped} calibration samples had no finite loss and were left out; the model may be damaged")
+    })
+}
