@@ -110,7 +110,7 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
         ..plan.activation_options()
     };
     let backward = BackwardPass {
-        decoder: Decoder::new(decoder.gpu, decoder.checkpoint, &plan.spec, options.samples.length)?,
+        decoder,
         ids: &ids[..ids.len().min(samples.max(1))],
         activations,
         wanted: Wanted::ALL,
@@ -157,8 +157,8 @@ impl Solver<'_> {
         for block in row_blocks(self.plan.solver_rows(self.gpu, shape), shape[0]) {
             let part = view.dtype.decode(&stored[block.start * width..block.end * width]);
             self.checkpoint.release_all();
-            scores = scores.and(Scores::of(&part, &norms));
             if options.allocates() == Allocation::Owl {
+                scores = scores.and(Scores::of(&part, &norms));
                 continue;
             }
             let size = [block.len(), shape[1]];

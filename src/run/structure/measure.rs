@@ -73,8 +73,9 @@ impl Present<'_> {
     }
 
     fn by_gradients(&self, store: &FactorStore, progress: &mut dyn Progress) -> Result<Measured, RunError> {
+        let decoder = self.decoder()?;
         let pass = BackwardPass {
-            decoder: self.decoder()?,
+            decoder: &decoder,
             ids: self.ids,
             activations: self.plan.base.activation_options(),
             wanted: store.wanted(),

@@ -91,8 +91,9 @@ impl Shots<'_> {
     /// The backward pass: saves every layer's factors and counts the costs of every linear, first layer first.
     fn curvature(&mut self, current: &Checkpoint, store: &FactorStore) -> Result<(Vec<CostHistogram>, Loss), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
+        let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
         let pass = BackwardPass {
-            decoder: Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?,
+            decoder: &decoder,
             ids: self.ids,
             activations: plan.activation_options(),
             wanted: store.wanted(),
@@ -101,7 +102,7 @@ impl Shots<'_> {
         let (weigh, mut layers) = (plan.weigh(), Vec::new());
         let loss = pass.run(|layer, factors| {
             store.put(gpu, layer, factors)?;
-            layers.push(weigh.histograms(&pass.decoder, layer, factors)?);
+            layers.push(weigh.histograms(&decoder, layer, factors)?);
             let done = linears_of(&plan.spec, layer..plan.spec.layers)?;
             self.progress.layer(layer, done, 2 * plan.linears);
             Ok(())

@@ -9,7 +9,7 @@ use crate::run::RunError;
 
 /// What the pass reads.
 pub(in crate::run) struct BackwardPass<'p> {
-    pub(in crate::run) decoder: Decoder<'p>,
+    pub(in crate::run) decoder: &'p Decoder<'p>,
     pub(in crate::run) ids: &'p [Vec<u32>],
     pub(in crate::run) activations: ActivationOptions,
     pub(in crate::run) wanted: Wanted,
@@ -23,7 +23,7 @@ impl BackwardPass<'_> {
         &self,
         mut each: impl FnMut(usize, &mut LayerFactors) -> Result<(), RunError>,
     ) -> Result<Loss, RunError> {
-        let decoder = &self.decoder;
+        let decoder = self.decoder;
         let (gpu, spec) = (decoder.gpu, decoder.spec);
         let go_on = |_| !self.stop.load(Ordering::Relaxed);
         let trace = decoder.trace_while(self.ids, &self.activations, go_on)?;
