@@ -74,7 +74,10 @@ fn exact_nearest_idempotent() {
 fn nan_is_largest() {
     for gpu in devices() {
         let v = [1.0, f32::NAN, f32::INFINITY, -5.0];
-        let [_, support] = project(gpu, [2, 4], 4, &v, &[1.0; 4]);
-        assert_eq!(support, [0.0, 1.0, 1.0, 0.0], "{}", gpu.name());
+        // Alone and in a row of many groups, which may be ranked side by side.
+        for groups in [1, 40] {
+            let [_, support] = project(gpu, [2, 4], 4 * groups, &v.repeat(groups), &vec![1.0; 4 * groups]);
+            assert_eq!(support, [0.0, 1.0, 1.0, 0.0].repeat(groups), "{}", gpu.name());
+        }
     }
 }

@@ -77,5 +77,5 @@ fn host(call: &mut HostCall<'_>) {
         .zip(f32s_mut(&mut support[..count]).par_chunks_mut(task));
     reads
         .zip(writes)
-        .for_each(|((v, free), (out, support))| twin::project_nm(p.keep as usize, group, v, free, out, support));
+        .for_each(|((v, free), (out, support))| twin::project_nm_fast(p.keep as usize, group, v, free, out, support));
 }
