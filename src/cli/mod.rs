@@ -78,6 +78,7 @@ fn open_gpu(common: &Common) -> Result<Gpu, CliError> {
         verify: common.verify_kernels,
         profile: common.profile,
         budget: common.max_vram,
+        ..GpuOptions::default()
     };
     let gpu = Gpu::open(options)?;
     if gpu.is_host() && common.adapter == crate::gpu::AdapterChoice::Auto {

@@ -1,10 +1,12 @@
 //! The one handle everything else holds: a device with its executor, limits, pool and timings.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::buffer::Storage;
 use super::pool::Pool;
 use super::timing::{Timing, Timings};
+use super::tune::{Contest, Question, TuneMode, Tuner};
 use super::wgpu_device::WgpuDevice;
 use super::{AdapterChoice, Buffer, GpuError, Recording, Slice, Submission, adapter, host, submit};
 
@@ -26,6 +28,10 @@ pub struct GpuOptions {
     pub profile: bool,
     /// Bytes of buffers held at once at most, those kept for reuse included; see [`Gpu::peak_bytes`] for what counts.
     pub budget: Option<u64>,
+    /// Whether to measure which variants of kernels are fastest; `None`: as `SECATEUR_TUNE` says.
+    pub tune: Option<TuneMode>,
+    /// Where the results are kept; `None`: in the user's cache folder.
+    pub tune_file: Option<PathBuf>,
 }
 
 /// What the ops must respect.
@@ -50,6 +56,7 @@ pub(super) struct Inner {
     pub(super) pool: Arc<Pool>,
     pub(super) timings: Timings,
     pub(super) options: GpuOptions,
+    tuner: Tuner,
     flops: Mutex<f64>,
     name: String,
     software: bool,
@@ -89,6 +96,7 @@ impl Gpu {
             },
             pool: Pool::new(HOST_STOCK, options.budget),
             timings: Timings::default(),
+            tuner: Tuner::new(TuneMode::Off, String::new(), None),
             flops: Mutex::new(0.0),
             name: format!("host ({} threads)", rayon::current_num_threads()),
             software: false,
@@ -100,6 +108,12 @@ impl Gpu {
         let device = WgpuDevice::open(adapter, options.profile)?;
         let limits = device.device.limits();
         let info = adapter.get_info();
+        let default = match info.device_type {
+            wgpu::DeviceType::Cpu => TuneMode::Load,
+            _ => TuneMode::Full,
+        };
+        let device_name = format!("{} ({} {})", info.name, info.driver, info.driver_info);
+        let mode = options.tune.map_or_else(|| TuneMode::from_env(default), Ok)?;
         Ok(Gpu(Arc::new(Inner {
             limits: Limits {
                 binding: options
@@ -111,6 +125,7 @@ impl Gpu {
             },
             pool: Pool::new(DEVICE_STOCK, options.budget),
             timings: Timings::default(),
+            tuner: Tuner::new(mode, device_name, options.tune_file.clone()),
             flops: Mutex::new(0.0),
             software: info.device_type == wgpu::DeviceType::Cpu,
             name: info.name,
@@ -207,6 +222,11 @@ impl Gpu {
         let mut recording = Recording::new();
         let id = recording.read(slice);
         self.submit(recording)?.words(id)
+    }
+
+    /// Index of the fastest candidate of a contest on this device, as far as it is known or may be measured; else 0.
+    pub fn tuned<C: Contest>(&self, question: &Question, contest: impl FnOnce() -> Result<C, GpuError>) -> usize {
+        self.0.tuner.choose(question, contest)
     }
 
     /// Largest number of bytes of buffers held at once: those in use and freed ones kept for reuse.

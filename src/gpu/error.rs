@@ -19,6 +19,12 @@ pub enum GpuError {
         /// The driver's words.
         message: String,
     },
+    /// `SECATEUR_TUNE` is none of its values.
+    #[error("SECATEUR_TUNE is `{value}`; use off, load or full")]
+    TuneMode {
+        /// What it is.
+        value: String,
+    },
     /// A buffer is larger than the device allows at all.
     #[error(
         "buffer `{label}` needs {bytes} bytes, but `{adapter}` allows {limit} per buffer; use fewer or shorter calibration samples, or `--adapter cpu`"

@@ -16,6 +16,7 @@ mod record;
 mod shader;
 mod submit;
 mod timing;
+mod tune;
 mod verify;
 mod wgpu_device;
 
@@ -29,3 +30,4 @@ pub use record::{ReadId, Recording, Work};
 pub use shader::{compose, shared_modules, split_groups};
 pub use submit::Submission;
 pub use timing::Timing;
+pub use tune::{Contest, Found, Question, Trial, TuneMode};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::pipeline::Pipeline;
 use super::pool::Pool;
+use super::tune::cache_folder;
 use super::{Buffer, GpuError};
 
 /// Kernel stem and knob values.
@@ -182,10 +183,7 @@ impl Drop for WgpuDevice {
 
 /// The driver's compiled pipelines of earlier runs, in the user's cache folder.
 fn open_cache(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<(wgpu::PipelineCache, PathBuf)> {
-    let home = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")))?;
-    let path = home.join("secateur").join(wgpu::util::pipeline_cache_key(info)?);
+    let path = cache_folder()?.join(wgpu::util::pipeline_cache_key(info)?);
     let data = std::fs::read(&path).ok();
     let descriptor = wgpu::PipelineCacheDescriptor {
         label: Some("secateur"),

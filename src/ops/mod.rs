@@ -3,12 +3,16 @@
 //! Nothing here computes and nothing submits; an op appends to a [`crate::gpu::Recording`]. [`kernels`] is the table
 //! that tests and the pipeline cache walk. Start reading at [`dense::gemm()`].
 
+mod contest;
 pub mod dense;
 pub mod factor;
 pub mod nn;
 pub mod prox;
+mod tile;
 
 use crate::gpu::Kernel;
+
+pub use tile::{TILES, Tile, Variant};
 
 /// Flops of one dispatch of a product at most: about 0.1 s on a slow integrated GPU, short of a desktop watchdog.
 const DISPATCH_FLOPS: usize = 20_000_000_000;

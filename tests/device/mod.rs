@@ -1,6 +1,7 @@
 //! The device room: choice of adapters, typed errors, reuse, and the switch that checks kernels against their twins.
 
 mod budget;
+mod tune;
 
 use secateur::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, HostCall, Kernel, Recording, Work};
 use secateur::ops::dense::{self, Gemm, Layout};

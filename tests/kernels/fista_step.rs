@@ -1,6 +1,7 @@
-use secateur::gpu::{Gpu, Kernel};
+use secateur::gpu::Gpu;
 use secateur::ops::dense::{Gemm, Layout, gemm};
 use secateur::ops::prox::{self, FistaStep};
+use secateur::ops::{TILES, Variant};
 use secateur::reference::prox::fista_step::{Row, Step, fista_step};
 
 use crate::common::{Data, assert_close, devices, f64s, play, poisoned, tensor};
@@ -63,7 +64,7 @@ impl Case {
     }
 
     /// Plays one step with H cut before row `cut` (0: whole) and returns x and y_next.
-    fn play(&self, gpu: &Gpu, kernel: &'static Kernel, cut: usize) -> [Vec<f32>; 2] {
+    fn play(&self, gpu: &Gpu, variant: Variant, cut: usize) -> [Vec<f32>; 2] {
         let [m, n] = self.size;
         let [y, b, free, x] = [&self.y, &self.b, &self.free, &self.x].map(|values| tensor(gpu, m, n, values));
         let y_next = poisoned(gpu, m, n);
@@ -88,23 +89,23 @@ impl Case {
                 momentum: MOMENTUM,
                 accumulate: cut > 0,
             };
-            prox::fista_step_with(recording, kernel, &call);
+            prox::fista_step_with(recording, variant, &call);
         });
         [x.fetch(gpu).unwrap(), y_next.fetch(gpu).unwrap()]
     }
 }
 
-fn check(kernel: &'static Kernel) {
+fn check(variant: Variant, sizes: &[[usize; 2]]) {
     for gpu in devices() {
-        for size in SIZES {
+        for &size in sizes {
             let case = Case::new(size);
             let wanted = case.wanted();
             let n = size[1];
             let tolerance = 16.0 * f64::from(f32::EPSILON) * (n as f64).sqrt();
             for cut in [0, n / 3, n - 1] {
-                let found = case.play(gpu, kernel, cut);
+                let found = case.play(gpu, variant, cut);
                 for (name, found, wanted) in [("x", &found[0], &wanted[0]), ("y_next", &found[1], &wanted[1])] {
-                    let what = format!("{} {} {size:?} cut {cut} {name}", gpu.name(), kernel.stem);
+                    let what = format!("{} {} {size:?} cut {cut} {name}", gpu.name(), variant.name());
                     assert_close(&what, found, wanted, tolerance);
                 }
                 let zeros = found[0].iter().zip(&case.free).filter(|(_, free)| **free == 0.0);
@@ -119,10 +120,22 @@ fn check(kernel: &'static Kernel) {
 
 #[test]
 fn whole_and_in_panels_tiled() {
-    check(&prox::FISTA_TILED);
+    check(Variant::of(&prox::FISTA_TILED), &SIZES);
 }
 
 #[test]
 fn whole_and_in_panels_register() {
-    check(&prox::FISTA_REGISTER);
+    check(Variant::of(&prox::FISTA_REGISTER), &SIZES);
+}
+
+/// Every tile that tuning may choose.
+#[test]
+fn every_tile() {
+    for tile in TILES {
+        let kernel = &prox::FISTA_TILED;
+        check(
+            Variant { kernel, tile },
+            &[[tile.rows as usize + 1, tile.cols as usize + 3]],
+        );
+    }
 }

@@ -1,4 +1,5 @@
 use secateur::ops::dense::{self, Gemm, Layout};
+use secateur::ops::{TILES, Variant};
 use secateur::reference::dense::gemm::{Target, View, gemm};
 use secateur::tensor::DType;
 
@@ -16,13 +17,13 @@ const SIZES: [[usize; 3]; 8] = [
     [200, 1, 9],
 ];
 
-fn check(dtype: DType, layout: Layout, kernel: Option<&'static secateur::gpu::Kernel>) {
+fn check(dtype: DType, layout: Layout, variant: Variant, sizes: &[[usize; 3]]) {
     for gpu in devices() {
         // SwiftShader takes a third of a second per tile: the sizes that reach every edge are enough there.
         let sizes = if gpu.name().contains("SwiftShader") {
-            &SIZES[2..4]
+            &sizes[sizes.len() / 4..sizes.len().div_ceil(2)]
         } else {
-            &SIZES[..]
+            sizes
         };
         for &[rows, cols, inner] in sizes {
             let mut data = Data::new(1);
@@ -56,10 +57,7 @@ fn check(dtype: DType, layout: Layout, kernel: Option<&'static secateur::gpu::Ke
                     beta,
                     ..Gemm::new(&a_tensor, &b_tensor, layout, &out)
                 };
-                play(gpu, |recording| match kernel {
-                    Some(kernel) => dense::gemm_with(recording, kernel, &call),
-                    None => dense::gemm(recording, gpu, &call),
-                });
+                play(gpu, |recording| dense::gemm_with(recording, variant, &call));
                 let mut wanted = f64s(&old);
                 let target = Target {
                     start: 2,
@@ -86,8 +84,22 @@ fn check(dtype: DType, layout: Layout, kernel: Option<&'static secateur::gpu::Ke
 fn product_with_every_format_and_layout() {
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         for layout in [Layout::NN, Layout::NT] {
-            check(dtype, layout, Some(&dense::GEMM_TILED));
-            check(dtype, layout, Some(&dense::GEMM_REGISTER));
+            for kernel in [&dense::GEMM_TILED, &dense::GEMM_REGISTER] {
+                check(dtype, layout, Variant::of(kernel), &SIZES);
+            }
+        }
+    }
+}
+
+/// Every tile that tuning may choose, with sizes around its own.
+#[test]
+fn every_tile() {
+    let kernel = &dense::GEMM_TILED;
+    for tile in TILES {
+        let [rows, cols, depth] = [tile.rows, tile.cols, tile.depth].map(usize::from);
+        let sizes = [[rows + 1, cols - 1, depth + 1], [rows - 1, cols + 1, 2 * depth - 1]];
+        for (dtype, layout) in [(DType::F32, Layout::NN), (DType::BF16, Layout::NT)] {
+            check(dtype, layout, Variant { kernel, tile }, &sizes);
         }
     }
 }

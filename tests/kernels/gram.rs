@@ -1,13 +1,16 @@
-use secateur::gpu::Kernel;
 use secateur::ops::dense::{self, GramPart};
+use secateur::ops::{TILES, Variant};
 use secateur::reference::dense::gemm::View;
 use secateur::reference::dense::gram::gram;
 
 use crate::common::{Data, assert_close, devices, f64s, play, tensor};
 
-fn check(kernel: &'static Kernel, upper: bool) {
+/// Tokens, rows and columns.
+const SIZES: [[usize; 3]; 5] = [[1, 1, 1], [64, 65, 65], [17, 130, 130], [2100, 33, 33], [50, 3, 70]];
+
+fn check(variant: Variant, upper: bool, sizes: &[[usize; 3]]) {
     for gpu in devices() {
-        for [tokens, rows, cols] in [[1, 1, 1], [64, 65, 65], [17, 130, 130], [2100, 33, 33], [50, 3, 70]] {
+        for &[tokens, rows, cols] in sizes {
             let rows = if upper { cols } else { rows };
             let mut data = Data::new(2);
             let (a, b) = (data.normal(tokens * (rows + 4)), data.normal(tokens * cols));
@@ -21,7 +24,7 @@ fn check(kernel: &'static Kernel, upper: bool) {
                 total: &total,
                 upper,
             };
-            play(gpu, |recording| dense::gram_with(recording, kernel, &part));
+            play(gpu, |recording| dense::gram_with(recording, variant, &part));
             let mut found = total.fetch(gpu).unwrap();
             let mut wanted = f64s(&old);
             let a = f64s(&a);
@@ -41,7 +44,7 @@ fn check(kernel: &'static Kernel, upper: bool) {
                     }
                 }
             }
-            let what = format!("{} {} {tokens}x{rows}x{cols} upper {upper}", gpu.name(), kernel.stem);
+            let what = format!("{} {} {tokens}x{rows}x{cols} upper {upper}", gpu.name(), variant.name());
             assert_close(
                 &what,
                 &found,
@@ -55,7 +58,17 @@ fn check(kernel: &'static Kernel, upper: bool) {
 #[test]
 fn gram_and_cross_gram() {
     for kernel in [&dense::GRAM_TILED, &dense::GRAM_REGISTER] {
-        check(kernel, false);
-        check(kernel, true);
+        check(Variant::of(kernel), false, &SIZES);
+        check(Variant::of(kernel), true, &SIZES);
+    }
+}
+
+/// Every tile that tuning may choose.
+#[test]
+fn every_tile() {
+    for tile in TILES {
+        let kernel = &dense::GRAM_TILED;
+        check(Variant { kernel, tile }, true, &SIZES[2..3]);
+        check(Variant { kernel, tile }, false, &SIZES[4..]);
     }
 }

@@ -1,7 +1,11 @@
 //! `dense/gemm` and `dense/gemm_register`: the general matrix product.
 
-use crate::gpu::{Gpu, HostCall, Kernel, Knob, Recording, Slice, Work, f32s, f32s_mut, params};
-use crate::ops::DISPATCH_FLOPS;
+use crate::gpu::{
+    Contest, Gpu, GpuError, HostCall, Kernel, Knob, Question, Recording, Slice, Work, f32s, f32s_mut, params,
+};
+use crate::ops::contest::{Products, contest_size, uniform};
+use crate::ops::tile::TILE;
+use crate::ops::{DISPATCH_FLOPS, Variant};
 use crate::reference::dense::gemm::{self as twin, View};
 use crate::tensor::{DType, Tensor};
 
@@ -35,22 +39,20 @@ params! {
     }
 }
 
-const KNOBS: &[Knob] = &[
-    Knob {
-        name: "B_LAYOUT",
-        values: &[0, 1],
-    },
-    Knob {
-        name: "B_FORMAT",
-        values: &[0, 1, 2],
-    },
-];
+const B_LAYOUT: Knob = Knob {
+    name: "B_LAYOUT",
+    values: &[0, 1],
+};
+const B_FORMAT: Knob = Knob {
+    name: "B_FORMAT",
+    values: &[0, 1, 2],
+};
 
 /// The variant for GPUs.
 pub static TILED: Kernel = Kernel {
     stem: "dense/gemm",
     source: include_str!("../../../shaders/dense/gemm.wgsl"),
-    knobs: KNOBS,
+    knobs: &[B_LAYOUT, B_FORMAT, TILE],
     params: Params::FIELDS,
     reads: 2,
     writes: 1,
@@ -61,7 +63,7 @@ pub static TILED: Kernel = Kernel {
 pub static REGISTER: Kernel = Kernel {
     stem: "dense/gemm_register",
     source: include_str!("../../../shaders/dense/gemm.wgsl"),
-    knobs: KNOBS,
+    knobs: &[B_LAYOUT, B_FORMAT],
     params: Params::FIELDS,
     reads: 2,
     writes: 1,
@@ -115,35 +117,87 @@ impl<'a> Gemm<'a> {
         }
     }
 
+    /// `[rows, cols, inner]` of the product.
+    fn sizes(&self) -> [usize; 3] {
+        let b_cols = self.b.cols().checked_sub(self.b_col);
+        let b_cols = b_cols.unwrap_or_else(|| panic!("gemm: column {} of b, which has {}", self.b_col, self.b.cols()));
+        match self.layout {
+            Layout::NN => [self.a.rows(), b_cols, self.b.rows()],
+            Layout::NT => [self.a.rows(), self.b.rows(), b_cols],
+        }
+    }
+
     /// Adds to the old contents instead of replacing them.
     pub fn add(self) -> Self {
         Gemm { beta: 1.0, ..self }
     }
 }
 
-/// Records a product, cut into row blocks short enough for a watchdog. Panics on shapes that do not fit.
+/// Records a product, cut into row blocks short enough for a watchdog, on the tile that is fastest for its size. Panics on
+/// shapes that do not fit.
 pub fn gemm(recording: &mut Recording, gpu: &Gpu, call: &Gemm<'_>) {
-    gemm_with(recording, if gpu.is_software() { &REGISTER } else { &TILED }, call);
+    let (sizes, b) = (call.sizes(), (call.layout, call.b.dtype()));
+    gemm_with(recording, fastest(gpu, sizes, b), call);
 }
 
-/// Records a product on a given variant (tests and benches).
-pub fn gemm_with(recording: &mut Recording, kernel: &'static Kernel, call: &Gemm<'_>) {
-    let tile = if kernel.stem == REGISTER.stem {
-        [16, 64]
-    } else {
-        [64, 64]
-    };
-    record(recording, kernel, tile, call);
+/// The variant that is fastest for a product of `[rows, cols, inner]`, as far as that is known.
+pub(crate) fn fastest(gpu: &Gpu, sizes: [usize; 3], (layout, dtype): (Layout, DType)) -> Variant {
+    if gpu.is_host() {
+        return Variant::of(&TILED);
+    }
+    let variants = Variant::all(&TILED, &REGISTER, gpu.is_software());
+    let question = Question::new(TILED.stem, &knobs(layout, dtype), &sizes);
+    let contest = || gemm_contest(gpu, sizes, (layout, dtype), variants.clone());
+    variants[gpu.tuned(&question, contest)]
 }
 
-fn record(recording: &mut Recording, kernel: &'static Kernel, tile: [usize; 2], call: &Gemm<'_>) {
-    let b_cols = call.b.cols().checked_sub(call.b_col);
-    let b_cols = b_cols.unwrap_or_else(|| panic!("gemm: column {} of b, which has {}", call.b_col, call.b.cols()));
-    let (inner, cols) = match call.layout {
-        Layout::NN => (call.b.rows(), b_cols),
-        Layout::NT => (b_cols, call.b.rows()),
+/// The contest between `variants` on a product of about `[rows, cols, inner]`.
+pub fn gemm_contest(
+    gpu: &Gpu,
+    sizes: [usize; 3],
+    (layout, dtype): (Layout, DType),
+    variants: Vec<Variant>,
+) -> Result<impl Contest, GpuError> {
+    let [rows, cols, inner] = sizes.map(contest_size);
+    let [b_rows, b_cols] = match layout {
+        Layout::NN => [inner, cols],
+        Layout::NT => [cols, inner],
     };
-    let rows = call.a.rows();
+    let (a_values, b_bytes) = (uniform(rows * inner, 1), dtype.encode(&uniform(inner * cols, 2)));
+    let a = Tensor::upload(gpu, "left operand", rows, inner, &a_values)?;
+    let b = Tensor::upload_stored(gpu, "right operand", [b_rows, b_cols], dtype, &b_bytes)?;
+    let out = Tensor::empty(gpu, "product", rows, cols)?;
+    let b_values = dtype.decode(&b_bytes);
+    let target = out.clone();
+    Ok(Products {
+        gpu,
+        variants,
+        knobs: knobs(layout, dtype).to_vec(),
+        out,
+        inner,
+        record: Box::new(move |recording, variant| {
+            gemm_with(recording, variant, &Gemm::new(&a, &b, layout, &target));
+        }),
+        truth: Box::new(move |row, col| {
+            let b = |k: usize| match layout {
+                Layout::NN => b_values[k * cols + col],
+                Layout::NT => b_values[col * inner + k],
+            };
+            let terms = (0..inner).map(|k| f64::from(a_values[row * inner + k]) * f64::from(b(k)));
+            terms.sum()
+        }),
+    })
+}
+
+fn knobs(layout: Layout, dtype: DType) -> [u32; 2] {
+    [u32::from(layout == Layout::NT), dtype.code()]
+}
+
+/// Records a product on a given variant (contests, tests and benches).
+pub fn gemm_with(recording: &mut Recording, variant: impl Into<Variant>, call: &Gemm<'_>) {
+    let variant = variant.into();
+    let tile = variant.size();
+    let [rows, cols, inner] = call.sizes();
     assert!(
         call.a_col + inner <= call.a.cols(),
         "gemm: a has {} columns, needs {}",
@@ -179,11 +233,11 @@ fn record(recording: &mut Recording, kernel: &'static Kernel, tile: [usize; 2], 
             beta: call.beta,
             pad0: 0,
         };
-        let knobs = [u32::from(call.layout == Layout::NT), call.b.dtype().code()];
+        let knobs = variant.knobs(&knobs(call.layout, call.b.dtype()));
         let bindings: [Slice; 3] = [call.a.slice(), call.b.slice(), call.out.slice()];
         let groups = [cols.div_ceil(tile[1]) as u32, height.div_ceil(tile[0]) as u32, 1];
         let flops = 2.0 * (height * cols) as f64 * inner as f64;
-        recording.dispatch(kernel, &knobs, &params, &bindings, Work { groups, flops });
+        recording.dispatch(variant.kernel, &knobs, &params, &bindings, Work { groups, flops });
     }
 }
 

@@ -1,7 +1,9 @@
 //! `dense/gram` and `dense/gram_register`: two-level Gram accumulation.
 
-use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
-use crate::ops::DISPATCH_FLOPS;
+use crate::gpu::{Contest, Gpu, GpuError, HostCall, Kernel, Question, Recording, Work, f32s, f32s_mut, params};
+use crate::ops::contest::{Products, contest_size, uniform};
+use crate::ops::tile::TILE;
+use crate::ops::{DISPATCH_FLOPS, Variant};
 use crate::reference::dense::{gemm::View, gram as twin};
 use crate::tensor::Tensor;
 
@@ -39,7 +41,7 @@ params! {
 pub static TILED: Kernel = Kernel {
     stem: "dense/gram",
     source: include_str!("../../../shaders/dense/gram.wgsl"),
-    knobs: &[],
+    knobs: &[TILE],
     params: Params::FIELDS,
     reads: 2,
     writes: 1,
@@ -73,14 +75,55 @@ pub struct GramPart<'a> {
 
 /// Records the accumulation of all tokens in chunks of at most [`CHUNK`].
 pub fn gram_chunk(recording: &mut Recording, gpu: &Gpu, part: &GramPart<'_>) {
-    gram_with(recording, if gpu.is_software() { &REGISTER } else { &TILED }, part);
+    if gpu.is_host() {
+        return gram_with(recording, &TILED, part);
+    }
+    let sizes = [part.total.rows(), part.total.cols(), part.a.rows().min(CHUNK)];
+    let variants = Variant::all(&TILED, &REGISTER, gpu.is_software());
+    let question = Question::new(TILED.stem, &[], &sizes);
+    let chosen = gpu.tuned(&question, || contest(gpu, sizes, variants.clone()));
+    gram_with(recording, variants[chosen], part);
+}
+
+/// The contest between variants on a whole Gram of about `[rows, cols, tokens]`.
+fn contest(gpu: &Gpu, sizes: [usize; 3], variants: Vec<Variant>) -> Result<impl Contest, GpuError> {
+    let [rows, cols, tokens] = sizes.map(contest_size);
+    let (a_values, b_values) = (uniform(tokens * rows, 1), uniform(tokens * cols, 2));
+    let a = Tensor::upload(gpu, "left inputs", tokens, rows, &a_values)?;
+    let b = Tensor::upload(gpu, "right inputs", tokens, cols, &b_values)?;
+    let total = Tensor::empty(gpu, "Gram", rows, cols)?;
+    let out = total.clone();
+    Ok(Products {
+        gpu,
+        variants,
+        knobs: Vec::new(),
+        out,
+        inner: tokens,
+        record: Box::new(move |recording, variant| {
+            recording.clear(&total.slice());
+            let part = GramPart {
+                a: &a,
+                a_col: 0,
+                b: &b,
+                total: &total,
+                upper: false,
+            };
+            gram_with(recording, variant, &part);
+        }),
+        truth: Box::new(move |row, col| {
+            let term = |t: usize| f64::from(a_values[t * rows + row]) * f64::from(b_values[t * cols + col]);
+            (0..tokens).map(term).sum()
+        }),
+    })
 }
 
 /// Tokens summed from zero before they are added to the total.
 pub const CHUNK: usize = 2048;
 
 /// Records the accumulation on a given variant (tests and benches), cut into row blocks short enough for a watchdog.
-pub fn gram_with(recording: &mut Recording, kernel: &'static Kernel, part: &GramPart<'_>) {
+pub fn gram_with(recording: &mut Recording, variant: impl Into<Variant>, part: &GramPart<'_>) {
+    let variant = variant.into();
+    let tile = variant.size();
     let (rows, cols, tokens) = (part.total.rows(), part.total.cols(), part.a.rows());
     assert_eq!(part.b.shape(), [tokens, cols], "gram: shape of b");
     assert!(
@@ -88,11 +131,6 @@ pub fn gram_with(recording: &mut Recording, kernel: &'static Kernel, part: &Gram
         "gram: a has {} columns",
         part.a.cols()
     );
-    let tile = if kernel.stem == REGISTER.stem {
-        [16, 64]
-    } else {
-        [64, 64]
-    };
     for token in (0..tokens).step_by(CHUNK) {
         let count = CHUNK.min(tokens - token);
         let height = (DISPATCH_FLOPS / (2 * cols * count)).next_multiple_of(tile[0]);
@@ -118,7 +156,13 @@ pub fn gram_with(recording: &mut Recording, kernel: &'static Kernel, part: &Gram
             };
             let flops = 2.0 * ((end - first) * cols - below) as f64 * count as f64;
             let bindings = [part.a.slice(), part.b.slice(), part.total.slice()];
-            recording.dispatch(kernel, &[], &params, &bindings, Work { groups, flops });
+            recording.dispatch(
+                variant.kernel,
+                &variant.knobs(&[]),
+                &params,
+                &bindings,
+                Work { groups, flops },
+            );
         }
     }
 }

@@ -3,11 +3,13 @@
 use rayon::prelude::*;
 
 use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
-use crate::ops::DISPATCH_FLOPS;
 use crate::ops::dense::HOST_TASK;
+use crate::ops::dense::{Layout, fastest};
+use crate::ops::tile::TILE;
+use crate::ops::{DISPATCH_FLOPS, Variant};
 use crate::reference::dense::gemm::{Target, View, gemm_fast};
 use crate::reference::prox::fista_step as twin;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 params! {
     /// Sizes, starts and the scalars of a step.
@@ -43,7 +45,7 @@ params! {
 pub static TILED: Kernel = Kernel {
     stem: "prox/fista_step",
     source: include_str!("../../../shaders/prox/fista_step.wgsl"),
-    knobs: &[],
+    knobs: &[TILE],
     params: Params::FIELDS,
     reads: 4,
     writes: 2,
@@ -92,11 +94,21 @@ pub struct FistaStep<'a> {
 
 /// Records a step, cut into row blocks short enough for a watchdog. Panics on shapes that do not fit.
 pub fn fista_step(recording: &mut Recording, gpu: &Gpu, call: &FistaStep<'_>) {
-    fista_step_with(recording, if gpu.is_software() { &REGISTER } else { &TILED }, call);
+    // The product in it decides; what comes after is the same for all tiles.
+    let sizes = [call.x.rows(), call.x.cols(), call.h.rows()];
+    let product = fastest(gpu, sizes, (Layout::NN, DType::F32));
+    let kernel = if product.kernel.is_register_variant() {
+        &REGISTER
+    } else {
+        &TILED
+    };
+    fista_step_with(recording, Variant { kernel, ..product }, call);
 }
 
 /// Records a step on a given variant (tests and benches).
-pub fn fista_step_with(recording: &mut Recording, kernel: &'static Kernel, call: &FistaStep<'_>) {
+pub fn fista_step_with(recording: &mut Recording, variant: impl Into<Variant>, call: &FistaStep<'_>) {
+    let variant = variant.into();
+    let tile = variant.size();
     let ([rows, cols], inner) = (call.x.shape(), call.h.rows());
     for (name, tensor) in [
         ("y", call.y),
@@ -108,11 +120,6 @@ pub fn fista_step_with(recording: &mut Recording, kernel: &'static Kernel, call:
     }
     assert_eq!(call.h.cols(), cols, "fista_step: columns of h");
     assert!(call.y_col + inner <= cols, "fista_step: panel beyond the last row of H");
-    let tile = if kernel.stem == REGISTER.stem {
-        [16, 64]
-    } else {
-        [64, 64]
-    };
     let block = (DISPATCH_FLOPS / (2 * cols * inner).max(1))
         .next_multiple_of(tile[0])
         .max(tile[0]);
@@ -135,7 +142,13 @@ pub fn fista_step_with(recording: &mut Recording, kernel: &'static Kernel, call:
         let bindings: Vec<_> = bindings.iter().map(|tensor| tensor.slice()).collect();
         let groups = [cols.div_ceil(tile[1]) as u32, height.div_ceil(tile[0]) as u32, 1];
         let flops = 2.0 * (height * cols) as f64 * inner as f64;
-        recording.dispatch(kernel, &[], &params, &bindings, Work { groups, flops });
+        recording.dispatch(
+            variant.kernel,
+            &variant.knobs(&[]),
+            &params,
+            &bindings,
+            Work { groups, flops },
+        );
     }
 }
 

@@ -47,9 +47,7 @@ fn ranked<const M: usize>(keep: usize, v: &[f32], free: &[f32], out: &mut [f32],
     /// Larger than any number, the same for every NaN.
     const NAN: u32 = 0x7f80_0001;
     let reads = v.chunks_exact(LANES * M).zip(free.chunks_exact(LANES * M));
-    let writes = out
-        .chunks_exact_mut(LANES * M)
-        .zip(support.chunks_exact_mut(LANES * M));
+    let writes = out.chunks_exact_mut(LANES * M).zip(support.chunks_exact_mut(LANES * M));
     for ((v, free), (out, support)) in reads.zip(writes) {
         // Magnitudes order as the integers of their bits; 0 is not free.
         let mut keys = [[0i32; LANES]; M];

@@ -1,0 +1,112 @@
+//! Shapes of the tiles that product-shaped kernels (`#import tile`) compute per workgroup.
+
+use crate::gpu::{Kernel, Knob};
+
+/// Rows, columns and depth of a tile: multiples of 8, of 8 and of 1; 8 x 8 elements per invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows of the product.
+    pub rows: u8,
+    /// Columns of the product.
+    pub cols: u8,
+    /// Terms of the sums that are in workgroup memory at a time.
+    pub depth: u8,
+}
+
+impl Tile {
+    /// A shape.
+    pub const fn new(rows: u8, cols: u8, depth: u8) -> Self {
+        Tile { rows, cols, depth }
+    }
+
+    /// The knob `TILE`.
+    pub(crate) const fn knob(self) -> u32 {
+        (self.rows as u32) << 16 | (self.cols as u32) << 8 | self.depth as u32
+    }
+}
+
+/// What may be chosen on a GPU, the default first: at most 256 invocations and 16 KiB of workgroup memory. All give the
+/// same sums in the same order.
+pub const TILES: [Tile; 8] = [
+    Tile::new(64, 64, 16),
+    Tile::new(128, 64, 16),
+    Tile::new(64, 128, 16),
+    Tile::new(128, 128, 8),
+    Tile::new(128, 128, 16),
+    Tile::new(64, 64, 32),
+    Tile::new(32, 64, 32),
+    Tile::new(32, 32, 32),
+];
+
+/// The knob of kernels that import `tile`.
+pub(crate) const TILE: Knob = Knob {
+    name: "TILE",
+    values: &{
+        let mut values = [0; TILES.len()];
+        let mut i = 0;
+        while i < values.len() {
+            values[i] = TILES[i].knob();
+            i += 1;
+        }
+        values
+    },
+};
+
+/// A kernel with its tile.
+#[derive(Clone, Copy)]
+pub struct Variant {
+    /// Its row in the table.
+    pub kernel: &'static Kernel,
+    /// The shape; a register variant has its own.
+    pub tile: Tile,
+}
+
+impl Variant {
+    /// The kernel with its default tile.
+    pub fn of(kernel: &'static Kernel) -> Self {
+        let tile = if kernel.is_register_variant() {
+            Tile::new(16, 64, 1)
+        } else {
+            TILES[0]
+        };
+        Variant { kernel, tile }
+    }
+
+    /// Every way to run a pair of kernels, the default of the kind of device first.
+    pub fn all(tiled: &'static Kernel, register: &'static Kernel, software: bool) -> Vec<Self> {
+        let tiled = TILES.iter().map(|&tile| Variant { kernel: tiled, tile });
+        let register = Variant::of(register);
+        if software {
+            [register].into_iter().chain(tiled.take(1)).collect()
+        } else {
+            tiled.chain([register]).collect()
+        }
+    }
+
+    /// What it is called in results of tuning.
+    pub fn name(&self) -> String {
+        let Tile { rows, cols, depth } = self.tile;
+        if self.kernel.is_register_variant() {
+            format!("register {rows}x{cols}")
+        } else {
+            format!("tiled {rows}x{cols}x{depth}")
+        }
+    }
+
+    /// All knobs of the kernel, of which the tile is the last.
+    pub(crate) fn knobs(&self, others: &[u32]) -> Vec<u32> {
+        let tile = (!self.kernel.is_register_variant()).then(|| self.tile.knob());
+        others.iter().copied().chain(tile).collect()
+    }
+
+    /// Rows and columns of a tile.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        [self.tile.rows.into(), self.tile.cols.into()]
+    }
+}
+
+impl From<&'static Kernel> for Variant {
+    fn from(kernel: &'static Kernel) -> Self {
+        Variant::of(kernel)
+    }
+}

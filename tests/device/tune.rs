@@ -1,0 +1,161 @@
+//! Autotuning: measured once, asked again when a source changes, and never a wrong candidate.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use secateur::gpu::{AdapterChoice, Contest, Gpu, GpuError, GpuOptions, Kernel, Question, TuneMode};
+use secateur::ops::Variant;
+use secateur::ops::dense::{self, GEMM_REGISTER, GEMM_TILED, Layout};
+use secateur::tensor::DType;
+
+use crate::common::devices;
+
+/// A device on a software adapter, with results in `file`.
+fn tuned(mode: TuneMode, file: &Path) -> Gpu {
+    let device = devices().iter().find(|gpu| !gpu.is_host()).expect("an adapter");
+    let adapter: AdapterChoice = device.name().parse().expect("its name");
+    let options = GpuOptions {
+        adapter,
+        tune: Some(mode),
+        tune_file: Some(file.to_path_buf()),
+        ..GpuOptions::default()
+    };
+    Gpu::open(options).expect("the adapter of the other tests")
+}
+
+/// Candidates that take their time and may be wrong; counts how often each is asked for.
+struct Fake<'a> {
+    candidates: [(&'static str, &'static str, u64); 3],
+    wrong: Option<usize>,
+    broken: Option<usize>,
+    plays: &'a RefCell<[usize; 3]>,
+}
+
+impl Contest for Fake<'_> {
+    fn candidates(&self) -> Vec<(String, String)> {
+        let pairs = self.candidates.iter();
+        pairs
+            .map(|(name, source, _)| (name.to_string(), source.to_string()))
+            .collect()
+    }
+
+    fn check(&self, candidate: usize) -> Result<Option<String>, GpuError> {
+        Ok((self.wrong == Some(candidate)).then(|| "planted".to_string()))
+    }
+
+    fn play(&self, candidate: usize) -> Result<(), GpuError> {
+        self.plays.borrow_mut()[candidate] += 1;
+        if self.broken == Some(candidate) {
+            return Err(GpuError::TuneMode {
+                value: "planted".into(),
+            });
+        }
+        std::thread::sleep(std::time::Duration::from_millis(self.candidates[candidate].2));
+        Ok(())
+    }
+}
+
+/// `b` is the fastest by far, then `c`.
+const CANDIDATES: [(&str, &str, u64); 3] = [("a", "source a", 60), ("b", "source b", 0), ("c", "source c", 20)];
+
+fn question() -> Question {
+    Question::new("test/fake", &[1], &[100, 1000])
+}
+
+#[test]
+fn measured_once_for_all_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("deep/tune.json");
+    let plays = RefCell::new([0; 3]);
+    let fake = |wrong, broken| Fake {
+        candidates: CANDIDATES,
+        wrong,
+        broken,
+        plays: &plays,
+    };
+    let ask = |mode| tuned(mode, &file).tuned(&question(), || Ok(fake(None, None)));
+    assert_eq!(ask(TuneMode::Off), 0);
+    assert_eq!(ask(TuneMode::Load), 0, "nothing is known yet");
+    assert_eq!(*plays.borrow(), [0; 3]);
+    assert_eq!(ask(TuneMode::Full), 1);
+    assert_eq!(*plays.borrow(), [8; 3], "3 to warm up, 5 that count");
+    assert_eq!(ask(TuneMode::Full), 1);
+    assert_eq!(ask(TuneMode::Load), 1);
+    assert_eq!(*plays.borrow(), [8; 3], "a second run measures nothing");
+    // Sizes of the same rounded logarithm are the same question, others are not.
+    let near = Question::new("test/fake", &[1], &[120, 900]);
+    assert_eq!(tuned(TuneMode::Load, &file).tuned(&near, || Ok(fake(None, None))), 1);
+    let far = Question::new("test/fake", &[1], &[300, 900]);
+    assert_eq!(tuned(TuneMode::Load, &file).tuned(&far, || Ok(fake(None, None))), 0);
+}
+
+#[test]
+fn an_edited_source_expires_its_own_entries() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tune.json");
+    let plays = RefCell::new([0; 3]);
+    let fake = |stem, third| {
+        let mut candidates = CANDIDATES;
+        candidates[2].1 = third;
+        let contest = Fake {
+            candidates,
+            wrong: None,
+            broken: None,
+            plays: &plays,
+        };
+        tuned(TuneMode::Full, &file).tuned(&Question::new(stem, &[], &[8]), || Ok(contest))
+    };
+    assert_eq!(fake("test/one", "source c"), 1);
+    assert_eq!(fake("test/two", "source c"), 1);
+    assert_eq!(*plays.borrow(), [16; 3]);
+    assert_eq!(fake("test/one", "source c, edited"), 1);
+    assert_eq!(*plays.borrow(), [24; 3], "asked again");
+    assert_eq!(fake("test/two", "source c"), 1);
+    assert_eq!(*plays.borrow(), [24; 3], "the other entry stands");
+}
+
+#[test]
+fn a_wrong_or_broken_candidate_never_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tune.json");
+    let plays = RefCell::new([0; 3]);
+    let fake = |wrong, broken| {
+        let contest = Fake {
+            candidates: CANDIDATES,
+            wrong,
+            broken,
+            plays: &plays,
+        };
+        let _ = std::fs::remove_file(&file);
+        tuned(TuneMode::Full, &file).tuned(&question(), || Ok(contest))
+    };
+    assert_eq!(fake(Some(1), None), 2);
+    assert_eq!(*plays.borrow(), [8, 0, 8], "what is wrong is not timed");
+    assert_eq!(fake(None, Some(1)), 2, "dropped at its first failure");
+    assert_eq!(*plays.borrow(), [16, 1, 16]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("rejected"), "{text}");
+}
+
+/// A product that is off by a thousandth, and one that leaves its last column out.
+#[test]
+fn a_wrong_kernel_is_found_out() {
+    let gpu = devices().iter().find(|gpu| !gpu.is_host()).expect("an adapter");
+    let edited = |from: &str, to: &str| -> &'static Kernel {
+        assert!(GEMM_TILED.source.contains(from), "{from}");
+        Box::leak(Box::new(Kernel {
+            stem: Box::leak(format!("dense/gemm {to}").into_boxed_str()),
+            source: Box::leak(GEMM_TILED.source.replace(from, to).into_boxed_str()),
+            ..GEMM_TILED
+        }))
+    };
+    let scaled = edited("params.alpha * value[i]", "1.001 * value[i]");
+    let short = edited("if c < params.cols {", "if c + 1u < params.cols {");
+    for layout in [Layout::NN, Layout::NT] {
+        let kernels = [&GEMM_TILED, scaled, &GEMM_REGISTER, short];
+        let variants = kernels.map(Variant::of).to_vec();
+        let contest = dense::gemm_contest(gpu, [70, 60, 130], (layout, DType::F32), variants).unwrap();
+        let right: Vec<bool> = (0..4).map(|i| contest.check(i).unwrap().is_none()).collect();
+        assert_eq!(right, [true, false, true, false], "{layout:?}");
+    }
+}
