@@ -13,6 +13,8 @@ use crate::tensor::DType;
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 unsupported model, 4 over a memory limit, 5 verification of the output failed, 130 interrupted.
+///
+/// Environment: SECATEUR_ADAPTER as --adapter. SECATEUR_TUNE=off|load|full: take the default tiles of products, those that earlier runs found fastest, or measure what is not known yet (default full on a GPU, load on a driver that runs on the CPU); results are kept in tune.json in the user's cache folder.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110)]
 pub(super) struct Args {
