@@ -97,11 +97,16 @@ impl Present<'_> {
         })
     }
 
-    /// Sums of the costs of all rows and columns of each unit.
+    /// Costs of the columns of each unit, which is gone with them; of its rows too where what stays of both is updated.
     fn curvature_costs(&self, layer: usize, factors: &mut LayerFactors) -> Result<LayerCosts, RunError> {
         let (base, gpu) = (&self.plan.base, self.gpu);
+        let saliency = match self.plan.structure.updates_columns() {
+            true => Saliency::Obs,
+            false => Saliency::Obd,
+        };
         let mut lines: [Vec<Vec<f64>>; 2] = Default::default();
-        for (number, group) in self.touched(layer)? {
+        let touched = self.touched(layer)?.into_iter();
+        for (number, group) in touched.filter(|(_, g)| self.plan.structure.wanted().at(g.input)) {
             let place = format!("layer {layer}, {:?}", group.input);
             let (inputs, _) = side(gpu, factors.take_inputs(number), base.options.damping.fraction, &place)?;
             for piece in pieces(&group.linears) {
@@ -117,7 +122,7 @@ impl Present<'_> {
                 } else {
                     row_costs
                 };
-                let costs = by(gpu, &curvature, &weight, Saliency::Obs)?;
+                let costs = by(gpu, &curvature, &weight, saliency)?;
                 lines[usize::from(group.input.in_mlp())].push(costs);
             }
         }

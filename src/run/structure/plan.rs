@@ -129,6 +129,8 @@ impl StructureOptions {
             attention: self.heads,
             mlp: self.ffn,
             gradients: self.score == Score::Surgeon,
+            // Without its column a unit's rows do nothing: they count where they are updated.
+            all_linears: self.updates_rows(),
         }
     }
 }

@@ -20,8 +20,10 @@ pub(in crate::run) struct Wanted {
     pub(in crate::run) attention: bool,
     /// Of the MLP.
     pub(in crate::run) mlp: bool,
-    /// Of gradients too; without, only of the inputs of o and down.
+    /// Of gradients too.
     pub(in crate::run) gradients: bool,
+    /// Of all their linears; else only of o and down.
+    pub(in crate::run) all_linears: bool,
 }
 
 impl Wanted {
@@ -30,12 +32,13 @@ impl Wanted {
         attention: true,
         mlp: true,
         gradients: true,
+        all_linears: true,
     };
 
     /// Whether of the linears that read at `tap`.
     pub(in crate::run) fn at(self, tap: Tap) -> bool {
         let half = if tap.in_mlp() { self.mlp } else { self.attention };
-        half && (self.gradients || matches!(tap, Tap::AttentionOutput | Tap::MlpHidden | Tap::ExpertHidden(_)))
+        half && (self.all_linears || matches!(tap, Tap::AttentionOutput | Tap::MlpHidden | Tap::ExpertHidden(_)))
     }
 }
 
