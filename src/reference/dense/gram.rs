@@ -5,7 +5,7 @@ use num_traits::Float;
 use super::gemm::{Target, View, gemm, gemm_fast};
 
 /// `total[rows, cols] += aᵀ b` where a and b hold one token per row: the chunk is summed from zero, then added.
-/// With `upper` only tiles of `TILE` that reach the diagonal or lie above it are touched.
+/// With `upper` what is below the diagonal stays as it is.
 pub fn gram<T: Float>(shape: [usize; 3], a: View<'_, T>, b: View<'_, T>, upper: bool, total: &mut [T]) {
     let [tokens, rows, cols] = shape;
     let mut chunk = vec![T::zero(); rows * cols];
@@ -25,8 +25,7 @@ pub fn gram<T: Float>(shape: [usize; 3], a: View<'_, T>, b: View<'_, T>, upper: 
     }
 }
 
-/// The same in f32 on a GEMM crate, for some rows of the total; row blocks skip what lies below the diagonal.
-/// `[tokens, cols] = shape`.
+/// The same in f32 on a GEMM crate, for some rows of the total. `[tokens, cols] = shape`.
 pub fn gram_fast(
     shape: [usize; 2],
     rows: std::ops::Range<usize>,
@@ -38,16 +37,40 @@ pub fn gram_fast(
     /// Rows of the total per product: small enough to skip nearly half, large enough for a fast product.
     const BLOCK: usize = 192;
     let [tokens, cols] = shape;
+    let mut corner = Vec::new();
     for row in rows.clone().step_by(BLOCK) {
         let height = BLOCK.min(rows.end - row);
-        let first = if upper { row.min(cols) } else { 0 };
+        let left = a.columns(row).transpose();
+        let mut first = 0;
+        if upper {
+            first = (row + height).min(cols);
+            let width = first.saturating_sub(row);
+            corner.resize(height * width, 0.0);
+            let target = Target {
+                start: 0,
+                stride: width,
+                alpha: 1.0,
+                beta: 0.0,
+            };
+            gemm_fast([height, width, tokens], left, b.columns(row), target, &mut corner);
+            add_triangle(width, &corner, &mut total[row * cols..], [row, cols]);
+        }
         let target = Target {
             start: row * cols + first,
             stride: cols,
             alpha: 1.0,
             beta: 1.0,
         };
-        let (left, right) = (a.columns(row).transpose(), b.columns(first));
-        gemm_fast([height, cols - first, tokens], left, right, target, total);
+        gemm_fast([height, cols - first, tokens], left, b.columns(first), target, total);
+    }
+}
+
+/// Adds the upper triangle of a block of `width` columns to the columns from `first` of the rows of a wider matrix.
+fn add_triangle(width: usize, block: &[f32], rows: &mut [f32], [first, cols]: [usize; 2]) {
+    for (i, block) in block.chunks(width.max(1)).enumerate() {
+        let line = &mut rows[i * cols + first..][..width];
+        for (sum, value) in line.iter_mut().zip(block).skip(i) {
+            *sum += value;
+        }
     }
 }
