@@ -37,40 +37,30 @@ pub fn gram_fast(
     /// Rows of the total per product: small enough to skip nearly half, large enough for a fast product.
     const BLOCK: usize = 192;
     let [tokens, cols] = shape;
-    let mut corner = Vec::new();
+    let mut kept = Vec::new();
     for row in rows.clone().step_by(BLOCK) {
         let height = BLOCK.min(rows.end - row);
-        let left = a.columns(row).transpose();
-        let mut first = 0;
-        if upper {
-            first = (row + height).min(cols);
-            let width = first.saturating_sub(row);
-            corner.resize(height * width, 0.0);
-            let target = Target {
-                start: 0,
-                stride: width,
-                alpha: 1.0,
-                beta: 0.0,
-            };
-            gemm_fast([height, width, tokens], left, b.columns(row), target, &mut corner);
-            add_triangle(width, &corner, &mut total[row * cols..], [row, cols]);
-        }
+        let first = if upper { row.min(cols) } else { 0 };
         let target = Target {
             start: row * cols + first,
             stride: cols,
             alpha: 1.0,
             beta: 1.0,
         };
-        gemm_fast([height, cols - first, tokens], left, b.columns(first), target, total);
-    }
-}
-
-/// Adds the upper triangle of a block of `width` columns to the columns from `first` of the rows of a wider matrix.
-fn add_triangle(width: usize, block: &[f32], rows: &mut [f32], [first, cols]: [usize; 2]) {
-    for (i, block) in block.chunks(width.max(1)).enumerate() {
-        let line = &mut rows[i * cols + first..][..width];
-        for (sum, value) in line.iter_mut().zip(block).skip(i) {
-            *sum += value;
+        // Products are of rectangles: what lies below the diagonal in this one is put back after it.
+        let below = |i: usize| {
+            let start = (row + i) * cols + first;
+            start..start + if upper { i.min(cols - first) } else { 0 }
+        };
+        kept.clear();
+        (0..height).for_each(|i| kept.extend_from_slice(&total[below(i)]));
+        let (left, right) = (a.columns(row).transpose(), b.columns(first));
+        gemm_fast([height, cols - first, tokens], left, right, target, total);
+        let mut rest = &kept[..];
+        for i in 0..height {
+            let (line, after) = rest.split_at(below(i).len());
+            total[below(i)].copy_from_slice(line);
+            rest = after;
         }
     }
 }
