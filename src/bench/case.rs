@@ -38,12 +38,15 @@ impl Accuracy {
     }
 }
 
+type Record = dyn Fn(&mut Recording, &Gpu) -> Result<(), GpuError>;
+type Run<T> = dyn Fn(&Gpu) -> Result<T, BenchError>;
+
 /// What a call is.
 pub(super) enum Work {
     /// Commands, as often as wanted in one recording.
-    Recorded(Box<dyn Fn(&mut Recording, &Gpu) -> Result<(), GpuError>>),
+    Recorded(Box<Record>),
     /// Several submissions with readbacks between them.
-    Run(Box<dyn Fn(&Gpu) -> Result<(), BenchError>>),
+    Run(Box<Run<()>>),
 }
 
 /// A measurement ready to go.
@@ -54,7 +57,7 @@ pub(super) struct Case {
     pub(super) bytes: f64,
     pub(super) work: Work,
     /// Plays the first call and compares. Later calls go on from its results.
-    pub(super) check: Box<dyn Fn(&Gpu) -> Result<Accuracy, BenchError>>,
+    pub(super) check: Box<Run<Accuracy>>,
 }
 
 impl Case {
