@@ -7,6 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording, Slice};
+use secateur::ops::bench;
 use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce};
 use secateur::ops::factor::{self, BLOCK, CholeskyBlock, KronGather};
 use secateur::ops::nn::{self, Activation, AttentionBackward, AttentionShape, RopeShape};
@@ -271,6 +272,31 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
                 let [ph, support, v, residual] = four;
                 prox::cg_step(r, ph, support, v, residual, p, norms);
             },
+        ),
+    ]
+}
+
+/// What `secateur bench` holds the others against.
+fn bench_rows(gpu: &Gpu) -> Vec<Row> {
+    const ROUNDS: usize = 16;
+    let m = |rows, cols| matrix(gpu, rows, cols);
+    vec![
+        row_of(
+            "bench/fma",
+            ROUNDS * bench::ROUND_FLOPS * TOKENS,
+            m(1, TOKENS),
+            |r, _, out| {
+                bench::fma(r, ROUNDS, [0.75, 0.5], out);
+            },
+        ),
+        row_of("bench/copy", ROWS * N, (m(ROWS, N), m(ROWS, N)), |r, _, (x, out)| {
+            bench::copy(r, x, out);
+        }),
+        row_of(
+            "bench/gemm_naive",
+            2 * ROWS * N * N,
+            (m(ROWS, N), m(N, N), m(ROWS, N)),
+            |r, _, (a, b, out)| bench::gemm_naive(r, a, b, out),
         ),
     ]
 }
@@ -570,6 +596,7 @@ fn rows(gpu: &Gpu) -> Vec<Row> {
         .chain(prox_rows(gpu))
         .chain(nn_rows(gpu))
         .chain(nn_backward_rows(gpu))
+        .chain(bench_rows(gpu))
         .collect()
 }
 

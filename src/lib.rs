@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! cli -> run -> { calib, prune, eval, report, checkpoint }
+//! cli -> bench -> { run, prune, linalg, ops, report }
 //! run, calib, eval -> model -> ops
 //! prune -> linalg -> ops -> tensor -> gpu -> (wgpu) | reference
 //! ops -> shaders/    checkpoint -> tensor    report, reference -> nothing but std
@@ -12,6 +13,7 @@
 //! Start reading at [`run::prune`] for the walk, at [`prune::LayerProblem`] for the mathematics, at [`gpu::Gpu`] for the
 //! device.
 
+pub mod bench;
 pub mod calib;
 pub mod checkpoint;
 pub mod cli;

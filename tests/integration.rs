@@ -1,6 +1,7 @@
 //! The test binary: one module per rung of the ladder.
 
 mod activations;
+mod bench;
 mod calib;
 mod checkpoint;
 mod cli;

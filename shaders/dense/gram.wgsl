@@ -1,6 +1,6 @@
 // Gram or cross-Gram of one chunk of tokens, added to a running total (two-level summation: the chunk from zero, in
 // f32, then one addition; a single running f32 sum over 100 k tokens would be 100 x less accurate).
-// total += a^T b. Reads a and b once per tile of the total, the total once.
+// total += a^T b, on and above the diagonal if only the upper triangle is wanted. Reads a and b once per tile of the total, the total once.
 #import tile
 
 struct Params {
@@ -11,7 +11,7 @@ struct Params {
     a_stride: u32,
     b_start: u32,
     b_stride: u32,
-    upper: u32, // 1: skip tiles wholly below the diagonal
+    upper: u32, // 1: leave what is below the diagonal as it is
     first_row: u32, // first row of the total that this dispatch computes
     pad0: u32,
     pad1: u32,
@@ -46,7 +46,7 @@ fn finish(row: u32, col: u32, value: vec4<f32>) {
     }
     for (var i = 0u; i < 4u; i++) {
         let c = col + i * COL_STEP;
-        if c < params.cols {
+        if c < params.cols && (params.upper == 0u || c >= row) {
             total[row * params.cols + c] += value[i];
         }
     }

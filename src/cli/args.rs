@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
+use super::bench_args::BenchArgs;
 use super::compare_args::CompareArgs;
 use super::structure_args::StructureArgs;
 use crate::gpu::AdapterChoice;
@@ -68,6 +69,9 @@ pub(super) enum Command {
     Eval(EvalArgs),
     /// Prune by several methods to several targets and compare layer errors, perplexity, time and memory
     Compare(CompareArgs),
+    /// Time the kernels at shapes of real layers, check them against f64 twins, and say how far they are from what the device
+    /// can do at most
+    Bench(BenchArgs),
     /// Show adapters, limits, memory and disk, and check the shaders
     Doctor,
     /// Prune the built-in model and compare methods

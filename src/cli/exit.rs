@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::bench::BenchError;
 use crate::calib::CalibError;
 use crate::checkpoint::CheckpointError;
 use crate::eval::EvalError;
@@ -12,19 +13,25 @@ use crate::run::RunError;
 
 /// Anything a command can fail with.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct CliError(RunError);
+pub(super) enum CliError {
+    /// A run.
+    #[error("{0}")]
+    Run(RunError),
+    /// A benchmark.
+    #[error("{0}")]
+    Bench(BenchError),
+}
 
 impl CliError {
     /// A message of the command line's own.
     pub(super) fn setting(message: String) -> Self {
-        CliError(RunError::Setting(message))
+        CliError::Run(RunError::Setting(message))
     }
 
     /// What architecture no family file describes, if that is the error.
     pub(super) fn unknown_architecture(&self) -> Option<String> {
-        match &self.0 {
-            RunError::Model(ModelError::UnknownArchitecture { file, found, .. }) => {
+        match self {
+            CliError::Run(RunError::Model(ModelError::UnknownArchitecture { file, found, .. })) => {
                 Some(format!("{file}: architecture {found}"))
             }
             _ => None,
@@ -33,7 +40,12 @@ impl CliError {
 
     /// 2 wrong usage, 3 unsupported model, 4 over a memory limit, 5 verification failed, 130 interrupted, else 1.
     pub(super) fn exit_code(&self) -> ExitCode {
-        let error = match &self.0 {
+        let error = match self {
+            CliError::Bench(BenchError::Setting(_)) => return ExitCode::from(2),
+            CliError::Bench(_) => return ExitCode::from(1),
+            CliError::Run(error) => error,
+        };
+        let error = match error {
             RunError::Suspended { error, .. } | RunError::ShotsDone { error, .. } | RunError::Paused { error, .. } => {
                 error
             }
@@ -55,7 +67,18 @@ impl CliError {
 
 impl From<RunError> for CliError {
     fn from(error: RunError) -> Self {
-        CliError(error)
+        CliError::Run(error)
+    }
+}
+
+/// The device's and the method's errors are the same whoever meets them.
+impl From<BenchError> for CliError {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Gpu(error) => error.into(),
+            BenchError::Prune(error) => error.into(),
+            other => CliError::Bench(other),
+        }
     }
 }
 
@@ -63,7 +86,7 @@ macro_rules! from_rooms {
     ($($error:ty),*) => {$(
         impl From<$error> for CliError {
             fn from(error: $error) -> Self {
-                CliError(error.into())
+                CliError::Run(error.into())
             }
         }
     )*};

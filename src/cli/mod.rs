@@ -2,6 +2,8 @@
 //! commands only work and print.
 
 mod args;
+mod bench;
+mod bench_args;
 mod calibrate;
 mod compare;
 mod compare_args;
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(inspect) => inspect::run(common, inspect),
         Command::Eval(eval) => eval::run(common, eval),
         Command::Compare(compare) => compare::run(common, compare, &stop),
+        Command::Bench(args) => bench::run(common, args),
         Command::Doctor => doctor::run(common),
         Command::Demo(demo) => demo::run(common, demo, &stop),
     };
@@ -72,11 +75,16 @@ pub fn main() -> ExitCode {
 
 /// Opens the device that was asked for and says which one it is.
 fn open_gpu(common: &Common) -> Result<Gpu, CliError> {
+    open_gpu_with(common, common.profile)
+}
+
+/// The same, with the device's clock on kernels whether --profile asks for it or not.
+fn open_gpu_with(common: &Common, profile: bool) -> Result<Gpu, CliError> {
     let options = GpuOptions {
         adapter: common.adapter.clone(),
         max_binding: common.max_binding,
         verify: common.verify_kernels,
-        profile: common.profile,
+        profile,
         budget: common.max_vram,
         ..GpuOptions::default()
     };

@@ -16,6 +16,17 @@ pub enum AdapterChoice {
     Name(String),
 }
 
+impl std::fmt::Display for AdapterChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AdapterChoice::Auto => f.write_str("auto"),
+            AdapterChoice::Cpu => f.write_str("cpu"),
+            AdapterChoice::Index(index) => write!(f, "{index}"),
+            AdapterChoice::Name(name) => f.write_str(name),
+        }
+    }
+}
+
 impl std::str::FromStr for AdapterChoice {
     type Err = std::convert::Infallible;
 
@@ -42,6 +53,8 @@ pub struct AdapterSummary {
     pub backend: String,
     /// `DiscreteGpu`, `IntegratedGpu`, `VirtualGpu`, `Cpu` or `Other`.
     pub device_type: String,
+    /// PCI number of the vendor, or wgpu's own for those without one.
+    pub vendor: String,
     /// Driver and its version.
     pub driver: String,
     /// Bytes one storage binding may span.
@@ -59,7 +72,7 @@ pub struct AdapterSummary {
 }
 
 impl AdapterSummary {
-    fn new(index: usize, adapter: &wgpu::Adapter) -> Self {
+    pub(super) fn new(index: usize, adapter: &wgpu::Adapter) -> Self {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
         let known = [
             (wgpu::Features::SHADER_F16, "f16"),
@@ -73,6 +86,7 @@ impl AdapterSummary {
             name: info.name,
             backend: info.backend.to_string(),
             device_type: format!("{:?}", info.device_type),
+            vendor: format!("{:#06x}", info.vendor),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,

@@ -8,7 +8,7 @@ use super::pool::Pool;
 use super::timing::{Timing, Timings};
 use super::tune::{Contest, Question, TuneMode, Tuner};
 use super::wgpu_device::WgpuDevice;
-use super::{AdapterChoice, Buffer, GpuError, Recording, Slice, Submission, adapter, host, submit};
+use super::{AdapterChoice, AdapterSummary, Buffer, GpuError, Recording, Slice, Submission, adapter, host, submit};
 
 /// Bytes of freed buffers kept for reuse on a GPU, where allocation is slow.
 const DEVICE_STOCK: u64 = 256 << 20;
@@ -60,6 +60,7 @@ pub(super) struct Inner {
     flops: Mutex<f64>,
     name: String,
     software: bool,
+    summary: Option<AdapterSummary>,
 }
 
 impl Inner {
@@ -81,7 +82,7 @@ impl Gpu {
         let (_instance, adapters) = adapter::enumerate();
         match adapter::pick(&options.adapter, &adapters)? {
             None => Ok(Self::host(options)),
-            Some(index) => Self::wgpu(&adapters[index], options),
+            Some(index) => Self::wgpu(index, &adapters[index], options),
         }
     }
 
@@ -100,11 +101,12 @@ impl Gpu {
             flops: Mutex::new(0.0),
             name: format!("host ({} threads)", rayon::current_num_threads()),
             software: false,
+            summary: None,
             options,
         }))
     }
 
-    fn wgpu(adapter: &wgpu::Adapter, options: GpuOptions) -> Result<Self, GpuError> {
+    fn wgpu(index: usize, adapter: &wgpu::Adapter, options: GpuOptions) -> Result<Self, GpuError> {
         let device = WgpuDevice::open(adapter, options.profile)?;
         let limits = device.device.limits();
         let info = adapter.get_info();
@@ -128,6 +130,7 @@ impl Gpu {
             tuner: Tuner::new(mode, device_name, options.tune_file.clone()),
             flops: Mutex::new(0.0),
             software: info.device_type == wgpu::DeviceType::Cpu,
+            summary: Some(AdapterSummary::new(index, adapter)),
             name: info.name,
             executor: Executor::Wgpu(Box::new(device)),
             options,
@@ -245,6 +248,22 @@ impl Gpu {
     /// Rough floating-point operations submitted so far; products dominate.
     pub fn flops(&self) -> f64 {
         *self.0.flops.lock().expect("flop counter lock")
+    }
+
+    /// What the driver tells of the adapter; nothing on the host.
+    pub fn adapter(&self) -> Option<&AdapterSummary> {
+        self.0.summary.as_ref()
+    }
+
+    /// Whether the device stamps the beginning and end of each kernel: it was opened to profile, and can.
+    pub fn has_timestamps(&self) -> bool {
+        matches!(&self.0.executor, Executor::Wgpu(device) if device.timestamps)
+    }
+
+    /// Seconds by the device's own clock from the first kernel of a submission to the end of its last, added up over all
+    /// finished so far; 0 without timestamps. A long recording is several submissions, and the time between them is left out.
+    pub fn device_seconds(&self) -> f64 {
+        self.0.timings.span()
     }
 
     /// Time per kernel, slowest first (empty unless profiling or on the host).

@@ -308,13 +308,15 @@ fn collect_timestamps(
     device.queue.submit([encoder.finish()]);
     let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&map(device, &staging)?);
     let period = f64::from(device.queue.get_timestamp_period()) * 1e-9;
+    let seconds = |[begin, end]: [u64; 2]| end.saturating_sub(begin) as f64 * period;
+    let mut span: Option<[u64; 2]> = None;
     for (i, command) in commands.iter().enumerate() {
         if let Command::Dispatch(dispatch) = command {
-            gpu.0.timings.add(
-                dispatch.kernel.stem,
-                ticks[2 * i + 1].saturating_sub(ticks[2 * i]) as f64 * period,
-            );
+            let [begin, end] = [ticks[2 * i], ticks[2 * i + 1]];
+            gpu.0.timings.add(dispatch.kernel.stem, seconds([begin, end]));
+            span = Some(span.map_or([begin, end], |[first, last]| [first.min(begin), last.max(end)]));
         }
     }
+    gpu.0.timings.add_span(span.map_or(0.0, seconds));
     Ok(())
 }

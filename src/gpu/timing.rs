@@ -15,19 +15,32 @@ pub struct Timing {
 }
 
 #[derive(Default)]
-pub(super) struct Timings(Mutex<BTreeMap<&'static str, (u64, f64)>>);
+pub(super) struct Timings {
+    kernels: Mutex<BTreeMap<&'static str, (u64, f64)>>,
+    span: Mutex<f64>,
+}
 
 impl Timings {
     pub(super) fn add(&self, stem: &'static str, seconds: f64) {
-        let mut map = self.0.lock().expect("timing lock");
+        let mut map = self.kernels.lock().expect("timing lock");
         let entry = map.entry(stem).or_default();
         entry.0 += 1;
         entry.1 += seconds;
     }
 
+    /// Adds the time from the first dispatch of a submission to the end of its last.
+    pub(super) fn add_span(&self, seconds: f64) {
+        *self.span.lock().expect("timing lock") += seconds;
+    }
+
+    /// Sum of the spans.
+    pub(super) fn span(&self) -> f64 {
+        *self.span.lock().expect("timing lock")
+    }
+
     /// Slowest kernel first.
     pub(super) fn table(&self) -> Vec<Timing> {
-        let map = self.0.lock().expect("timing lock");
+        let map = self.kernels.lock().expect("timing lock");
         let mut rows: Vec<Timing> = map
             .iter()
             .map(|(kernel, (calls, seconds))| Timing {

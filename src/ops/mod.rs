@@ -3,6 +3,7 @@
 //! Nothing here computes and nothing submits; an op appends to a [`crate::gpu::Recording`]. [`kernels`] is the table
 //! that tests and the pipeline cache walk. Start reading at [`dense::gemm()`].
 
+pub mod bench;
 mod contest;
 pub mod dense;
 pub mod factor;
@@ -19,5 +20,12 @@ const DISPATCH_FLOPS: usize = 20_000_000_000;
 
 /// Every kernel of the house.
 pub fn kernels() -> Vec<&'static Kernel> {
-    [dense::KERNELS, factor::KERNELS, prox::KERNELS, nn::KERNELS].concat()
+    [
+        dense::KERNELS,
+        factor::KERNELS,
+        prox::KERNELS,
+        nn::KERNELS,
+        bench::KERNELS,
+    ]
+    .concat()
 }

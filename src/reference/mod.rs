@@ -4,6 +4,7 @@
 //! Where the plain loops would hold a run up, a twin has a `_fast` form in f32 as well: GEMM-shaped ones on a well-kept
 //! GEMM crate, all on all cores.
 
+pub mod bench;
 pub mod dense;
 pub mod factor;
 pub mod nn;

@@ -1,5 +1,6 @@
 //! Records of what was done, as JSON and as terminal tables. Formats numbers; computes none.
 
+mod bench;
 mod calibrate;
 mod compare;
 mod inspect;
@@ -7,6 +8,7 @@ mod record;
 mod structure;
 mod table;
 
+pub use bench::{BENCH_SCHEMA_VERSION, BenchFormat, BenchRow, Machine, bench_board, bench_print};
 pub use calibrate::{CalibrateReport, calibrate_lines};
 pub use compare::{CompareCell, CompareReport, RoleError, compare_csv, compare_markdown};
 pub use inspect::{InspectRecord, LinearKind, inspect_table};
@@ -14,4 +16,4 @@ pub use record::{
     AdapterRecord, CalibrationRecord, EvalRecord, LinearRecord, Memory, ModelSize, Phases, PruneReport, Settings,
     ShotRecord, Shrunk, Totals,
 };
-pub use table::{demo_table, eval_table, prune_table};
+pub use table::{demo_table, eval_table, prune_table, text_table};

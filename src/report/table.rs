@@ -17,6 +17,15 @@ pub(super) fn table(header: &[&str]) -> Table {
     table
 }
 
+/// Rows of text under a header.
+pub fn text_table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut out = table(header);
+    for row in rows {
+        out.add_row(row);
+    }
+    out.to_string()
+}
+
 /// Per projection type: layer error before and after, sparsity, time; then totals and phases.
 ///
 /// For a model that became smaller its sizes instead.

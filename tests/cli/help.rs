@@ -42,6 +42,7 @@ fn every_flag_names_its_default() {
         "compare",
         "inspect",
         "eval",
+        "bench",
         "doctor",
         "demo",
     ] {

@@ -25,7 +25,7 @@ fn check(variant: Variant, upper: bool, sizes: &[[usize; 3]]) {
                 upper,
             };
             play(gpu, |recording| dense::gram_with(recording, variant, &part));
-            let mut found = total.fetch(gpu).unwrap();
+            let found = total.fetch(gpu).unwrap();
             let mut wanted = f64s(&old);
             let a = f64s(&a);
             let view = View::new(&a, 4, rows + 4, 1);
@@ -36,14 +36,6 @@ fn check(variant: Variant, upper: bool, sizes: &[[usize; 3]]) {
                 upper,
                 &mut wanted,
             );
-            if upper {
-                // Whole tiles are computed, so a little below the diagonal may be touched; `mirror` overwrites it.
-                for r in 0..rows {
-                    for c in 0..r.min(cols) {
-                        found[r * cols + c] = old[r * cols + c];
-                    }
-                }
-            }
             let what = format!("{} {} {tokens}x{rows}x{cols} upper {upper}", gpu.name(), variant.name());
             assert_close(
                 &what,

@@ -37,6 +37,9 @@ fn every_command_works() {
         if command.contains(" compare ") {
             shorter += " --windows 4";
         }
+        if command == "secateur bench" {
+            shorter += " --shapes 24x32 --repetitions 1";
+        }
         let place = |name: &str| folder.path().join(name).display().to_string();
         let pruned = place(if command.contains(" STATISTICS --sparsity") {
             "from-statistics"
@@ -66,13 +69,28 @@ fn every_command_works() {
                 assert!(Command::new("bash").arg("-n").arg(script).status().unwrap().success());
                 seen.push("scripts/test");
             }
+            // `bench/suite` runs it.
+            ["scripts/gpu-suite"] => {
+                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gpu-suite");
+                assert!(Command::new("sh").arg("-n").arg(script).status().unwrap().success());
+                seen.push("scripts/gpu-suite");
+            }
             ["secateur", ref arguments @ ..] => {
                 secateur(arguments);
                 seen.push(
-                    ["inspect", "plan", "prune", "calibrate", "compare", "eval", "doctor"]
-                        .into_iter()
-                        .find(|c| arguments[0] == *c)
-                        .unwrap(),
+                    [
+                        "inspect",
+                        "plan",
+                        "prune",
+                        "calibrate",
+                        "compare",
+                        "eval",
+                        "bench",
+                        "doctor",
+                    ]
+                    .into_iter()
+                    .find(|c| arguments[0] == *c)
+                    .unwrap(),
                 );
             }
             _ => panic!("README command {i} is not covered by this test: {command}"),
@@ -87,6 +105,8 @@ fn every_command_works() {
         "calibrate",
         "compare",
         "eval",
+        "bench",
+        "scripts/gpu-suite",
         "doctor",
     ] {
         assert!(seen.contains(&wanted), "the README no longer shows {wanted}: {seen:?}");

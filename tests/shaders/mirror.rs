@@ -9,7 +9,7 @@ use std::path::Path;
 
 use secateur::gpu::{Kernel, shared_modules};
 
-const ROOMS: [&str; 4] = ["dense", "factor", "prox", "nn"];
+const ROOMS: [&str; 5] = ["dense", "factor", "prox", "nn", "bench"];
 
 /// Files of a package: path from its root, with `/`, to text.
 pub(crate) struct Tree(pub(crate) BTreeMap<String, String>);

@@ -24,7 +24,7 @@ params! {
         b_start: u32,
         /// Row stride of b.
         b_stride: u32,
-        /// 1: skip tiles wholly below the diagonal.
+        /// 1: leave what is below the diagonal as it is.
         upper: u32,
         /// First row of the total that this dispatch computes.
         first_row: u32,

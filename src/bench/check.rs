@@ -1,0 +1,72 @@
+//! The correctness pass: every kernel that can be timed, at sizes that no tile divides.
+
+use serde::Serialize;
+
+use super::case::Accuracy;
+use super::spec::{Spec, short};
+use super::{BenchError, BenchKernel, cases};
+use crate::gpu::Gpu;
+use crate::tensor::DType;
+
+/// One kernel at one size.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckRow {
+    /// Kernel.
+    pub kernel: String,
+    /// Which form of it.
+    pub variant: String,
+    /// Rows and columns of the result, length of the sums.
+    pub size: [usize; 3],
+    /// Type of the stored weights.
+    pub dtype: String,
+    /// Largest difference from the f64 twin over the twin's largest value; absent if anything was NaN.
+    pub error: Option<f64>,
+    /// What rounding explains.
+    pub bound: f64,
+    /// Whether it does.
+    pub passed: bool,
+}
+
+/// Plays each of them once and compares.
+pub fn check(gpu: &Gpu, seed: u64) -> Result<Vec<CheckRow>, BenchError> {
+    let row = |spec: Spec| {
+        let case = cases::build(gpu, &spec, seed)?;
+        let accuracy: Accuracy = (case.check)(gpu)?;
+        Ok(CheckRow {
+            kernel: spec.kernel.name().to_string(),
+            variant: spec.variant,
+            size: spec.size,
+            dtype: short(spec.dtype).to_string(),
+            error: accuracy.error.is_finite().then_some(accuracy.error),
+            bound: accuracy.bound,
+            passed: accuracy.is_fine(),
+        })
+    };
+    odd_sizes().into_iter().map(row).collect()
+}
+
+/// Around a tile, a prime, a long thin one.
+fn odd_sizes() -> Vec<Spec> {
+    use BenchKernel::*;
+    let spec = |kernel, variant, size| Spec::new(kernel, variant, "", size);
+    let products = [[65, 63, 17], [1, 257, 64], [131, 5, 300], [64, 128, 33]];
+    let mut out = vec![spec(Fma, "peak", [1, 1031, 0]), spec(Copy, "peak", [1, 4 * 257, 0])];
+    for size in products {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            out.push(spec(Gemm, "nt", size).of(dtype));
+        }
+        out.extend([spec(Gemm, "nn", size), spec(GemmNaive, "nn", size)]);
+    }
+    out.extend([[33, 33, 2100], [130, 130, 17], [65, 65, 64]].map(|size| spec(Gram, "upper", size)));
+    out.extend([[65, 63, 63], [1, 64, 64], [16, 131, 131]].map(|size| spec(FistaStep, "", size)));
+    out.extend([[65, 64, 64], [7, 132, 132]].map(|size| spec(Admm, "2:4", size)));
+    out.extend([[65, 63, 0], [1, 257, 0], [131, 7, 0]].map(|size| spec(TopK, "half", size)));
+    out.extend([[65, 64, 0], [131, 12, 0], [1, 260, 0]].map(|size| spec(ProjectNm, "2:4", size)));
+    out.push(spec(Attention, "causal", [37, 4 * 8, 8]).with(2));
+    out.push(spec(Attention, "causal", [65, 9 * 64, 64]).with(3));
+    out.push(spec(Attention, "causal", [17, 2 * 128, 128]).with(1));
+    out.extend([5, 64, 65, 131].map(|n| spec(Cholesky, "inverse", [n, n, n])));
+    out.extend([[65, 1, 63], [1, 1, 257], [131, 1, 4099]].map(|size| spec(Matvec, "dense", size)));
+    out.extend([[24, 128, 128], [33, 132, 132]].map(|size| spec(Solve, "admm 2:4", size).with(300)));
+    out
+}

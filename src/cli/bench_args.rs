@@ -1,0 +1,98 @@
+//! Flags of `secateur bench`.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+
+use crate::bench::{BenchKernel, Shape, Size};
+use crate::report::BenchFormat;
+use crate::tensor::DType;
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<BenchCommand>,
+    #[command(flatten)]
+    pub(super) what: BenchWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BenchCommand {
+    /// Hold two result files against each other, measurement by measurement
+    Compare(BenchCompareArgs),
+    /// Make one static HTML page of all result files in a folder
+    Board(BenchBoardArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BenchWhat {
+    /// Kernels, by comma: gemm, gemm_naive (the product without any art, at N^3 shapes), gram, fista_step, admm (an
+    /// iteration), topk, project_nm, attention, cholesky (inverse), matvec, solve (a layer at 2:4 by the default method)
+    /// [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "KERNELS")]
+    pub(super) kernels: Vec<BenchKernel>,
+    /// Shapes, by comma: smollm2-135m, llama-3.2-1b, llama-3.1-8b, OUTPUTSxINPUTS such as 2048x640, or N^3 such as 1024^3
+    /// [default: those of --size]
+    #[arg(long, value_delimiter = ',', value_name = "SHAPES")]
+    pub(super) shapes: Vec<Shape>,
+    /// How much to measure
+    #[arg(long, value_enum, default_value = "small")]
+    pub(super) size: Size,
+    /// Types that weights are stored in, by comma, where a kernel takes them (gemm) [default: f32,f16,bf16]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "TYPES")]
+    pub(super) dtypes: Vec<WeightType>,
+    /// Tokens of forward products, Grams and attention [default: 256, 1024 or 2048 by --size]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(super) tokens: Option<u32>,
+    /// Samples of each, after the warm-up
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) repetitions: u32,
+    /// Seed of the data
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Form of the results on stdout; --json is short for json
+    #[arg(short, long, value_enum, default_value = "md")]
+    pub(super) output: BenchFormat,
+    /// Time nothing: hold every kernel against its f64 twin at odd sizes, and exit with 1 if one is further from it than
+    /// rounding explains
+    #[arg(long, conflicts_with_all = ["kernels", "shapes", "size", "dtypes", "tokens", "repetitions", "output"])]
+    pub(super) check: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum WeightType {
+    /// 4 bytes
+    F32,
+    /// 2 bytes, 11 bits of precision
+    F16,
+    /// 2 bytes, 8 bits of precision
+    Bf16,
+}
+
+impl From<WeightType> for DType {
+    fn from(arg: WeightType) -> Self {
+        match arg {
+            WeightType::F32 => DType::F32,
+            WeightType::F16 => DType::F16,
+            WeightType::Bf16 => DType::BF16,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BenchCompareArgs {
+    /// Results written by `bench --output json` or `jsonl`
+    pub(super) a: PathBuf,
+    /// Results to hold against them
+    pub(super) b: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BenchBoardArgs {
+    /// Folder with .json and .jsonl files of results, in it and in its folders
+    pub(super) folder: PathBuf,
+    /// The page to write
+    #[arg(short, long)]
+    pub(super) output: PathBuf,
+}

@@ -1,0 +1,124 @@
+//! `scripts/gpu-suite`, which users of other GPUs run.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::schema;
+
+fn suite(binary: &str, folder: &Path, arguments: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gpu-suite");
+    Command::new("sh")
+        .arg(script)
+        .args(arguments)
+        .env("SECATEUR", binary)
+        .env_remove("SECATEUR_ADAPTER")
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn one_folder_with_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["-s", "tiny", "-a", "cpu", "-o", "result"];
+    let output = suite(env!("CARGO_BIN_EXE_secateur"), folder.path(), &arguments);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{stdout}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let result = folder.path().join("result");
+    let read = |name: &str| std::fs::read_to_string(result.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let json = |name: &str| serde_json::from_str::<Value>(&read(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let summary = read("summary.tsv");
+    let steps: Vec<Vec<&str>> = summary.lines().skip(1).map(|line| line.split('\t').collect()).collect();
+    let names: Vec<&str> = steps.iter().map(|step| step[0]).collect();
+    assert_eq!(
+        names,
+        [
+            "doctor",
+            "check",
+            "bench",
+            "board",
+            "demo",
+            "prune",
+            "eval",
+            "eval-dense"
+        ]
+    );
+    assert!(
+        steps
+            .iter()
+            .all(|step| step[1] == "0" && step[2].parse::<u64>().is_ok()),
+        "{summary}"
+    );
+    assert!(json("doctor.json")["cores"].is_u64());
+    assert!(
+        json("check.json")
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|row| row["passed"] == true)
+    );
+    let rows = Value::Array(
+        read("bench.jsonl")
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect(),
+    );
+    assert_eq!(
+        schema::violations(&schema::schema(), &rows, "rows"),
+        Vec::<String>::new()
+    );
+    assert!(read("board.html").contains("bench.jsonl"));
+    assert!(json("demo.json").as_array().unwrap().len() > 4);
+    assert_eq!(
+        json("prune.json")["totals"]["weights"].as_u64().map(|w| w > 0),
+        Some(true)
+    );
+    let [pruned, dense] = ["eval.json", "eval-dense.json"].map(|name| json(name)["perplexity"].as_f64().unwrap());
+    assert!(pruned > dense, "{pruned} {dense}");
+    assert!(!result.join("work").exists());
+
+    // A second run never writes over a first.
+    let again = suite(env!("CARGO_BIN_EXE_secateur"), folder.path(), &arguments);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("result exists"));
+}
+
+/// A step that fails is named, the others run, and the script fails.
+#[test]
+fn a_failed_step_fails_the_suite() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let fake = folder.path().join("fake");
+    std::fs::write(
+        &fake,
+        "#!/bin/sh\n[ \"$1\" != demo ] || { echo 'error: no demo' >&2; exit 7; }\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&fake, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = suite(
+        &fake.display().to_string(),
+        folder.path(),
+        &["-s", "tiny", "-o", "result"],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        stdout.contains("error: no demo") && stdout.contains("some steps failed"),
+        "{stdout}"
+    );
+    let summary = std::fs::read_to_string(folder.path().join("result/summary.tsv")).unwrap();
+    let codes: Vec<&str> = summary
+        .lines()
+        .skip(1)
+        .map(|line| line.split('\t').nth(1).unwrap())
+        .collect();
+    assert_eq!(codes, ["0", "0", "0", "0", "7", "0", "0", "0"]);
+    let output = suite(&fake.display().to_string(), folder.path(), &["only a model"]);
+    assert_eq!(output.status.code(), Some(2));
+}
