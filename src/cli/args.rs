@@ -43,6 +43,9 @@ pub(super) struct Common {
     /// Most memory for buffers on the device, e.g. 6GiB or 800MiB [default: what the device has]
     #[arg(long, global = true, value_name = "SIZE", value_parser = size)]
     pub(super) max_vram: Option<u64>,
+    /// For a GPU that draws the screen too: small pieces of work, and after each a rest as long as it took
+    #[arg(long, global = true)]
+    pub(super) gentle: bool,
     /// A family file for an architecture that is not built in (models/README.md) [default: the built-in one]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) family: Option<PathBuf>,

@@ -86,6 +86,7 @@ fn open_gpu_with(common: &Common, profile: bool) -> Result<Gpu, CliError> {
         verify: common.verify_kernels,
         profile,
         budget: common.max_vram,
+        gentle: common.gentle,
         ..GpuOptions::default()
     };
     let gpu = Gpu::open(options)?;

@@ -15,6 +15,11 @@ const DEVICE_STOCK: u64 = 256 << 20;
 /// The same on the host, where the allocator is quick and the memory is the user's.
 const HOST_STOCK: u64 = 16 << 20;
 
+/// Flops of one dispatch of a product at most: about 0.1 s on a slow integrated GPU.
+pub(crate) const DISPATCH_FLOPS: usize = 20_000_000_000;
+/// The same where the GPU draws the screen meanwhile: less than a frame there.
+const GENTLE_DISPATCH_FLOPS: usize = 2_000_000_000;
+
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
@@ -28,6 +33,8 @@ pub struct GpuOptions {
     pub profile: bool,
     /// Bytes of buffers held at once at most, those kept for reuse included; see [`Gpu::peak_bytes`] for what counts.
     pub budget: Option<u64>,
+    /// Leave the device to others in between: small pieces of work, and after each a rest as long as it took.
+    pub gentle: bool,
     /// Whether to measure which variants of kernels are fastest; `None`: as `SECATEUR_TUNE` says.
     pub tune: Option<TuneMode>,
     /// Where the results are kept; `None`: in the user's cache folder.
@@ -150,6 +157,14 @@ impl Gpu {
     /// Whether this is a graphics driver that runs on the CPU: kernels without barriers are faster there.
     pub fn is_software(&self) -> bool {
         self.0.software
+    }
+
+    /// Flops of one dispatch at most, so that it stays short of a desktop watchdog; a screen wants even less.
+    pub fn dispatch_flops(&self) -> usize {
+        match self.0.options.gentle {
+            true => GENTLE_DISPATCH_FLOPS,
+            false => DISPATCH_FLOPS,
+        }
     }
 
     /// What the ops must respect.

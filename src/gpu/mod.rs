@@ -22,6 +22,7 @@ mod wgpu_device;
 
 pub use adapter::{AdapterChoice, AdapterSummary, list_adapters};
 pub use buffer::{Buffer, Slice};
+pub(crate) use device::DISPATCH_FLOPS;
 pub use device::{Gpu, GpuOptions, Limits};
 pub use error::GpuError;
 pub(crate) use kernel::params;

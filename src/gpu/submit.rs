@@ -1,5 +1,7 @@
 //! Plays a recording: on the host command by command, on wgpu in batches short enough for a desktop watchdog.
 
+use std::time::Instant;
+
 use super::device::Executor;
 use super::record::{Command, Dispatch};
 use super::wgpu_device::WgpuDevice;
@@ -64,8 +66,19 @@ pub(super) fn submit(gpu: &Gpu, recording: Recording) -> Result<Submission, GpuE
             }
         }
         Executor::Wgpu(device) => {
-            for batch in batches(&recording.commands) {
+            let gentle = gpu.0.options.gentle;
+            let most = if gentle {
+                gpu.dispatch_flops() as f64
+            } else {
+                BATCH_FLOPS
+            };
+            for batch in batches(&recording.commands, most) {
+                let start = Instant::now();
                 play_batch(gpu, device, batch, &mut reads)?;
+                if gentle {
+                    device.wait()?;
+                    std::thread::sleep(start.elapsed());
+                }
             }
         }
     }
@@ -87,13 +100,13 @@ fn play_on_host(gpu: &Gpu, recording: &Recording, reads: &mut Vec<Staged>) {
 }
 
 /// Cuts the list where the estimated work or the number of commands reaches a batch.
-fn batches(commands: &[Command]) -> Vec<&[Command]> {
+fn batches(commands: &[Command], most: f64) -> Vec<&[Command]> {
     let (mut out, mut start, mut flops) = (Vec::new(), 0, 0.0);
     for (i, command) in commands.iter().enumerate() {
         if let Command::Dispatch(dispatch) = command {
             flops += dispatch.cost;
         }
-        if flops >= BATCH_FLOPS || i + 1 - start >= BATCH_COMMANDS {
+        if flops >= most || i + 1 - start >= BATCH_COMMANDS {
             out.push(&commands[start..=i]);
             (start, flops) = (i + 1, 0.0);
         }

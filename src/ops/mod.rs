@@ -15,9 +15,6 @@ use crate::gpu::Kernel;
 
 pub use tile::{TILES, Tile, Variant};
 
-/// Flops of one dispatch of a product at most: about 0.1 s on a slow integrated GPU, short of a desktop watchdog.
-const DISPATCH_FLOPS: usize = 20_000_000_000;
-
 /// Every kernel of the house.
 pub fn kernels() -> Vec<&'static Kernel> {
     [

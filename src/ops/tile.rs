@@ -1,6 +1,6 @@
 //! Shapes of the tiles that product-shaped kernels (`#import tile`) compute per workgroup.
 
-use crate::gpu::{Kernel, Knob};
+use crate::gpu::{DISPATCH_FLOPS, Gpu, Kernel, Knob};
 
 /// Rows, columns and depth of a tile: multiples of 8, of 8 and of 1; 8 x 8 elements per invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +52,15 @@ pub(crate) const TILE: Knob = Knob {
     },
 };
 
-/// A kernel with its tile.
+/// A kernel, its tile, and how its work is cut.
 #[derive(Clone, Copy)]
 pub struct Variant {
     /// Its row in the table.
-    pub kernel: &'static Kernel,
+    pub(crate) kernel: &'static Kernel,
     /// The shape; a register variant has its own.
-    pub tile: Tile,
+    pub(crate) tile: Tile,
+    /// Flops of one dispatch at most.
+    pub(crate) dispatch: usize,
 }
 
 impl Variant {
@@ -69,18 +71,31 @@ impl Variant {
         } else {
             TILES[0]
         };
-        Variant { kernel, tile }
+        Variant::new(kernel, tile)
     }
 
-    /// Every way to run a pair of kernels, the default of the kind of device first.
-    pub fn all(tiled: &'static Kernel, register: &'static Kernel, software: bool) -> Vec<Self> {
-        let tiled = TILES.iter().map(|&tile| Variant { kernel: tiled, tile });
+    /// The kernel with another tile; `kernel` is not a register variant.
+    pub fn new(kernel: &'static Kernel, tile: Tile) -> Self {
+        Variant {
+            kernel,
+            tile,
+            dispatch: DISPATCH_FLOPS,
+        }
+    }
+
+    /// Every way to run a pair of kernels on a device, the default of its kind first.
+    pub(crate) fn all(gpu: &Gpu, tiled: &'static Kernel, register: &'static Kernel) -> Vec<Self> {
+        let tiled = TILES.iter().map(|&tile| Variant::new(tiled, tile));
         let register = Variant::of(register);
-        if software {
+        let mut all: Vec<Self> = if gpu.is_software() {
             [register].into_iter().chain(tiled.take(1)).collect()
         } else {
             tiled.chain([register]).collect()
+        };
+        for variant in &mut all {
+            variant.dispatch = gpu.dispatch_flops();
         }
+        all
     }
 
     /// What it is called in results of tuning.

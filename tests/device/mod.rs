@@ -163,3 +163,29 @@ fn timings_are_kept_where_they_are_asked_for() {
         );
     }
 }
+
+/// Small pieces and rests change the time, not the result.
+#[test]
+fn a_gentle_device_does_the_same() {
+    let [rows, inner, cols] = [70, 33, 90];
+    let mut data = crate::common::Data::new(90);
+    let (a, b) = (data.uniform(rows * inner), data.uniform(inner * cols));
+    for gpu in devices().iter().filter(|gpu| !gpu.is_host()) {
+        let gentle = Gpu::open(GpuOptions {
+            adapter: AdapterChoice::Name(gpu.name().to_string()),
+            gentle: true,
+            ..Default::default()
+        })
+        .unwrap();
+        assert!(gentle.dispatch_flops() < gpu.dispatch_flops());
+        let product = |gpu: &Gpu| {
+            let (a, b) = (tensor(gpu, rows, inner, &a), tensor(gpu, inner, cols, &b));
+            let out = tensor(gpu, rows, cols, &vec![f32::NAN; rows * cols]);
+            play(gpu, |recording| {
+                dense::gemm(recording, gpu, &Gemm::new(&a, &b, Layout::NN, &out))
+            });
+            out.fetch(gpu).unwrap()
+        };
+        assert_eq!(product(&gentle), product(gpu), "{}", gpu.name());
+    }
+}

@@ -134,7 +134,7 @@ fn every_tile() {
     for tile in TILES {
         let kernel = &prox::FISTA_TILED;
         check(
-            Variant { kernel, tile },
+            Variant::new(kernel, tile),
             &[[tile.rows as usize + 1, tile.cols as usize + 3]],
         );
     }

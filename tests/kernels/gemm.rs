@@ -99,7 +99,7 @@ fn every_tile() {
         let [rows, cols, depth] = [tile.rows, tile.cols, tile.depth].map(usize::from);
         let sizes = [[rows + 1, cols - 1, depth + 1], [rows - 1, cols + 1, 2 * depth - 1]];
         for (dtype, layout) in [(DType::F32, Layout::NN), (DType::BF16, Layout::NT)] {
-            check(dtype, layout, Variant { kernel, tile }, &sizes);
+            check(dtype, layout, Variant::new(kernel, tile), &sizes);
         }
     }
 }

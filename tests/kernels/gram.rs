@@ -60,7 +60,7 @@ fn gram_and_cross_gram() {
 fn every_tile() {
     for tile in TILES {
         let kernel = &dense::GRAM_TILED;
-        check(Variant { kernel, tile }, true, &SIZES[2..3]);
-        check(Variant { kernel, tile }, false, &SIZES[4..]);
+        check(Variant::new(kernel, tile), true, &SIZES[2..3]);
+        check(Variant::new(kernel, tile), false, &SIZES[4..]);
     }
 }

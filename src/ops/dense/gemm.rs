@@ -3,9 +3,9 @@
 use crate::gpu::{
     Contest, Gpu, GpuError, HostCall, Kernel, Knob, Question, Recording, Slice, Work, f32s, f32s_mut, params,
 };
+use crate::ops::Variant;
 use crate::ops::contest::{Products, contest_size, uniform};
 use crate::ops::tile::TILE;
-use crate::ops::{DISPATCH_FLOPS, Variant};
 use crate::reference::dense::gemm::{self as twin, View};
 use crate::tensor::{DType, Tensor};
 
@@ -145,7 +145,7 @@ pub(crate) fn fastest(gpu: &Gpu, sizes: [usize; 3], (layout, dtype): (Layout, DT
     if gpu.is_host() {
         return Variant::of(&TILED);
     }
-    let variants = Variant::all(&TILED, &REGISTER, gpu.is_software());
+    let variants = Variant::all(gpu, &TILED, &REGISTER);
     let question = Question::new(TILED.stem, &knobs(layout, dtype), &sizes);
     let contest = || gemm_contest(gpu, sizes, (layout, dtype), variants.clone());
     variants[gpu.tuned(&question, contest)]
@@ -214,7 +214,7 @@ pub fn gemm_with(recording: &mut Recording, variant: impl Into<Variant>, call: &
         call.a.dtype() == DType::F32 && call.out.dtype() == DType::F32,
         "gemm: a and out are f32"
     );
-    let block = (DISPATCH_FLOPS / (2 * cols * inner).max(1))
+    let block = (variant.dispatch / (2 * cols * inner).max(1))
         .next_multiple_of(tile[0])
         .max(tile[0]);
     for row in (0..rows).step_by(block) {

@@ -1,9 +1,9 @@
 //! `dense/gram` and `dense/gram_register`: two-level Gram accumulation.
 
 use crate::gpu::{Contest, Gpu, GpuError, HostCall, Kernel, Question, Recording, Work, f32s, f32s_mut, params};
+use crate::ops::Variant;
 use crate::ops::contest::{Products, contest_size, uniform};
 use crate::ops::tile::TILE;
-use crate::ops::{DISPATCH_FLOPS, Variant};
 use crate::reference::dense::{gemm::View, gram as twin};
 use crate::tensor::Tensor;
 
@@ -79,7 +79,7 @@ pub fn gram_chunk(recording: &mut Recording, gpu: &Gpu, part: &GramPart<'_>) {
         return gram_with(recording, &TILED, part);
     }
     let sizes = [part.total.rows(), part.total.cols(), part.a.rows().min(CHUNK)];
-    let variants = Variant::all(&TILED, &REGISTER, gpu.is_software());
+    let variants = Variant::all(gpu, &TILED, &REGISTER);
     let question = Question::new(TILED.stem, &[], &sizes);
     let chosen = gpu.tuned(&question, || contest(gpu, sizes, variants.clone()));
     gram_with(recording, variants[chosen], part);
@@ -133,7 +133,7 @@ pub fn gram_with(recording: &mut Recording, variant: impl Into<Variant>, part: &
     );
     for token in (0..tokens).step_by(CHUNK) {
         let count = CHUNK.min(tokens - token);
-        let height = (DISPATCH_FLOPS / (2 * cols * count)).next_multiple_of(tile[0]);
+        let height = (variant.dispatch / (2 * cols * count)).next_multiple_of(tile[0]);
         for first in (0..rows).step_by(height) {
             let end = rows.min(first + height);
             let params = Params {

@@ -90,9 +90,12 @@ pub fn attention(
     out: &Tensor,
     shape: AttentionShape,
 ) {
-    /// Flops of one dispatch at most: about 0.1 s on a slow integrated GPU. The host has no watchdog.
-    const DISPATCH_FLOPS: f64 = 2e10;
-    let limit = if gpu.is_host() { f64::INFINITY } else { DISPATCH_FLOPS };
+    // The host has no watchdog.
+    let limit = if gpu.is_host() {
+        f64::INFINITY
+    } else {
+        gpu.dispatch_flops() as f64
+    };
     attention_with(recording, limit, [q, k, v], out, shape);
 }
 

@@ -99,9 +99,12 @@ fn block(head_dim: usize) -> usize {
 /// Records the gradients of queries, keys and values, recomputing the softmax; cut into ranges of blocks short enough for a
 /// watchdog. Scores are never stored: memory is linear in the length. Panics on shapes that do not fit.
 pub fn attention_backward(recording: &mut Recording, gpu: &Gpu, call: &AttentionBackward<'_>, shape: AttentionShape) {
-    /// Flops of one dispatch at most: about 0.1 s on a slow integrated GPU. The host has no watchdog.
-    const DISPATCH_FLOPS: f64 = 2e10;
-    let limit = if gpu.is_host() { f64::INFINITY } else { DISPATCH_FLOPS };
+    // The host has no watchdog.
+    let limit = if gpu.is_host() {
+        f64::INFINITY
+    } else {
+        gpu.dispatch_flops() as f64
+    };
     attention_backward_with(recording, limit, call, shape);
 }
 

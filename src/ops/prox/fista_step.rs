@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::ops::Variant;
 use crate::ops::dense::HOST_TASK;
 use crate::ops::dense::{Layout, fastest};
 use crate::ops::tile::TILE;
-use crate::ops::{DISPATCH_FLOPS, Variant};
 use crate::reference::dense::gemm::{Target, View, gemm_fast};
 use crate::reference::prox::fista_step as twin;
 use crate::tensor::{DType, Tensor};
@@ -120,7 +120,7 @@ pub fn fista_step_with(recording: &mut Recording, variant: impl Into<Variant>, c
     }
     assert_eq!(call.h.cols(), cols, "fista_step: columns of h");
     assert!(call.y_col + inner <= cols, "fista_step: panel beyond the last row of H");
-    let block = (DISPATCH_FLOPS / (2 * cols * inner).max(1))
+    let block = (variant.dispatch / (2 * cols * inner).max(1))
         .next_multiple_of(tile[0])
         .max(tile[0]);
     for row in (0..rows).step_by(block) {
