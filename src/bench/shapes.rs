@@ -49,6 +49,9 @@ const MODELS: &[Model] = &[
     },
 ];
 
+/// Rows, columns and tokens at most: a matrix then has at most 4 GiB.
+const LARGEST: usize = 1 << 15;
+
 /// Something to take sizes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -64,7 +67,7 @@ impl FromStr for Shape {
     type Err = BenchError;
 
     fn from_str(text: &str) -> Result<Self, BenchError> {
-        let number = |text: &str| text.parse::<usize>().ok().filter(|n| (1..=1 << 17).contains(n));
+        let number = |text: &str| text.parse::<usize>().ok().filter(|n| (1..=LARGEST).contains(n));
         if let Some(model) = MODELS.iter().find(|model| model.name == text) {
             return Ok(Shape::Model(model));
         }
@@ -78,7 +81,7 @@ impl FromStr for Shape {
         }
         let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
         Err(BenchError::Setting(format!(
-            "`{text}` is no shape: write a model ({}), OUTPUTSxINPUTS such as 2048x640, or N^3 such as 1024^3",
+            "`{text}` is no shape: write a model ({}), OUTPUTSxINPUTS such as 2048x640, or N^3 such as 1024^3, up to {LARGEST}",
             names.join(", ")
         )))
     }

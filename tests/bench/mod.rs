@@ -220,6 +220,8 @@ fn what_cannot_be_measured_is_said() {
         ("--kernels", "gem", "`gem` is no kernel"),
         ("--shapes", "12by3", "`12by3` is no shape"),
         ("--shapes", "0x3", "`0x3` is no shape"),
+        ("--shapes", "32769x3", "up to 32768"),
+        ("--tokens", "32769", "'32769'"),
         ("--repetitions", "0", "'0'"),
         ("--output", "xml", "'xml'"),
     ] {

@@ -4,7 +4,7 @@ mod budget;
 mod tune;
 
 use secateur::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, HostCall, Kernel, Recording, Work};
-use secateur::ops::dense::{self, Gemm, Layout};
+use secateur::ops::dense::{self, Gemm, GramPart, Layout};
 use secateur::tensor::Tensor;
 
 use crate::common::{devices, open, play, tensor};
@@ -33,6 +33,9 @@ fn choices_are_read_as_documented() {
     assert_eq!(parse("cpu"), AdapterChoice::Cpu);
     assert_eq!(parse("3"), AdapterChoice::Index(3));
     assert_eq!(parse("Radeon"), AdapterChoice::Name("Radeon".to_string()));
+    for text in ["auto", "cpu", "3", "Radeon"] {
+        assert_eq!(parse(text).to_string(), text);
+    }
 }
 
 #[test]
@@ -138,6 +141,36 @@ fn the_verify_switch_names_the_first_wrong_command() {
     }
 }
 
+/// The switch compares whole buffers, so device and host must leave the same elements alone, whatever their tiles.
+#[test]
+fn an_upper_gram_passes_the_verify_switch() {
+    for gpu in devices().iter().filter(|g| !g.is_host()) {
+        let checked = Gpu::open(GpuOptions {
+            adapter: AdapterChoice::Name(gpu.name().to_string()),
+            verify: true,
+            ..Default::default()
+        })
+        .unwrap();
+        let (tokens, n) = (5, 200);
+        let values: Vec<f32> = (0..tokens * n).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
+        let (x, total) = (
+            tensor(&checked, tokens, n, &values),
+            tensor(&checked, n, n, &vec![0.5; n * n]),
+        );
+        let part = GramPart {
+            a: &x,
+            a_col: 0,
+            b: &x,
+            total: &total,
+            upper: true,
+        };
+        play(&checked, |recording| dense::gram_chunk(recording, &checked, &part));
+        let found = total.fetch(&checked).unwrap();
+        let below = (0..n).flat_map(|r| (0..r).map(move |c| r * n + c));
+        assert!(below.map(|i| found[i]).all(|v| v == 0.5), "{}", gpu.name());
+    }
+}
+
 #[test]
 fn timings_are_kept_where_they_are_asked_for() {
     for gpu in devices() {
@@ -161,6 +194,22 @@ fn timings_are_kept_where_they_are_asked_for() {
             "{}",
             gpu.name()
         );
+        // The only kernel of the only submission is all of the device's time.
+        let device = if timed.has_timestamps() { rows[0].seconds } else { 0.0 };
+        assert_eq!(timed.device_seconds(), device, "{}", gpu.name());
+        play(&timed, |recording| {
+            for _ in 0..3 {
+                dense::axpby(recording, 2.0, &x, 1.0, &y);
+            }
+        });
+        // Of three in one submission it is at least their sum: they wait for each other.
+        let (sum, span) = (timed.timings()[0].seconds, timed.device_seconds());
+        assert!(
+            span >= 0.999 * sum || !timed.has_timestamps(),
+            "{}: {span} {sum}",
+            gpu.name()
+        );
+        assert_eq!(span > 0.0, timed.has_timestamps(), "{}", gpu.name());
     }
 }
 

@@ -166,6 +166,7 @@ fn markdown(rows: &[BenchRow]) -> String {
          binding {}, buffer {}; features: {}\n\
          secateur {} ({}), {}: {}\n\
          measured roofs: {:.1} GFLOP/s (FMA kernel), {:.1} GB/s (copy kernel)\n\n{out}\n\
+         gpu timestamps: from the first kernel of a submission to the end of its last; wall: around submission and waiting\n\
          * compared with the f64 twin on sampled elements, else on all of them; errors are relative to the largest value\n\
          a share above 100 % of the memory roof means that the operands stay in a cache",
         m.gpu_info,
