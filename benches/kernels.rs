@@ -8,11 +8,11 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording, Slice};
 use secateur::ops::bench;
-use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce};
+use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce, TwoFour};
 use secateur::ops::factor::{self, BLOCK, CholeskyBlock, KronGather};
 use secateur::ops::nn::{self, Activation, AttentionBackward, AttentionShape, RopeShape};
 use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Penalty, PermuteSwap, Scope, Survivors};
-use secateur::tensor::{PanelMatrix, Tensor};
+use secateur::tensor::{DType, PanelMatrix, Tensor};
 
 /// Outputs, inputs and tokens.
 const ROWS: usize = 1536;
@@ -129,6 +129,12 @@ fn dense_rows(gpu: &Gpu) -> Vec<Row> {
             (h, col.clone(), y.clone()),
             |r, _, (h, x, y)| dense::gemv(r, h, x, 0, y),
         ),
+        row_of(
+            "dense/gemv_two_four",
+            N * N,
+            (two_four(gpu), m(1, N), m(1, N)),
+            |r, _, (h, x, y)| dense::gemv_two_four(r, h, x, y),
+        ),
         row_of("dense/power_step", N, (y, col, state), |r, _, (y, x, s)| {
             dense::power_step(r, y, x, s)
         }),
@@ -136,6 +142,20 @@ fn dense_rows(gpu: &Gpu) -> Vec<Row> {
             dense::row_reduce(r, RowReduce::Dot, x, x, out);
         }),
     ]
+}
+
+/// Two of every four weights, packed.
+fn two_four(gpu: &Gpu) -> TwoFour {
+    let weights: Vec<f32> = (0..N * N)
+        .map(|i| {
+            if i % 4 < 2 {
+                ((i * 7919) % 1009) as f32 / 1009.0
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    TwoFour::upload(gpu, &weights, N, DType::F32).expect("fits")
 }
 
 /// Rows of an upper factor whose diagonal is one and whose other elements are small, so that sweeps stay bounded.

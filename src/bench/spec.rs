@@ -26,7 +26,7 @@ pub enum BenchKernel {
     Attention,
     /// Inverse of a Gram by a blocked Cholesky sweep.
     Cholesky,
-    /// Dense matrix times vector.
+    /// Matrix times vector, dense or packed 2:4.
     Matvec,
     /// A layer at 2:4 by the default method.
     Solve,
@@ -37,6 +37,9 @@ pub enum BenchKernel {
 }
 
 use BenchKernel::*;
+
+/// The variant of packed matrices.
+pub(super) const TWO_FOUR: &str = "2:4";
 
 /// Those that can be chosen, in the order they are measured; the roofs always are.
 const CHOICES: [BenchKernel; 11] = [
@@ -128,9 +131,12 @@ impl Spec {
 
     /// What stands in the way of it, if anything does.
     pub(super) fn obstacle(&self) -> Option<String> {
-        let quads = matches!(self.kernel, Admm | ProjectNm | Solve);
-        (quads && !self.size[1].is_multiple_of(4))
-            .then(|| format!("2:4 needs a multiple of 4 inputs, not {}", self.size[1]))
+        let inputs = match self.kernel {
+            Admm | ProjectNm | Solve => self.size[1],
+            Matvec if self.variant == TWO_FOUR => self.size[2],
+            _ => 0,
+        };
+        (!inputs.is_multiple_of(4)).then(|| format!("2:4 needs a multiple of 4 inputs, not {inputs}"))
     }
 
     /// Kernel, shape, sizes and type in a few words.
@@ -228,5 +234,8 @@ fn linear(name: &str, [rows, cols]: [usize; 2], tokens: usize, dtypes: &[DType])
         spec(Cholesky, "inverse", [cols, cols, cols]),
         spec(Matvec, "dense", [rows, 1, cols]),
     ];
-    forward.chain(others).collect()
+    let packed = dtypes
+        .iter()
+        .map(|dtype| spec(Matvec, TWO_FOUR, [rows, 1, cols]).of(*dtype));
+    forward.chain(others).chain(packed).collect()
 }

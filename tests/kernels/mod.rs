@@ -24,6 +24,7 @@ mod gate_backward;
 mod gemm;
 mod gemm_naive;
 mod gemv;
+mod gemv_two_four;
 mod gram;
 mod group_cost;
 mod keep_largest;

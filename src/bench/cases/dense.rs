@@ -1,13 +1,15 @@
 //! Products, Grams, inverses and matrix times vector.
 
+use std::rc::Rc;
+
 use super::super::case::{Accuracy, Case, error_of, pick, product, rounding};
 use super::super::data::{Data, poisoned, sample};
-use super::super::spec::Spec;
+use super::super::spec::{Spec, TWO_FOUR};
 use super::places;
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg::{self, Pivots};
 use crate::ops::bench;
-use crate::ops::dense::{self, Gemm, GramPart, Layout};
+use crate::ops::dense::{self, Gemm, GramPart, Layout, TwoFour};
 use crate::reference::dense::gemv::dot;
 use crate::tensor::{DType, PanelMatrix, Tensor};
 
@@ -132,14 +134,37 @@ pub(super) fn gram(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError> 
     Ok(Case::recorded(work, record, look))
 }
 
+/// Dense, or the same with two of every four weights, packed.
 pub(super) fn matvec(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError> {
     let [m, _, k] = spec.size;
     let mut data = Data::new(seed);
-    let ((matrix, values), (x, vector)) = (data.tensor(gpu, m, k)?, data.tensor(gpu, 1, k)?);
+    let (mut values, (x, vector)) = (data.uniform(m * k), data.tensor(gpu, 1, k)?);
     let y = poisoned(gpu, 1, m)?;
-    let (matrix, out) = (matrix, y.clone());
+    let (matrix, vectors) = if spec.variant == TWO_FOUR {
+        for group in values.chunks_mut(4) {
+            // Which two depends on the data.
+            let turn = usize::from(group[0] > 0.0) + 2 * usize::from(group[1] > 0.0);
+            (group[turn], group[(turn + 1) % 4]) = (0.0, 0.0);
+        }
+        values = spec.dtype.decode(&spec.dtype.encode(&values));
+        let packed = Rc::new(TwoFour::upload(gpu, &values, k, spec.dtype)?);
+        (Matrix::Packed(packed), [x, y.clone()])
+    } else {
+        (
+            Matrix::Dense(Tensor::upload(gpu, "bench", m, k, &values)?),
+            [x, y.clone()],
+        )
+    };
+    let (bytes, flops) = match &matrix {
+        Matrix::Dense(_) => (4.0 * (m * k) as f64, 2.0 * (m * k) as f64),
+        Matrix::Packed(packed) => (packed.bytes() as f64, (m * k) as f64),
+    };
     let record = move |recording: &mut Recording, _: &Gpu| {
-        dense::gemv(recording, &matrix, &x, 0, &out);
+        let [x, out] = &vectors;
+        match &matrix {
+            Matrix::Dense(matrix) => dense::gemv(recording, matrix, x, 0, out),
+            Matrix::Packed(matrix) => dense::gemv_two_four(recording, matrix, x, out),
+        }
         Ok(())
     };
     let look = move |gpu: &Gpu| {
@@ -154,12 +179,14 @@ pub(super) fn matvec(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError
         let found = pick(&y.fetch(gpu)?, m, [&[0], &rows]);
         Ok(Accuracy::new(error_of(&found, &wanted), rounding(k), wanted.len(), m))
     };
-    let (rows, cols) = (m as f64, k as f64);
-    Ok(Case::recorded(
-        [2.0 * rows * cols, 4.0 * (rows * cols + rows + cols)],
-        record,
-        look,
-    ))
+    Ok(Case::recorded([flops, bytes + 4.0 * (m + k) as f64], record, look))
+}
+
+/// What a vector is multiplied with.
+#[derive(Clone)]
+enum Matrix {
+    Dense(Tensor),
+    Packed(Rc<TwoFour>),
 }
 
 /// Inverse of a well-conditioned symmetric matrix with a unit diagonal, as ADMM needs it.
@@ -171,7 +198,7 @@ pub(super) fn cholesky(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuErr
     })?;
     let out = a.empty_like(gpu, "inverse")?;
     let mut recording = Recording::new();
-    let pivots = std::rc::Rc::new(Pivots::new(gpu, &mut recording)?);
+    let pivots = Rc::new(Pivots::new(gpu, &mut recording)?);
     gpu.submit(recording)?;
     let (result, counted) = (out.clone(), pivots.clone());
     let record = move |recording: &mut Recording, gpu: &Gpu| linalg::inverse(recording, gpu, [&a, &out], 0.0, &counted);

@@ -5,6 +5,7 @@ mod axpby;
 mod diagonal;
 mod gemm;
 mod gemv;
+mod gemv_two_four;
 mod gram;
 mod mirror;
 mod multiply;
@@ -24,6 +25,7 @@ pub use diagonal::diagonal;
 pub(crate) use gemm::fastest;
 pub use gemm::{Gemm, Layout, REGISTER as GEMM_REGISTER, TILED as GEMM_TILED, gemm, gemm_contest, gemm_with};
 pub use gemv::gemv;
+pub use gemv_two_four::{TwoFour, gemv_two_four};
 pub use gram::{CHUNK, GramPart, REGISTER as GRAM_REGISTER, TILED as GRAM_TILED, gram_chunk, gram_with};
 pub use mirror::mirror;
 pub use multiply::multiply;
@@ -63,6 +65,7 @@ pub const KERNELS: &[&Kernel] = &[
     &points_gather::KERNEL,
     &points_scatter::KERNEL,
     &gemv::KERNEL,
+    &gemv_two_four::KERNEL,
     &power_step::KERNEL,
     &row_reduce::KERNEL,
 ];

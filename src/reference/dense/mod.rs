@@ -5,6 +5,7 @@ pub mod axpby;
 pub mod diagonal;
 pub mod gemm;
 pub mod gemv;
+pub mod gemv_two_four;
 pub mod gram;
 pub mod mirror;
 pub mod multiply;
