@@ -119,6 +119,40 @@ fn a_failed_step_fails_the_suite() {
         .map(|line| line.split('\t').nth(1).unwrap())
         .collect();
     assert_eq!(codes, ["0", "0", "0", "0", "7", "0", "0", "0"]);
-    let output = suite(&fake.display().to_string(), folder.path(), &["only a model"]);
+}
+
+/// A checkpoint and texts of one's own, and what else cannot be.
+#[test]
+fn the_suite_reads_its_arguments() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let fake = folder.path().join("fake");
+    std::fs::write(&fake, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&fake, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |arguments: &[&str]| suite(&fake.display().to_string(), folder.path(), arguments);
+    let output = run(&[
+        "-a", "My GPU", "-s", "medium", "-o", "result", "a model", "c.txt", "e.txt",
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary = std::fs::read_to_string(folder.path().join("result/summary.tsv")).unwrap();
+    for words in [
+        "secateur bench --size medium --output jsonl --adapter My GPU",
+        "secateur prune a model --output result/work/pruned --calibration c.txt --pattern 2:4 --samples 16 --length 1024",
+        "secateur eval result/work/pruned --text e.txt --against a model --context 1024 --windows 8",
+    ] {
+        assert!(summary.contains(words), "{words} in {summary}");
+    }
+    for (arguments, message) in [
+        (&["only a model"][..], "scripts/gpu-suite [-a ADAPTER]"),
+        (&["-s", "huge"], "there is no size huge"),
+        (&["-x"], "scripts/gpu-suite [-a ADAPTER]"),
+        (&["-o", "result"], "result exists"),
+    ] {
+        let output = run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(message) && !stderr.contains("set -u"), "{stderr}");
+    }
+    let output = suite("/no/such/binary", folder.path(), &["-s", "tiny"]);
     assert_eq!(output.status.code(), Some(2));
 }
