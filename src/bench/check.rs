@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::case::Accuracy;
-use super::spec::{Spec, TWO_FOUR, short};
+use super::spec::{Spec, short};
 use super::{BenchError, BenchKernel, cases};
 use crate::gpu::Gpu;
 use crate::tensor::DType;
@@ -68,7 +68,7 @@ fn odd_sizes() -> Vec<Spec> {
     out.extend([5, 64, 65, 131].map(|n| spec(Cholesky, "inverse", [n, n, n])));
     out.extend([[65, 1, 63], [1, 1, 257], [131, 1, 4099]].map(|size| spec(Matvec, "dense", size)));
     for dtype in [DType::F32, DType::F16, DType::BF16] {
-        out.extend([[65, 1, 60], [131, 1, 4100]].map(|size| spec(Matvec, TWO_FOUR, size).of(dtype)));
+        out.extend([[65, 1, 60], [131, 1, 4100]].map(|size| spec(MatvecTwoFour, "packed", size).of(dtype)));
     }
     out.extend([[24, 128, 128], [33, 132, 132]].map(|size| spec(Solve, "admm 2:4", size).with(300)));
     out

@@ -26,8 +26,10 @@ pub enum BenchKernel {
     Attention,
     /// Inverse of a Gram by a blocked Cholesky sweep.
     Cholesky,
-    /// Matrix times vector, dense or packed 2:4.
+    /// Dense matrix times vector.
     Matvec,
+    /// Packed 2:4 matrix times vector.
+    MatvecTwoFour,
     /// A layer at 2:4 by the default method.
     Solve,
     /// The roof of arithmetic.
@@ -38,12 +40,20 @@ pub enum BenchKernel {
 
 use BenchKernel::*;
 
-/// The variant of packed matrices.
-pub(super) const TWO_FOUR: &str = "2:4";
-
 /// Those that can be chosen, in the order they are measured; the roofs always are.
-const CHOICES: [BenchKernel; 11] = [
-    Gemm, GemmNaive, Gram, FistaStep, Admm, TopK, ProjectNm, Attention, Cholesky, Matvec, Solve,
+const CHOICES: [BenchKernel; 12] = [
+    Gemm,
+    GemmNaive,
+    Gram,
+    FistaStep,
+    Admm,
+    TopK,
+    ProjectNm,
+    Attention,
+    Cholesky,
+    Matvec,
+    MatvecTwoFour,
+    Solve,
 ];
 
 impl BenchKernel {
@@ -65,6 +75,7 @@ impl BenchKernel {
             Attention => "attention",
             Cholesky => "cholesky",
             Matvec => "matvec",
+            MatvecTwoFour => "matvec_two_four",
             Solve => "solve",
             Fma => "fma",
             Copy => "copy",
@@ -133,7 +144,7 @@ impl Spec {
     pub(super) fn obstacle(&self) -> Option<String> {
         let inputs = match self.kernel {
             Admm | ProjectNm | Solve => self.size[1],
-            Matvec if self.variant == TWO_FOUR => self.size[2],
+            MatvecTwoFour => self.size[2],
             _ => 0,
         };
         (!inputs.is_multiple_of(4)).then(|| format!("2:4 needs a multiple of 4 inputs, not {inputs}"))
@@ -236,6 +247,6 @@ fn linear(name: &str, [rows, cols]: [usize; 2], tokens: usize, dtypes: &[DType])
     ];
     let packed = dtypes
         .iter()
-        .map(|dtype| spec(Matvec, TWO_FOUR, [rows, 1, cols]).of(*dtype));
+        .map(|dtype| spec(MatvecTwoFour, "packed", [rows, 1, cols]).of(*dtype));
     forward.chain(others).chain(packed).collect()
 }

@@ -79,6 +79,7 @@ fn every_kernel_gives_a_row_that_the_schema_allows() {
             "project_nm",
             "cholesky",
             "matvec",
+            "matvec_two_four",
             "solve",
         ];
         assert_eq!(kernels, wanted, "{adapter}");

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::super::case::{Accuracy, Case, error_of, pick, product, rounding};
 use super::super::data::{Data, poisoned, sample};
-use super::super::spec::{Spec, TWO_FOUR};
+use super::super::spec::{BenchKernel, Spec};
 use super::places;
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg::{self, Pivots};
@@ -140,7 +140,7 @@ pub(super) fn matvec(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError
     let mut data = Data::new(seed);
     let (mut values, (x, vector)) = (data.uniform(m * k), data.tensor(gpu, 1, k)?);
     let y = poisoned(gpu, 1, m)?;
-    let (matrix, vectors) = if spec.variant == TWO_FOUR {
+    let (matrix, vectors) = if spec.kernel == BenchKernel::MatvecTwoFour {
         for group in values.chunks_mut(4) {
             // Which two depends on the data.
             let turn = usize::from(group[0] > 0.0) + 2 * usize::from(group[1] > 0.0);

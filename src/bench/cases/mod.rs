@@ -18,7 +18,7 @@ pub(super) fn build(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, BenchErro
         BenchKernel::Gemm => dense::gemm(gpu, spec, seed),
         BenchKernel::GemmNaive => dense::gemm_naive(gpu, spec, seed),
         BenchKernel::Gram => dense::gram(gpu, spec, seed),
-        BenchKernel::Matvec => dense::matvec(gpu, spec, seed),
+        BenchKernel::Matvec | BenchKernel::MatvecTwoFour => dense::matvec(gpu, spec, seed),
         BenchKernel::Cholesky => dense::cholesky(gpu, spec, seed),
         BenchKernel::FistaStep => prox::fista_step(gpu, spec, seed),
         BenchKernel::Admm => prox::admm(gpu, spec, seed),
