@@ -86,10 +86,11 @@ pub(super) struct PruneArgs {
     /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
     #[arg(short, long)]
     pub(super) pattern: Option<String>,
-    /// Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude, one layer after the other; or surgeon (LLM
-    /// Surgeon), which weighs all layers against each other by gradients, shot after shot
-    #[arg(short, long, default_value = "admm")]
+    #[arg(short, long, default_value = crate::run::AUTO, help = method_help())]
     pub(super) method: String,
+    /// Why `auto` became this method.
+    #[arg(skip)]
+    pub(super) chosen: Option<String>,
     #[command(flatten)]
     pub(super) inputs: InputArgs,
     #[command(flatten)]
@@ -106,6 +107,16 @@ pub(super) struct PruneArgs {
     /// Print what would happen, with predicted peak memory, and stop
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+/// What --method says in the help.
+fn method_help() -> String {
+    format!(
+        "Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude, one layer after the other; surgeon (LLM \
+         Surgeon), which weighs all layers against each other by gradients, shot after shot; kfac-fista, which improves \
+         each shot of it by convex pruning in the metric of the curvature, at several times the arithmetic; or auto: {}",
+        crate::run::regimes()
+    )
 }
 
 /// Calibration tokens.
@@ -147,7 +158,7 @@ pub(super) struct SolveArgs {
     #[arg(long, value_enum, default_value = "wanda")]
     pub(super) warm_start: WarmStartArg,
     /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
-    /// 10 for admm, 20 for surgeon, 0, the method as published, for the others]
+    /// 10 for admm, 20 for surgeon and kfac-fista, 0, the method as published, for the others]
     #[arg(long)]
     pub(super) refit: Option<usize>,
     /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens
@@ -182,9 +193,9 @@ pub(super) struct SolveArgs {
     pub(super) permute: Permute,
 }
 
-/// What only --method surgeon has.
+/// What only methods by gradients have.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "LLM Surgeon (--method surgeon)")]
+#[command(next_help_heading = "LLM Surgeon (--method surgeon or kfac-fista)")]
 pub(super) struct SurgeonArgs {
     /// Steps to the target, each with a forward and backward pass for the curvature; published runs take 40 [default: 5]
     #[arg(long, value_name = "N")]

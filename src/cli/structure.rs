@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::args::{Common, PruneArgs};
 use super::exit::CliError;
-use super::prune::carry_out;
+use super::prune::{because, carry_out};
 use super::surgeon::{describe_inputs, prune_options};
 use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
@@ -93,7 +93,7 @@ fn describe(plan: &StructurePlan) -> String {
     };
     format!(
         "{} ({} family, {} decoder layers of {} neurons and {} key/value heads, {} parameters): {} to remove {} of {} weights \
-         by {} in {} shots, {} layout{}{promised}{}{}\n{}",
+         by {}{} in {} shots, {} layout{}{promised}{}{}\n{}",
         base.options.model.display(),
         base.family,
         base.spec.layers,
@@ -104,6 +104,7 @@ fn describe(plan: &StructurePlan) -> String {
         target.weights,
         base.weights,
         plan.structure.score.name(),
+        because(&base.chosen),
         base.surgeon.shots,
         plan.structure.layout.name(),
         if plan.structure.ffn {

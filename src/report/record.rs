@@ -16,6 +16,9 @@ pub struct Settings {
     pub family: String,
     /// Method.
     pub method: String,
+    /// Why it was chosen, where the user left that open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
     /// Where FISTAPruner began; other methods have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<String>,
@@ -208,6 +211,22 @@ pub struct ShotRecord {
     pub loss: Option<f64>,
     /// Samples without a finite loss, which were left out.
     pub skipped_samples: usize,
+    /// The search for a better solution than LLM Surgeon's, by `kfac-fista`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchRecord>,
+}
+
+/// What a search of `kfac-fista` found in a shot. Losses are what the curvature expects of the shot, in nats a token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SearchRecord {
+    /// Of LLM Surgeon's weights, where it began.
+    pub start: f64,
+    /// Of the best found.
+    pub expected: f64,
+    /// Penalty of that, for the whole model; 0 if none was better than the start.
+    pub lambda: f64,
+    /// Round of that, from 1; 0 likewise.
+    pub round: usize,
 }
 
 /// Wall time by phase, in seconds.

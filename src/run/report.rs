@@ -96,6 +96,7 @@ pub(super) fn begin_report(
             output: options.output.display().to_string(),
             family: plan.family.clone(),
             method: options.method.clone(),
+            chosen: options.chosen.clone(),
             warm_start: (options.method == "fista").then(|| options.warm_start.name().to_string()),
             pattern: options.pattern.to_string(),
             sparsity: options.pattern.sparsity(),

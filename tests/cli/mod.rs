@@ -20,6 +20,7 @@ mod fixture;
 mod help;
 #[cfg(unix)]
 mod interrupt;
+mod kfac_fista;
 mod layouts;
 mod patterns;
 mod permute;

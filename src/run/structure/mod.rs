@@ -148,6 +148,7 @@ impl Run<'_, '_> {
             removed,
             loss: loss.as_ref().map(|loss| loss.mean),
             skipped_samples: loss.as_ref().map_or(0, |loss| loss.skipped),
+            search: None,
         });
     }
 
