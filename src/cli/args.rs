@@ -8,6 +8,7 @@ use super::compare_args::CompareArgs;
 use super::structure_args::StructureArgs;
 use crate::gpu::AdapterChoice;
 use crate::prune::{Allocation, DampingRule, Permute, Propagate, Scope, WarmStart};
+use crate::run::Fisher;
 use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
@@ -204,6 +205,9 @@ pub(super) struct SurgeonArgs {
     /// --structure]
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub(super) output_damping: Option<f64>,
+    /// Targets of the backward passes [default: empirical]
+    #[arg(long, value_enum, value_name = "TARGETS")]
+    pub(super) fisher: Option<Fisher>,
     /// Removed weights that the others make up for in one solve, chunk after chunk; published runs take 2000 with --refit 0. By
     /// default the refit makes up for all of them together, which loses less and takes a fraction of the time [default: 0]
     #[arg(long, value_name = "N")]

@@ -42,6 +42,7 @@ pub(super) fn options(args: &SurgeonArgs) -> SurgeonOptions {
         shots: args.shots.unwrap_or(defaults.shots),
         output_damping: args.output_damping.unwrap_or(defaults.output_damping),
         max_correlate: args.max_correlate.unwrap_or(defaults.max_correlate),
+        fisher: args.fisher.unwrap_or(defaults.fisher),
         ..defaults
     }
 }
@@ -52,6 +53,7 @@ pub(super) fn refuse_flags(args: &PruneArgs, method: &str) -> Result<(), CliErro
         ("--shots", args.surgeon.shots.is_some()),
         ("--output-damping", args.surgeon.output_damping.is_some()),
         ("--max-correlate", args.surgeon.max_correlate.is_some()),
+        ("--fisher", args.surgeon.fisher.is_some()),
         ("--structure", args.structure.any()),
     ];
     match given.iter().find(|(_, given)| *given) {

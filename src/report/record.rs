@@ -42,10 +42,13 @@ pub struct Settings {
     /// Shots of LLM Surgeon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shots: Option<usize>,
+    /// Targets of its backward passes: `empirical` (the text's tokens) or `sampled` (the model's own).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fisher: Option<String>,
     /// Removed weights that LLM Surgeon makes up for together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_correlate: Option<usize>,
-    /// What was removed whole: `ffn` (neurons), `heads` (key/value heads with their queries). Absent if single weights were.
+    /// What was removed whole: `ffn` (neurons), `heads` (key/value heads with their queries), `layers`. Absent if single weights were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub structure: Option<String>,
     /// By what units were chosen.
@@ -170,6 +173,9 @@ pub struct LinearRecord {
 /// Sizes of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSize {
+    /// Decoder layers.
+    #[serde(default)]
+    pub layers: usize,
     /// Neurons of every layer's MLP.
     pub ffn: usize,
     /// Query heads of every layer.
@@ -206,11 +212,14 @@ pub struct ShotRecord {
     pub sparsity: f64,
     /// Weights, or groups of N:M, that are removed after it; of structures those of the whole model.
     pub removed: u64,
-    /// Mean cross entropy of the calibration samples before it, in nats a token; absent where no backward pass was made.
+    /// Mean cross entropy of the calibration samples before it, in nats a token, with `sampled` targets of those; absent where no backward pass was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
     /// Samples without a finite loss, which were left out.
     pub skipped_samples: usize,
+    /// Layers it removed whole, by their numbers in the source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<usize>,
     /// The search for a better solution than LLM Surgeon's, by `kfac-fista`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<SearchRecord>,

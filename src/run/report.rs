@@ -114,6 +114,7 @@ pub(super) fn begin_report(
             batch_rows: plan.demand.batch_rows,
             output_damping: None,
             shots: None,
+            fisher: None,
             max_correlate: None,
             structure: None,
             score: None,

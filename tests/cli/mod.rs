@@ -28,7 +28,9 @@ mod printing;
 #[cfg(unix)]
 mod resume;
 mod structure;
+mod structure_layers;
 mod surgeon;
+mod surgeon_damage;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -15,6 +15,7 @@
 mod allocate;
 mod costs;
 mod curvature;
+mod depth;
 mod lines;
 mod metric;
 mod penalty;
@@ -26,6 +27,7 @@ mod widths;
 pub use allocate::{CostHistogram, allocate, allocate_within, threshold};
 pub use costs::{Costs, Grain, Saliency, column_costs, row_costs};
 pub use curvature::{Curvature, Side};
+pub use depth::{DepthCut, DepthTarget, Sizes};
 pub use lines::{joint_column_cost, joint_row_cost, remove_columns, remove_rows};
 pub use metric::{MetricProblem, Refitted};
 pub use penalty::{Penalty, Trial};

@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 pub(super) use plan::Passes;
-pub use plan::{BY_GRADIENTS, KFAC_FISTA, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan};
+pub use plan::{BY_GRADIENTS, Fisher, KFAC_FISTA, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan};
 
 use super::RunError;
 use super::report::{adapter_record, warn_of_experts};
@@ -61,7 +61,7 @@ impl Shots<'_> {
         let current = earlier.as_ref().unwrap_or(self.original);
         self.progress.stage(&format!("shot {} of {shots}: curvature", shot + 1));
         let store = self.store(Wanted::ALL)?;
-        let (weighed, loss) = self.curvature(current, &store)?;
+        let (weighed, loss) = self.curvature(shot, current, &store)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let share = (shot + 1) as f64 / shots as f64;
@@ -105,7 +105,12 @@ impl Shots<'_> {
     }
 
     /// The backward pass: saves every layer's factors and counts the costs of every linear, first layer first.
-    fn curvature(&mut self, current: &Checkpoint, store: &FactorStore) -> Result<(Weighed, Loss), RunError> {
+    fn curvature(
+        &mut self,
+        shot: usize,
+        current: &Checkpoint,
+        store: &FactorStore,
+    ) -> Result<(Weighed, Loss), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
         let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
         let pass = BackwardPass {
@@ -113,6 +118,8 @@ impl Shots<'_> {
             ids: self.ids,
             activations: plan.activation_options(),
             wanted: store.wanted(),
+            fisher: plan.targets(shot),
+            layers: false,
             stop: self.stop,
         };
         let mut layers = Vec::new();
@@ -172,6 +179,7 @@ impl Shots<'_> {
             loss: Some(loss.mean),
             skipped_samples: loss.skipped,
             search,
+            layers: Vec::new(),
         });
     }
 
@@ -221,6 +229,7 @@ pub(super) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gp
             damping_rule: "mean".into(),
             output_damping: Some(plan.surgeon.output_damping),
             shots: Some(plan.surgeon.shots),
+            fisher: Some(plan.surgeon.fisher.name()),
             max_correlate: (!plan.searches()).then_some(plan.surgeon.max_correlate),
             propagate: "pruned".into(),
             allocation: "global".into(),

@@ -1,9 +1,11 @@
 //! A run of LLM Surgeon, resolved.
 
+use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::factors::{self, Wanted};
+use super::pass::Targets;
 use super::prune::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
@@ -34,8 +36,28 @@ pub struct SurgeonOptions {
     pub max_correlate: usize,
     /// Conjugate-gradient steps in the metric of the curvature after each shot; 0 is off.
     pub refit: usize,
+    /// Targets of the backward pass.
+    pub fisher: Fisher,
     /// What [`KFAC_FISTA`] does beyond; not used by [`SURGEON`].
     pub search: SearchOptions,
+}
+
+/// Which Fisher information the curvature is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Fisher {
+    /// Of the text's own tokens, as published
+    #[default]
+    Empirical,
+    /// Of tokens drawn from the model's distribution, anew in every shot, by --seed: the Fisher information proper
+    Sampled,
+}
+
+impl Fisher {
+    /// Name on the command line and in reports.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("none is hidden").get_name().to_string()
+    }
 }
 
 /// How [`KFAC_FISTA`] searches, within each shot.
@@ -63,6 +85,7 @@ impl Default for SurgeonOptions {
             // All of a linear's weights together cost less than chunks of them, and lose less.
             max_correlate: 0,
             refit: 20,
+            fisher: Fisher::default(),
             search: SearchOptions::default(),
         }
     }
@@ -161,6 +184,14 @@ impl SurgeonPlan {
         self.options.method == KFAC_FISTA
     }
 
+    /// Targets of the backward pass of a shot.
+    pub(in crate::run) fn targets(&self, shot: usize) -> Targets {
+        match self.surgeon.fisher {
+            Fisher::Empirical => Targets::Next,
+            Fisher::Sampled => Targets::Drawn((self.options.samples.seed << 16) + shot as u64),
+        }
+    }
+
     /// Products of a linear with both factors of its curvature in a shot: steps of FISTA and of refits.
     pub fn products(&self) -> usize {
         let search = self.surgeon.search;
@@ -250,11 +281,6 @@ fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunErro
     if surgeon.shots == 0 {
         return wrong("--shots 0 would prune nothing; use at least 1".into());
     }
-    if surgeon.max_correlate == 0 && surgeon.refit == 0 {
-        return wrong(
-            "--max-correlate 0 and --refit 0 leave nothing that updates the kept weights; set one of them".into(),
-        );
-    }
     if options.method == KFAC_FISTA {
         if surgeon.refit == 0 {
             return wrong(format!(
@@ -268,6 +294,11 @@ fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunErro
         if surgeon.search.rounds == 0 || surgeon.search.steps == 0 {
             return wrong("a search has at least one round of one step".into());
         }
+    }
+    if surgeon.max_correlate == 0 && surgeon.refit == 0 {
+        return wrong(
+            "--max-correlate 0 and --refit 0 leave nothing that updates the kept weights; set one of them".into(),
+        );
     }
     if matches!(options.sums, Sums::Loaded(_)) {
         let method = &options.method;
@@ -296,6 +327,7 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
         "shots": surgeon.shots,
         "max_correlate": surgeon.max_correlate,
         "refit": surgeon.refit,
+        "fisher": surgeon.fisher,
         "samples": options.samples,
         "adapter": gpu.name(),
     });

@@ -131,6 +131,10 @@ impl Search<'_, '_> {
                 costs.iter_mut().zip(&ended).for_each(|(cost, e)| cost[1] = e.refitted);
                 best = next;
             }
+            self.shots.progress.stage(&format!(
+                "round {round} of {rounds}: expected loss {expected:.4} nats a token with penalty {:.2e}, LLM Surgeon's {start:.4}",
+                penalty.lambda
+            ));
             penalty.learn(&Trial {
                 zeros,
                 target: target.removed,
