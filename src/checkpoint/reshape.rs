@@ -8,13 +8,15 @@ use super::shards::{Entry, LENGTH_BYTES, Shard};
 
 /// How a copy differs from its source, beside the contents of tensors. Empty, the copy has the layout of the source.
 ///
-/// Names, types, the order of tensors and the shard each is in stay.
+/// Types, the order of tensors and the shard each is in stay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reshaping {
     /// New shapes by tensor name; each of these must be put.
     pub shapes: BTreeMap<String, Vec<usize>>,
     /// Tensors that are left out.
     pub dropped: BTreeSet<String>,
+    /// New names by old ones. A tensor is put by its old name.
+    pub renamed: BTreeMap<String, String>,
     /// The new `config.json`.
     pub config: Option<Vec<u8>>,
 }
@@ -46,7 +48,10 @@ impl Reshaping {
     }
 
     fn concerns(&self, shard: &Shard) -> bool {
-        let touched = |entry: &Entry| self.shapes.contains_key(&entry.name) || self.dropped.contains(&entry.name);
+        let touched = |entry: &Entry| {
+            let name = &entry.name;
+            self.shapes.contains_key(name) || self.dropped.contains(name) || self.renamed.contains_key(name)
+        };
         shard.entries.iter().any(touched)
     }
 
@@ -78,34 +83,42 @@ impl Reshaping {
         }
     }
 
-    /// The header with the new shapes and offsets.
+    fn name<'n>(&'n self, old: &'n str) -> &'n str {
+        self.renamed.get(old).map_or(old, String::as_str)
+    }
+
+    /// The header with the new names, shapes and offsets.
     fn header(&self, shard: &Shard) -> Vec<u8> {
-        let mut header = parsed(shard);
+        let mut old = parsed(shard);
+        let mut header = Map::new();
+        if let Some(metadata) = old.remove("__metadata__") {
+            header.insert("__metadata__".into(), metadata);
+        }
         let mut start = 0;
-        for entry in &shard.entries {
-            if self.dropped.contains(&entry.name) {
-                header.remove(&entry.name);
-                continue;
-            }
+        for entry in shard.entries.iter().filter(|entry| !self.dropped.contains(&entry.name)) {
             let bytes = self.bytes(entry);
-            let info = &mut header[&entry.name];
+            let mut info = old[&entry.name].take();
             if let Some(shape) = self.shapes.get(&entry.name) {
                 info["shape"] = json!(shape);
             }
             info["data_offsets"] = json!([start, start + bytes]);
             start += bytes;
+            header.insert(self.name(&entry.name).into(), info);
         }
         with_format(header)
     }
 
     /// The index of the shards, if it must be another: without what is left out, with the new totals.
     pub(super) fn index(&self, index: &[u8], shards: &[Shard]) -> Option<Vec<u8>> {
-        if self.shapes.is_empty() && self.dropped.is_empty() {
+        if self.shapes.is_empty() && self.dropped.is_empty() && self.renamed.is_empty() {
             return None;
         }
         let mut index: Value = serde_json::from_slice(index).expect("checked when it was opened");
         if let Some(map) = index["weight_map"].as_object_mut() {
-            map.retain(|name, _| !self.dropped.contains(name));
+            let left = std::mem::take(map)
+                .into_iter()
+                .filter(|(name, _)| !self.dropped.contains(name));
+            *map = left.map(|(name, file)| (self.name(&name).to_string(), file)).collect();
         }
         let entries = || shards.iter().flat_map(|shard| &shard.entries);
         let left = || entries().filter(|entry| !self.dropped.contains(&entry.name));

@@ -9,6 +9,7 @@ use super::compare_args::CompareArgs;
 use super::structure_args::StructureArgs;
 use crate::gpu::AdapterChoice;
 use crate::prune::{Allocation, DampingRule, Permute, Propagate, Scope, WarmStart};
+use crate::run::Fisher;
 use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
@@ -95,10 +96,11 @@ pub(super) struct PruneArgs {
     /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
     #[arg(short, long)]
     pub(super) pattern: Option<String>,
-    /// Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude, one layer after the other; or surgeon (LLM
-    /// Surgeon), which weighs all layers against each other by gradients, shot after shot
-    #[arg(short, long, default_value = "admm")]
+    #[arg(short, long, default_value = crate::run::AUTO, help = method_help())]
     pub(super) method: String,
+    /// Why `auto` became this method.
+    #[arg(skip)]
+    pub(super) chosen: Option<String>,
     #[command(flatten)]
     pub(super) inputs: InputArgs,
     #[command(flatten)]
@@ -115,6 +117,16 @@ pub(super) struct PruneArgs {
     /// Print what would happen, with predicted peak memory, and stop
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+/// What --method says in the help.
+fn method_help() -> String {
+    format!(
+        "Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude, one layer after the other; surgeon (LLM \
+         Surgeon), which weighs all layers against each other by gradients, shot after shot; kfac-fista, which improves \
+         each shot of it by convex pruning in the metric of the curvature, at several times the arithmetic; or auto: {}",
+        crate::run::regimes()
+    )
 }
 
 /// Calibration tokens.
@@ -156,7 +168,7 @@ pub(super) struct SolveArgs {
     #[arg(long, value_enum, default_value = "wanda")]
     pub(super) warm_start: WarmStartArg,
     /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
-    /// 10 for admm, 20 for surgeon, 0, the method as published, for the others]
+    /// 10 for admm, 20 for surgeon and kfac-fista, 0, the method as published, for the others]
     #[arg(long)]
     pub(super) refit: Option<usize>,
     /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens
@@ -191,9 +203,9 @@ pub(super) struct SolveArgs {
     pub(super) permute: Permute,
 }
 
-/// What only --method surgeon has.
+/// What only methods by gradients have.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "LLM Surgeon (--method surgeon)")]
+#[command(next_help_heading = "LLM Surgeon (--method surgeon or kfac-fista)")]
 pub(super) struct SurgeonArgs {
     /// Steps to the target, each with a forward and backward pass for the curvature; published runs take 40 [default: 5]
     #[arg(long, value_name = "N")]
@@ -202,6 +214,9 @@ pub(super) struct SurgeonArgs {
     /// --structure]
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub(super) output_damping: Option<f64>,
+    /// Targets of the backward passes [default: empirical]
+    #[arg(long, value_enum, value_name = "TARGETS")]
+    pub(super) fisher: Option<Fisher>,
     /// Removed weights that the others make up for in one solve, chunk after chunk; published runs take 2000 with --refit 0. By
     /// default the refit makes up for all of them together, which loses less and takes a fraction of the time [default: 0]
     #[arg(long, value_name = "N")]

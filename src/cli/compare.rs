@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::model::Spec;
 use crate::prune::Pattern;
 use crate::report::compare_markdown;
-use crate::run::{CompareOptions, CompareProgress, Progress, PruneOptions, Subject, compare};
+use crate::run::{AUTO, Asked, CompareOptions, CompareProgress, Progress, PruneOptions, Subject, choose, compare};
 
 pub(super) fn run(common: &Common, args: &CompareArgs, stop: &AtomicBool) -> Result<(), CliError> {
     let checkpoint = Checkpoint::open(&args.model)?;
@@ -55,7 +55,7 @@ fn rows(common: &Common, args: &CompareArgs, spec: &Spec) -> Result<Vec<PruneOpt
         let seeds = if args.seeds.is_empty() { &alone[..] } else { &args.seeds };
         for seed in seeds {
             for method in &args.methods {
-                let settled = prune::options(common, &args.model, spec, &method.name, flags)?;
+                let settled = prune::options(common, &args.model, spec, named(args, &method.name, pattern), flags)?;
                 let mut row = PruneOptions {
                     refit: method.refit.unwrap_or(settled.refit),
                     pattern,
@@ -69,6 +69,21 @@ fn rows(common: &Common, args: &CompareArgs, spec: &Spec) -> Result<Vec<PruneOpt
         }
     }
     Ok(rows)
+}
+
+/// The method of a name: for `auto` that of the regime.
+fn named<'a>(args: &CompareArgs, name: &'a str, pattern: Pattern) -> &'a str {
+    match name {
+        AUTO => {
+            choose(&Asked {
+                pattern,
+                structure: false,
+                gradients: args.inputs.statistics.is_none(),
+            })
+            .method
+        }
+        name => name,
+    }
 }
 
 /// Progress of a comparison: that of a prune, or of an evaluation.

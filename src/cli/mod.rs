@@ -35,7 +35,7 @@ use crate::model::{Family, Spec};
 
 /// Parses the command line, runs the command, prints the result or one paragraph about the error.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let mut args = Args::parse();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     let writes = matches!(
@@ -53,9 +53,9 @@ pub fn main() -> ExitCode {
         note(&format!("note: Ctrl-C will not be handled gracefully: {error}"));
     }
     let common = &args.common;
-    let result = match &args.command {
+    let result = match &mut args.command {
         Command::Prune(prune) => prune::run(common, prune, &stop),
-        Command::Plan(prune) => prune::plan(common, prune),
+        Command::Plan(prune) => prune::run_plan(common, prune),
         Command::Calibrate(calibrate) => calibrate::run(common, calibrate, &stop),
         Command::Inspect(inspect) => inspect::run(common, inspect),
         Command::Eval(eval) => eval::run(common, eval),

@@ -15,12 +15,16 @@ use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Damping, Pattern, Propagate};
 use crate::report::{PruneReport, prune_table};
-use crate::run::{Plan, PruneOptions, RunError, SURGEON, Sums, SurgeonOptions, WeightsOnly, gemm_rate, prune_weights};
+use crate::run::{
+    AUTO, Asked, BY_GRADIENTS, Plan, PruneOptions, RunError, SURGEON, Sums, SurgeonOptions, WeightsOnly, choose,
+    gemm_rate, prune_weights,
+};
 
 /// Tokens per sample or window unless the model was made for less.
 pub(super) const DEFAULT_LENGTH: usize = 2048;
 
-pub(super) fn run(common: &Common, args: &PruneArgs, stop: &AtomicBool) -> Result<(), CliError> {
+pub(super) fn run(common: &Common, args: &mut PruneArgs, stop: &AtomicBool) -> Result<(), CliError> {
+    settle(args)?;
     if args.dry_run {
         return plan(common, args);
     }
@@ -35,6 +39,26 @@ pub(super) fn run(common: &Common, args: &PruneArgs, stop: &AtomicBool) -> Resul
     }
 }
 
+/// `secateur plan`.
+pub(super) fn run_plan(common: &Common, args: &mut PruneArgs) -> Result<(), CliError> {
+    settle(args)?;
+    plan(common, args)
+}
+
+/// Puts a method in place of `auto`.
+fn settle(args: &mut PruneArgs) -> Result<(), CliError> {
+    if args.method == AUTO {
+        let regime = choose(&Asked {
+            pattern: pattern(args)?,
+            structure: args.structure.any(),
+            gradients: surgeon::refuse_others(args, AUTO).is_ok(),
+        });
+        args.method = regime.method.to_string();
+        args.chosen = Some(format!("{}: {}", regime.name, regime.reason));
+    }
+    Ok(())
+}
+
 fn with_spec(
     common: &Common,
     args: &PruneArgs,
@@ -46,7 +70,7 @@ fn with_spec(
     if args.method == SURGEON && args.structure.any() {
         return structure::run(common, args, checkpoint, spec, stop);
     }
-    if args.method == SURGEON {
+    if BY_GRADIENTS.contains(&args.method.as_str()) {
         return surgeon::run(common, args, checkpoint, spec, stop);
     }
     surgeon::refuse_flags(args, &args.method)?;
@@ -73,8 +97,8 @@ pub(super) fn carry_out(
     Ok(())
 }
 
-/// `secateur plan`, also `prune --dry-run`.
-pub(super) fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
+/// What a prune would do.
+fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
     // Settings are checked before anything is opened, the checkpoint before a device is.
     pattern(args)?;
     let checkpoint = Checkpoint::open(&args.model)?;
@@ -83,7 +107,7 @@ pub(super) fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
     if args.method == SURGEON && args.structure.any() {
         return structure::plan(common, args, &checkpoint, spec);
     }
-    if args.method == SURGEON {
+    if BY_GRADIENTS.contains(&args.method.as_str()) {
         return surgeon::plan(common, args, &checkpoint, spec);
     }
     surgeon::refuse_flags(args, &args.method)?;
@@ -157,6 +181,7 @@ fn resolve(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spe
         output: args.output.clone(),
         pattern: pattern(args)?,
         resume: args.resume,
+        chosen: args.chosen.clone(),
         ..options(
             common,
             &args.model,
@@ -189,8 +214,8 @@ pub(super) fn options(
         options.sums = Sums::Loaded(folder.clone());
     }
     let options = match method {
-        SURGEON => PruneOptions {
-            method: SURGEON.into(),
+        name if BY_GRADIENTS.contains(&name) => PruneOptions {
+            method: name.into(),
             refit: SurgeonOptions::default().refit,
             ..options
         },
@@ -267,8 +292,13 @@ pub(super) fn describe(plan: &Plan) -> String {
     let what = match options.sums {
         Sums::Saved => "sums of inputs to be saved".to_string(),
         _ => format!(
-            "{} of {} weights in {} linears by {}, refit {} steps",
-            options.pattern, plan.weights, plan.linears, options.method, options.refit
+            "{} of {} weights in {} linears by {}{}, refit {} steps",
+            options.pattern,
+            plan.weights,
+            plan.linears,
+            options.method,
+            because(&options.chosen),
+            options.refit
         ),
     };
     let propagation = match options.sums {
@@ -291,6 +321,11 @@ pub(super) fn describe(plan: &Plan) -> String {
         plan.flops / 1e12,
         demand.largest,
     )
+}
+
+/// Why a method, if `auto` chose it.
+pub(super) fn because(chosen: &Option<String>) -> String {
+    chosen.as_ref().map_or(String::new(), |why| format!(" (auto, {why})"))
 }
 
 fn describe_inputs(plan: &Plan) -> String {

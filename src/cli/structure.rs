@@ -4,8 +4,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::args::{Common, PruneArgs};
 use super::exit::CliError;
-use super::prune::carry_out;
-use super::surgeon::{describe_inputs, prune_options};
+use super::prune::{because, carry_out};
+use super::surgeon::{describe_inputs, options as surgeon_options, prune_options};
 use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
@@ -59,12 +59,16 @@ fn resolve(
     if args.surgeon.output_damping.is_some() && !by_gradients {
         return wrong("--output-damping is for --score surgeon, the only one with gradients: drop it");
     }
-    let defaults = SurgeonOptions::default();
+    if args.surgeon.fisher.is_some() && !by_gradients {
+        return wrong("--fisher is for --score surgeon, the only one with gradients: drop it");
+    }
+    let defaults = surgeon_options(&args.surgeon);
     let surgeon = SurgeonOptions {
-        shots: args
-            .surgeon
-            .shots
-            .unwrap_or(if by_gradients { defaults.shots } else { 1 }),
+        shots: args.surgeon.shots.unwrap_or(if by_gradients {
+            SurgeonOptions::default().shots
+        } else {
+            1
+        }),
         output_damping: args.surgeon.output_damping.unwrap_or(OUTPUT_DAMPING),
         ..defaults
     };
@@ -75,10 +79,11 @@ fn resolve(
 }
 
 fn describe(plan: &StructurePlan) -> String {
-    let (base, target) = (&plan.base, &plan.target);
+    let (base, target) = (&plan.base, &plan.target.units);
     let promises = plan.promises.iter().map(|p| {
         format!(
-            "\n  {} neurons, {} heads, {} key/value heads a layer: {} parameters, {:.2} % of the decoder's weights removed",
+            "\n  {} layers of {} neurons, {} heads, {} key/value heads: {} parameters, {:.2} % of the decoder's weights removed",
+            p.layers,
             p.ffn,
             p.heads,
             p.kv_heads,
@@ -93,7 +98,7 @@ fn describe(plan: &StructurePlan) -> String {
     };
     format!(
         "{} ({} family, {} decoder layers of {} neurons and {} key/value heads, {} parameters): {} to remove {} of {} weights \
-         by {} in {} shots, {} layout{}{promised}{}{}\n{}",
+         by {}{} in {} shots, {} layout{}{promised}{}{}\n{}",
         base.options.model.display(),
         base.family,
         base.spec.layers,
@@ -104,6 +109,7 @@ fn describe(plan: &StructurePlan) -> String {
         target.weights,
         base.weights,
         plan.structure.score.name(),
+        because(&base.chosen),
         base.surgeon.shots,
         plan.structure.layout.name(),
         if plan.structure.ffn {

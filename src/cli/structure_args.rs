@@ -12,8 +12,7 @@ pub(super) enum StructureArg {
     Ffn,
     /// Key/value heads with all their query heads
     Heads,
-    /// Whole layers; not yet
-    #[value(hide = true)]
+    /// Whole decoder layers
     Layers,
 }
 
@@ -21,8 +20,8 @@ pub(super) enum StructureArg {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Structures (--structure): a model that becomes smaller")]
 pub(super) struct StructureArgs {
-    /// Remove whole neurons (ffn), attention heads with their keys and values (heads) or both, comma-separated, by LLM
-    /// Surgeon; the sparsity is then the share of the decoder linears' weights to remove [default: none]
+    /// Remove whole neurons (ffn), attention heads with their keys and values (heads), decoder layers (layers) or several of
+    /// them, comma-separated, by LLM Surgeon; the sparsity is then the share of the decoder linears' weights to remove [default: none]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "UNITS")]
     pub(super) structure: Vec<StructureArg>,
     /// By what units are chosen [default: surgeon]
@@ -64,10 +63,6 @@ impl StructureArgs {
 
     pub(super) fn options(&self) -> Result<StructureOptions, CliError> {
         let has = |wanted| self.structure.contains(&wanted);
-        if has(StructureArg::Layers) {
-            let message = "--structure layers: whole layers are not removed yet; choose ffn, heads, or ffn,heads";
-            return Err(CliError::setting(message.into()));
-        }
         if self.round.is_some() && !has(StructureArg::Ffn) {
             return Err(CliError::setting(
                 "--round is for neurons: add ffn to --structure, or drop it".into(),
@@ -80,6 +75,7 @@ impl StructureArgs {
         Ok(StructureOptions {
             ffn: has(StructureArg::Ffn),
             heads: has(StructureArg::Heads),
+            layers: has(StructureArg::Layers),
             score: self.score.unwrap_or_default(),
             update: self.update.unwrap_or_default(),
             layout: self.layout.unwrap_or_default(),

@@ -1,10 +1,10 @@
-//! `secateur prune --method surgeon`.
+//! `secateur prune --method surgeon` and `kfac-fista`.
 
 use std::sync::atomic::AtomicBool;
 
 use super::args::{Common, PruneArgs, SurgeonArgs};
 use super::exit::CliError;
-use super::prune::{carry_out, in_memory, mib, pattern, walk_options};
+use super::prune::{because, carry_out, in_memory, mib, pattern, walk_options};
 use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
@@ -20,6 +20,7 @@ pub(super) fn run(
     spec: Spec,
     stop: &AtomicBool,
 ) -> Result<(), CliError> {
+    refuse_structure(args)?;
     let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
     carry_out(common, &gpu, &describe(&plan), |bar| {
         crate::run::surgeon(&plan, checkpoint, &gpu, bar, stop)
@@ -28,6 +29,7 @@ pub(super) fn run(
 
 /// Says what would happen.
 pub(super) fn plan(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spec) -> Result<(), CliError> {
+    refuse_structure(args)?;
     let (_, plan) = resolve(common, args, checkpoint, spec)?;
     print(common, &plan, || describe(&plan));
     Ok(())
@@ -40,6 +42,7 @@ pub(super) fn options(args: &SurgeonArgs) -> SurgeonOptions {
         shots: args.shots.unwrap_or(defaults.shots),
         output_damping: args.output_damping.unwrap_or(defaults.output_damping),
         max_correlate: args.max_correlate.unwrap_or(defaults.max_correlate),
+        fisher: args.fisher.unwrap_or(defaults.fisher),
         ..defaults
     }
 }
@@ -50,19 +53,30 @@ pub(super) fn refuse_flags(args: &PruneArgs, method: &str) -> Result<(), CliErro
         ("--shots", args.surgeon.shots.is_some()),
         ("--output-damping", args.surgeon.output_damping.is_some()),
         ("--max-correlate", args.surgeon.max_correlate.is_some()),
+        ("--fisher", args.surgeon.fisher.is_some()),
         ("--structure", args.structure.any()),
     ];
     match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => {
-            let message = format!("{flag} is for --method {SURGEON}; --method {method} has no use for it: drop it");
-            Err(CliError::setting(message))
-        }
+        Some((flag, _)) => refuse_flag(flag, method),
         None => Ok(()),
     }
 }
 
+fn refuse_flag(flag: &str, method: &str) -> Result<(), CliError> {
+    let message = format!("{flag} is for --method {SURGEON}; --method {method} has no use for it: drop it");
+    Err(CliError::setting(message))
+}
+
+/// Whole units are removed by LLM Surgeon itself.
+fn refuse_structure(args: &PruneArgs) -> Result<(), CliError> {
+    match args.structure.any() {
+        true => refuse_flag("--structure", &args.method),
+        false => Ok(()),
+    }
+}
+
 /// Fails if a flag is given that only the other methods have.
-fn refuse_others(args: &PruneArgs) -> Result<(), CliError> {
+pub(super) fn refuse_others(args: &PruneArgs, method: &str) -> Result<(), CliError> {
     let solve = &args.solve;
     let given = [
         ("--damping-rule", solve.damping_rule.is_some()),
@@ -78,7 +92,7 @@ fn refuse_others(args: &PruneArgs) -> Result<(), CliError> {
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => {
-            let message = format!("{flag}: --method {SURGEON} has no use for it: drop it");
+            let message = format!("{flag}: --method {method} has no use for it: drop it");
             Err(CliError::setting(message))
         }
         None => Ok(()),
@@ -104,12 +118,13 @@ fn resolve(
 
 /// The options of a run; fails if a flag is given that only the other methods have.
 pub(super) fn prune_options(common: &Common, args: &PruneArgs, spec: &Spec) -> Result<PruneOptions, CliError> {
-    refuse_others(args)?;
+    refuse_others(args, &args.method)?;
     let base = walk_options(common, &args.model, spec, (&args.inputs.samples, &args.memory), false)?;
     Ok(PruneOptions {
         output: args.output.clone(),
         pattern: pattern(args)?,
-        method: SURGEON.into(),
+        method: args.method.clone(),
+        chosen: args.chosen.clone(),
         refit: 0,
         damping: Damping {
             fraction: args.solve.damping,
@@ -120,15 +135,32 @@ pub(super) fn prune_options(common: &Common, args: &PruneArgs, spec: &Spec) -> R
     })
 }
 
+/// What a search does and takes.
+fn searched(plan: &SurgeonPlan) -> String {
+    let (refit, search) = (plan.surgeon.refit, plan.surgeon.search);
+    format!(
+        "K-FAC-weighted FISTA ({} rounds of {} steps and a refit: {} products with both factors a linear and shot, LLM Surgeon alone {refit})",
+        search.rounds,
+        search.steps,
+        plan.products()
+    )
+}
+
 fn describe(plan: &SurgeonPlan) -> String {
     format!(
-        "{} ({} family, {} decoder layers): {} of {} weights in {} linears by LLM Surgeon in {} shots\n{}",
+        "{} ({} family, {} decoder layers): {} of {} weights in {} linears by {}{} in {} shots\n{}",
         plan.options.model.display(),
         plan.family,
         plan.spec.layers,
         plan.options.pattern,
         plan.weights,
         plan.linears,
+        if plan.searches() {
+            searched(plan)
+        } else {
+            "LLM Surgeon".into()
+        },
+        because(&plan.chosen),
         plan.surgeon.shots,
         describe_inputs(plan),
     )

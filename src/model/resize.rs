@@ -1,12 +1,15 @@
-//! The same model with narrower layers: its sizes, its `config.json`, and which sizes a family's loaders can take.
+//! The same model with narrower or fewer layers: its sizes, its `config.json`, and which sizes a family's loaders can take.
 
 use std::ops::RangeInclusive;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::family::{HeadDim, QkNorm};
 use super::{ModelError, Spec};
 use crate::checkpoint::{Checkpoint, HfConfig};
+
+/// Keys of `config.json` that list something for each layer; the first says what a layer attends to.
+const LAYER_LISTS: [&str; 4] = ["layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type"];
 
 /// What the loaders of a family make of fewer heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,20 @@ impl Spec {
         }
     }
 
+    /// The same model with these of its layers, in their order.
+    pub fn keeping(&self, layers: &[usize]) -> Spec {
+        Spec {
+            layers: layers.len(),
+            kinds: layers.iter().map(|layer| self.kinds[*layer]).collect(),
+            ..self.clone()
+        }
+    }
+
+    /// What the names of all tensors of a layer begin with.
+    pub fn layer_prefix(&self, layer: usize) -> String {
+        self.layer_path(layer)
+    }
+
     /// Query heads of a key/value head.
     pub fn queries_per_group(&self) -> usize {
         self.heads / self.kv_heads
@@ -48,8 +65,9 @@ impl Spec {
         self.experts.is_some() && self.kinds.iter().any(|kind| kind.sparse)
     }
 
-    /// `config.json` of this model with the sizes of `to`. Where heads go, the width of a head is written out.
-    pub fn resized_config(&self, config: &HfConfig, to: &Spec) -> Vec<u8> {
+    /// `config.json` of this model with the sizes of `to`, whose layers are these of its own. Where heads go, the width of
+    /// a head is written out; where layers go of a model whose layers see different windows, so is the kind of each.
+    pub fn resized_config(&self, config: &HfConfig, to: &Spec, layers: &[usize]) -> Vec<u8> {
         let key = |usual: &'static str| self.names.config.get(usual).map_or(usual, String::as_str);
         let mut values = Vec::new();
         if to.ffn != self.ffn {
@@ -60,7 +78,31 @@ impl Spec {
             values.push((key("num_key_value_heads"), json!(to.kv_heads)));
             values.push((key("head_dim"), json!(to.head_dim)));
         }
+        if to.layers != self.layers {
+            values.push((key("num_hidden_layers"), json!(to.layers)));
+            values.extend(self.layer_lists(config, layers));
+        }
         config.edited(&values)
+    }
+
+    /// Lists with an entry for each layer, of those that stay.
+    fn layer_lists(&self, config: &HfConfig, layers: &[usize]) -> Vec<(&'static str, Value)> {
+        let mut lists = Vec::new();
+        for key in LAYER_LISTS {
+            let list = config.value(key).and_then(Value::as_array);
+            if let Some(list) = list.filter(|list| list.len() == self.layers) {
+                lists.push((key, layers.iter().map(|layer| list[*layer].clone()).collect()));
+            }
+        }
+        let differ = self.kinds.iter().any(|kind| kind.window != self.kinds[0].window);
+        if differ && !lists.iter().any(|(key, _)| *key == LAYER_LISTS[0]) {
+            let kind = |layer: &usize| match self.kinds[*layer].window {
+                Some(_) => "sliding_attention",
+                None => "full_attention",
+            };
+            lists.push((LAYER_LISTS[0], layers.iter().map(kind).collect()));
+        }
+        lists
     }
 
     /// Whether the family's loaders open a model with fewer heads of the same width.

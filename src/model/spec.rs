@@ -236,7 +236,7 @@ impl Spec {
         tensors
     }
 
-    fn layer_path(&self, layer: usize) -> String {
+    pub(super) fn layer_path(&self, layer: usize) -> String {
         format!(
             "{}{}",
             self.prefix,

@@ -16,6 +16,9 @@ pub struct Settings {
     pub family: String,
     /// Method.
     pub method: String,
+    /// Why it was chosen, where the user left that open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
     /// Where FISTAPruner began; other methods have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<String>,
@@ -39,10 +42,13 @@ pub struct Settings {
     /// Shots of LLM Surgeon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shots: Option<usize>,
+    /// Targets of its backward passes: `empirical` (the text's tokens) or `sampled` (the model's own).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fisher: Option<String>,
     /// Removed weights that LLM Surgeon makes up for together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_correlate: Option<usize>,
-    /// What was removed whole: `ffn` (neurons), `heads` (key/value heads with their queries). Absent if single weights were.
+    /// What was removed whole: `ffn` (neurons), `heads` (key/value heads with their queries), `layers`. Absent if single weights were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub structure: Option<String>,
     /// By what units were chosen.
@@ -167,6 +173,9 @@ pub struct LinearRecord {
 /// Sizes of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSize {
+    /// Decoder layers.
+    #[serde(default)]
+    pub layers: usize,
     /// Neurons of every layer's MLP.
     pub ffn: usize,
     /// Query heads of every layer.
@@ -203,11 +212,30 @@ pub struct ShotRecord {
     pub sparsity: f64,
     /// Weights, or groups of N:M, that are removed after it; of structures those of the whole model.
     pub removed: u64,
-    /// Mean cross entropy of the calibration samples before it, in nats a token; absent where no backward pass was made.
+    /// Mean cross entropy of the calibration samples before it, in nats a token, with `sampled` targets of those; absent where no backward pass was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
     /// Samples without a finite loss, which were left out.
     pub skipped_samples: usize,
+    /// Layers it removed whole, by their numbers in the source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<usize>,
+    /// The search for a better solution than LLM Surgeon's, by `kfac-fista`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchRecord>,
+}
+
+/// What a search of `kfac-fista` found in a shot. Losses are what the curvature expects of the shot, in nats a token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SearchRecord {
+    /// Of LLM Surgeon's weights, where it began.
+    pub start: f64,
+    /// Of the best found.
+    pub expected: f64,
+    /// Penalty of that, for the whole model; 0 if none was better than the start.
+    pub lambda: f64,
+    /// Round of that, from 1; 0 likewise.
+    pub round: usize,
 }
 
 /// Wall time by phase, in seconds.

@@ -11,6 +11,7 @@ pub(super) fn structure_table(report: &PruneReport, shrunk: &Shrunk) -> String {
     let given = |value: &Option<String>| value.clone().unwrap_or_default();
     let mut out = table(&["", "before", "after", "removed"]);
     for (name, before, after) in [
+        ("layers", before.layers as u64, after.layers as u64),
         ("neurons a layer", before.ffn as u64, after.ffn as u64),
         ("query heads a layer", before.heads as u64, after.heads as u64),
         ("key/value heads a layer", before.kv_heads as u64, after.kv_heads as u64),
@@ -35,9 +36,14 @@ pub(super) fn structure_table(report: &PruneReport, shrunk: &Shrunk) -> String {
             report.totals.weights,
         ),
     };
+    let layers: Vec<usize> = report.shots.iter().flat_map(|shot| &shot.layers).copied().collect();
+    let gone = match layers[..] {
+        [] => String::new(),
+        _ => format!("\nlayers removed, by their numbers in the source, in order: {layers:?}"),
+    };
     let (phases, memory) = (&report.phases, &report.memory);
     format!(
-        "{out}\n{} by {}, {} layout{round}; parameters counted in the written files{padding}\n\
+        "{out}\n{} by {}, {} layout{round}; parameters counted in the written files{padding}{gone}\n\
          {:.1} s: prepare {:.1}, capture {:.1}, cut {:.1}, write and verify {:.1}\n\
          peak memory: device {}, host {}{}",
         given(&settings.structure),

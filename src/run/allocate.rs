@@ -13,7 +13,7 @@ use super::solve::{Solver, row_blocks};
 use super::state::RunIdentity;
 use super::surgeon::SurgeonOptions;
 use super::surgeon::factors::Wanted;
-use super::surgeon::pass::BackwardPass;
+use super::surgeon::pass::{BackwardPass, Targets};
 use super::surgeon::prune::Weigh;
 use super::walk::{Progress, Sink, Walk};
 use crate::model::{ActivationOptions, Decoder, LinearSpec};
@@ -113,6 +113,8 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
         decoder,
         ids: &ids[..ids.len().min(samples.max(1))],
         activations,
+        fisher: Targets::Next,
+        layers: false,
         wanted: Wanted::ALL,
         stop: pass.stop,
     };

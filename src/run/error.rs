@@ -156,7 +156,7 @@ impl RunError {
     pub fn unknown_method(name: &str) -> Self {
         RunError::UnknownMethod {
             name: name.to_string(),
-            known: [METHODS, &[super::SURGEON]].concat().join(", "),
+            known: [&[super::AUTO], METHODS, &super::BY_GRADIENTS].concat().join(", "),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Start reading at [`prune`].
 
 mod allocate;
+mod auto;
 mod calibrate;
 mod capture;
 mod compare;
@@ -26,6 +27,7 @@ mod surgeon;
 mod walk;
 mod weights_only;
 
+pub use auto::{AUTO, Asked, REGIMES, Regime, choose, regimes};
 pub use calibrate::calibrate;
 pub use compare::{CompareOptions, CompareProgress, Subject, compare};
 pub use error::RunError;
@@ -38,6 +40,6 @@ pub use report::adapter_record;
 pub use state::{RunIdentity, RunState, StateError};
 pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
 pub use structure::{Layout, Promise, Score, StructureOptions, StructurePlan, Update, structure};
-pub use surgeon::{SURGEON, SurgeonOptions, SurgeonPlan, surgeon};
+pub use surgeon::{BY_GRADIENTS, Fisher, KFAC_FISTA, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan, surgeon};
 pub use walk::Progress;
 pub use weights_only::{WeightsOnly, prune_weights};

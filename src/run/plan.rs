@@ -49,6 +49,8 @@ pub struct PruneOptions {
     pub pattern: Pattern,
     /// Method name.
     pub method: String,
+    /// Why it was chosen, if the user left that open.
+    pub chosen: Option<String>,
     /// Where FISTAPruner begins.
     pub warm_start: WarmStart,
     /// Conjugate-gradient steps after the method; 0 is off.
@@ -91,6 +93,7 @@ impl PruneOptions {
             samples,
             pattern: Pattern::Unstructured { sparsity, scope },
             method: String::new(),
+            chosen: None,
             warm_start: WarmStart::default(),
             refit: 0,
             damping: Damping {
@@ -178,6 +181,9 @@ pub struct Plan {
     pub statistics: Option<Statistics>,
     /// What decides the result; a run can only be resumed with the same.
     pub settings: Value,
+    /// Why the method was chosen, if the user left that open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
     /// Family file.
     pub family: String,
     /// Decoder layers to prune.
@@ -276,6 +282,7 @@ impl Plan {
         Ok(Plan {
             settings,
             statistics,
+            chosen: options.chosen.clone(),
             family: spec.family.clone(),
             layers,
             linears,

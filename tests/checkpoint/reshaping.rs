@@ -14,6 +14,7 @@ fn reshaping() -> Reshaping {
     Reshaping {
         shapes: BTreeMap::from([("model.0.q.weight".to_string(), vec![2, 4])]),
         dropped: BTreeSet::from(["model.0.mask".to_string()]),
+        renamed: BTreeMap::new(),
         config: Some(b"{\"model_type\": \"llama\", \"size\": 2}".to_vec()),
     }
 }

@@ -20,6 +20,7 @@ mod fixture;
 mod help;
 #[cfg(unix)]
 mod interrupt;
+mod kfac_fista;
 mod layouts;
 mod patterns;
 mod permute;
@@ -27,7 +28,9 @@ mod printing;
 #[cfg(unix)]
 mod resume;
 mod structure;
+mod structure_layers;
 mod surgeon;
+mod surgeon_damage;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -269,6 +269,16 @@ fn killed_between_shots() {
     );
 }
 
+/// So are those of a search, whose rounds are not.
+#[test]
+fn killed_in_a_search() {
+    kill(
+        &Job::new(&["--method", "kfac-fista", "--sparsity", "0.5", "--shots", "3"]),
+        8,
+        6,
+    );
+}
+
 #[test]
 fn killed_with_activations_in_a_file() {
     let flags = "--pattern 2:4 --activations f32 --method wanda --propagate dense";

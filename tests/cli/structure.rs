@@ -13,11 +13,11 @@ use super::fixture::{FFN, HIDDEN, LAYERS, Model, Stored, linear};
 use super::{Case, listing, run, secateur, weights};
 
 /// Weights of the linears of a layer of the fixture, of one of its neurons, of one of its two key/value heads.
-const LAYER: usize = 3 * HIDDEN * HIDDEN + 3 * FFN * HIDDEN;
+pub(super) const LAYER: usize = 3 * HIDDEN * HIDDEN + 3 * FFN * HIDDEN;
 const NEURON: usize = 3 * HIDDEN;
 const GROUP: usize = 3 * HIDDEN * HIDDEN / 2;
 
-fn pruned(case: &Case, flags: &str) -> Value {
+pub(super) fn pruned(case: &Case, flags: &str) -> Value {
     let flags: Vec<&str> = ["--method", "surgeon", "--json"]
         .into_iter()
         .chain(flags.split(' '))
@@ -25,20 +25,20 @@ fn pruned(case: &Case, flags: &str) -> Value {
     case.prune(&flags).json()
 }
 
-fn elements(folder: &Path) -> usize {
+pub(super) fn elements(folder: &Path) -> usize {
     weights(folder).iter().map(|t| t.shape.iter().product::<usize>()).sum()
 }
 
-fn config(folder: &Path) -> Value {
+pub(super) fn config(folder: &Path) -> Value {
     serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap()
 }
 
-fn tensors(folder: &Path) -> BTreeMap<String, Stored> {
+pub(super) fn tensors(folder: &Path) -> BTreeMap<String, Stored> {
     weights(folder).into_iter().map(|t| (t.name.clone(), t)).collect()
 }
 
 /// Logits of the first window of the case's text.
-fn logits(case: &Case, folder: &Path) -> Vec<f32> {
+pub(super) fn logits(case: &Case, folder: &Path) -> Vec<f32> {
     let file = case.path("logits.safetensors");
     let mut command = secateur();
     command.arg("eval").arg(folder).arg("--text").arg(case.text());
@@ -51,7 +51,7 @@ fn logits(case: &Case, folder: &Path) -> Vec<f32> {
 }
 
 /// Sums in another order: a few hundred roundings of the largest logit.
-fn assert_same_logits(a: &[f32], b: &[f32]) {
+pub(super) fn assert_same_logits(a: &[f32], b: &[f32]) {
     assert_eq!(a.len(), b.len());
     let largest = a.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
     let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -264,7 +264,7 @@ fn padded_layers_have_their_own_widths() {
 }
 
 /// A tiny checkpoint of a family.
-fn golden(family: &str) -> Case {
+pub(super) fn golden(family: &str) -> Case {
     let case = Case::new();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/data")
@@ -475,14 +475,13 @@ fn what_makes_no_sense() {
     let refused = |flags: &str, culprits: &[&str]| refused_of(&case, flags, culprits);
     let surgeon = |flags: &str, culprits: &[&str]| refused_of(&case, &format!("--method surgeon {flags}"), culprits);
     refused(
-        "--sparsity 0.2 --structure ffn",
+        "--sparsity 0.2 --structure ffn --method admm",
         &["--structure", "--method surgeon", "admm"],
     );
     surgeon(
         "--pattern 2:4 --structure ffn",
         &["--structure", "--pattern", "--sparsity"],
     );
-    surgeon("--sparsity 0.2 --structure layers", &["layers", "ffn"]);
     surgeon("--sparsity 0.2 --structure heads --round 8", &["--round"]);
     surgeon("--sparsity 0.2 --structure ffn --round 0", &["--round"]);
     surgeon("--sparsity 0.2 --round 8", &["--round", "--structure"]);

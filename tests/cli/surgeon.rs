@@ -104,6 +104,14 @@ fn what_makes_no_sense() {
         assert!(!case.output().exists());
     };
     refused("--sparsity 0.5 --shots 3", &["--shots", "--method surgeon", "admm"]);
+    refused(
+        "--sparsity 0.5 --fisher sampled",
+        &["--fisher", "--method surgeon", "admm"],
+    );
+    refused(
+        "--sparsity 0.1 --structure ffn --score osscar --fisher sampled",
+        &["--fisher", "--score surgeon"],
+    );
     refused("--sparsity 0.5 --method surgeon --shots 0", &["--shots"]);
     refused(
         "--sparsity 0.5 --method surgeon --max-correlate 0 --refit 0",
@@ -119,6 +127,28 @@ fn what_makes_no_sense() {
     );
     refused("--sparsity 0.5 --method surgeon --permute on", &["--permute on"]);
     refused("--pattern 3:5 --method surgeon", &["q_proj", "3:5", "32"]);
+}
+
+/// Targets drawn by the seed: the same twice, others by another seed, others than the text's.
+#[test]
+fn targets_drawn_from_the_model() {
+    let of = |flags: &str| {
+        let case = Case::new();
+        let report = pruned(&case, &format!("--sparsity 0.5 --shots 2 --refit 5 {flags}"));
+        let all = report["totals"]["weights"].as_f64().unwrap();
+        assert_eq!(zeros(&case, &report), (0.5 * all).round() as usize);
+        (weights(&case.output()), report)
+    };
+    let (sampled, report) = of("--fisher sampled");
+    assert_eq!(report["settings"]["fisher"], "sampled");
+    assert_eq!(of("--fisher sampled").0, sampled);
+    let (empirical, other) = of("--fisher empirical");
+    assert_eq!(other["settings"]["fisher"], "empirical");
+    assert_eq!(of("--seed 0").0, empirical);
+    assert_ne!(sampled, empirical);
+    // A random model expects its own words rather than the text's: their mean loss is lower.
+    let loss = |report: &Value| report["shots"][0]["loss"].as_f64().unwrap();
+    assert!(loss(&report) < loss(&other), "{} {}", loss(&report), loss(&other));
 }
 
 /// A comparison runs it as `prune` does.

@@ -43,6 +43,10 @@ fn every_command_works() {
         let place = |name: &str| folder.path().join(name).display().to_string();
         let pruned = place(if command.contains(" STATISTICS --sparsity") {
             "from-statistics"
+        } else if command.contains("--structure layers") {
+            "shallower"
+        } else if command.contains("--method kfac-fista") {
+            "searched"
         } else if command.contains("--structure") {
             "smaller"
         } else if command.contains("--method surgeon") {

@@ -8,6 +8,7 @@ mod block;
 mod experts;
 mod head;
 mod norms;
+mod sample;
 
 pub use block::{LinearGradient, Visit};
 pub use head::LossGradient;

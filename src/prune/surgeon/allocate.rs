@@ -1,6 +1,8 @@
 //! One threshold for the whole model without keeping its costs: every linear counts its costs in bins 0.4 % wide, the
 //! counts are added up, and each linear learns how many to remove. Host code.
 
+use crate::reference::prox::cost_histogram::cost_of_bin;
+
 /// Costs of one linear, counted by their leading bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CostHistogram {
@@ -48,6 +50,11 @@ impl CostHistogram {
         }
     }
 
+    /// Those that are not zero yet but cost nothing.
+    pub fn free(&self) -> u64 {
+        self.count(0)
+    }
+
     fn count(&self, bin: usize) -> u64 {
         let at = bin.checked_sub(self.first);
         u64::from(at.and_then(|at| self.counts.get(at)).copied().unwrap_or(0))
@@ -59,6 +66,19 @@ impl CostHistogram {
 /// numbers add up to `target`, or to what is zero already if that is more, or to all there are if that is less.
 pub fn allocate(linears: &[CostHistogram], target: u64) -> Vec<u64> {
     allocate_within(linears, target, [0.0, 1.0])
+}
+
+/// Cost at which so many are cheaper: what [`allocate`] removes up to, to the width of a bin. 0 if nothing is left to remove.
+pub fn threshold(linears: &[CostHistogram], target: u64) -> f64 {
+    let mut cheaper: u64 = linears.iter().map(CostHistogram::done).sum();
+    let end = linears.iter().map(|linear| linear.first + linear.counts.len()).max();
+    for bin in 0..end.unwrap_or(0) {
+        cheaper += linears.iter().map(|linear| linear.count(bin)).sum::<u64>();
+        if cheaper >= target {
+            return f64::from(cost_of_bin(bin));
+        }
+    }
+    0.0
 }
 
 /// As [`allocate`], with no share of a linear below or above these two unless it is below or above already.
@@ -168,6 +188,17 @@ mod tests {
                     .all(|(r, l)| *r >= l.done() && *r <= l.total())
             );
         }
+    }
+
+    #[test]
+    fn the_threshold_is_where_the_target_falls() {
+        let linears = [histogram(&[(0, 2), (70, 3)], 1), histogram(&[(80, 4)], 0)];
+        let at = |target| threshold(&linears, target);
+        assert_eq!([at(1), at(3)], [0.0; 2]);
+        assert_eq!(at(4), f64::from(cost_of_bin(70)));
+        assert_eq!(at(7), f64::from(cost_of_bin(80)));
+        assert_eq!(at(11), 0.0);
+        assert_eq!(linears.each_ref().map(CostHistogram::free), [2, 0]);
     }
 
     #[test]

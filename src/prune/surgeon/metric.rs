@@ -105,12 +105,21 @@ impl<'a> MetricProblem<'a> {
 
     /// `1/2 ⟨V − W, G~ (V − W) A~⟩` of a scaled V.
     pub fn objective(&self, gpu: &Gpu, v: &Tensor) -> Result<f64, GpuError> {
+        self.distance(gpu, [&self.weight, v])
+    }
+
+    /// `1/2 ⟨V − U, G~ (V − U) A~⟩` of two scaled ones.
+    pub fn distance(&self, gpu: &Gpu, [u, v]: [&Tensor; 2]) -> Result<f64, GpuError> {
         let work = self.work(gpu)?;
         let difference = self.scratch(gpu, "difference")?;
         let mut recording = Recording::new();
-        self.gradient(&mut recording, gpu, v, &difference, &work)?;
-        recording.copy(&v.slice(), &difference.slice());
-        dense::axpby(&mut recording, -1.0, &self.weight, 1.0, &difference);
+        let minus = |recording: &mut Recording| {
+            recording.copy(&v.slice(), &difference.slice());
+            dense::axpby(recording, -1.0, u, 1.0, &difference);
+        };
+        minus(&mut recording);
+        self.apply(&mut recording, gpu, &difference, &work)?;
+        minus(&mut recording);
         let sums = Tensor::empty(gpu, "row sums", 1, v.rows())?;
         dense::row_reduce(&mut recording, RowReduce::Dot, &difference, &work.product, &sums);
         let id = recording.read(&sums.slice());

@@ -15,18 +15,22 @@
 mod allocate;
 mod costs;
 mod curvature;
+mod depth;
 mod lines;
 mod metric;
+mod penalty;
 mod structured;
 mod units;
 mod update;
 mod widths;
 
-pub use allocate::{CostHistogram, allocate, allocate_within};
+pub use allocate::{CostHistogram, allocate, allocate_within, threshold};
 pub use costs::{Costs, Grain, Saliency, column_costs, row_costs};
 pub use curvature::{Curvature, Side};
+pub use depth::{DepthCut, DepthTarget, Sizes};
 pub use lines::{joint_column_cost, joint_row_cost, remove_columns, remove_rows};
 pub use metric::{MetricProblem, Refitted};
+pub use penalty::{Penalty, Trial};
 pub use structured::{LinearLines, Lines, Unit, cheapest_lines, cheapest_units};
 pub use units::{
     UnitPart, column_magnitudes, flap_scores, osscar_column_costs, osscar_cost, unit_costs, wanda_sp_scores,

@@ -227,7 +227,7 @@ impl SizeTarget {
 }
 
 /// The numbers of the `count` cheapest, ascending, and their cost together. Equal costs: lower numbers first.
-fn cheapest(costs: &[f64], count: usize) -> (Vec<usize>, f64) {
+pub(super) fn cheapest(costs: &[f64], count: usize) -> (Vec<usize>, f64) {
     let mut order: Vec<usize> = (0..costs.len()).collect();
     order.sort_by(|a, b| costs[*a].total_cmp(&costs[*b]));
     order.truncate(count);

@@ -8,6 +8,11 @@ pub fn cost_bin(bits: u32) -> usize {
     ((bits & 0x7fff_ffff) >> 15) as usize
 }
 
+/// The least cost of a bin.
+pub fn cost_of_bin(bin: usize) -> f32 {
+    f32::from_bits((bin as u32) << 15)
+}
+
 /// `histogram[bin of cost] += 1` for the elements whose `w` is not zero.
 pub fn cost_histogram(cost: &[u32], w: &[f32], histogram: &mut [u32]) {
     for (cost, _) in cost.iter().zip(w).filter(|(_, w)| **w != 0.0) {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::memory::reset_peak_resident;
 use super::{
-    EvalText, Plan, Progress, PruneOptions, RunError, SURGEON, Sums, SurgeonOptions, SurgeonPlan, compare_with,
+    BY_GRADIENTS, EvalText, Plan, Progress, PruneOptions, RunError, Sums, SurgeonOptions, SurgeonPlan, compare_with,
     evaluate,
 };
 use crate::calib::{CalibError, hash_ids};
@@ -138,7 +138,7 @@ enum Work {
 impl Work {
     fn resolve(options: &CompareOptions, row: &PruneOptions, subject: Subject<'_>) -> Result<Self, RunError> {
         let Subject { checkpoint, spec, gpu } = subject;
-        if row.method != SURGEON {
+        if !BY_GRADIENTS.contains(&row.method.as_str()) {
             let plan = Plan::resolve(row.clone(), checkpoint, spec.clone(), gpu)?;
             return Ok(Work::Layers(Box::new(plan)));
         }

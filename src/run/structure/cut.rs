@@ -65,22 +65,23 @@ pub(super) struct Surgery<'s> {
 }
 
 impl Surgery<'_> {
-    /// Removes the units of `cut` and writes the linears that change; the factors are used up.
+    /// Removes the units of `cut` of a layer, by its number before and after, and writes the linears that change; the factors
+    /// are used up.
     pub(super) fn layer(
         &self,
-        layer: usize,
+        [layer, new]: [usize; 2],
         cut: &LayerCut,
         (factors, moments): (Option<&mut LayerFactors>, Option<&LayerMoments>),
         writer: &mut CheckpointWriter<'_>,
     ) -> Result<Vec<LinearRecord>, RunError> {
         let (present, mut factors) = (self.present, factors);
-        let (mut records, after) = (Vec::new(), self.to.groups(layer)?);
+        let (mut records, after) = (Vec::new(), self.to.groups(new)?);
         for (number, group) in present.touched(layer)? {
             let lines = self.lines(&group, cut);
             let linears = group.linears.iter().zip(&after[number].linears);
             for (linear, to) in linears {
                 let clock = Instant::now();
-                let mut job = Job::begin(self, [linear, to], lines, layer)?;
+                let mut job = Job::begin(self, [linear, to], lines, [layer, new])?;
                 if reads_units(group.input) {
                     let means = moments.map(|m| m.mean(group.input));
                     job.columns(number, factors.as_deref_mut(), means)?;
@@ -123,6 +124,8 @@ struct Job<'j> {
     /// `[outputs, inputs]` elements of the new shape.
     values: Vec<f32>,
     bias: Option<(Vec<f32>, DType)>,
+    /// Where it was, for errors.
+    place: String,
     record: LinearRecord,
 }
 
@@ -131,7 +134,7 @@ impl<'j> Job<'j> {
         surgery: &'j Surgery<'j>,
         [linear, to]: [&'j LinearSpec; 2],
         lines: Lines<'j>,
-        layer: usize,
+        [layer, new]: [usize; 2],
     ) -> Result<Self, RunError> {
         let current = surgery.present.current;
         let view = current.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
@@ -150,10 +153,11 @@ impl<'j> Job<'j> {
             dtype: view.dtype,
             values: vec![0.0; to.shape[0] * to.shape[1]],
             bias,
+            place: format!("layer {layer}"),
             record: LinearRecord {
-                layer,
+                layer: new,
                 role: linear.id.role.name().to_string(),
-                tensor: linear.tensor.clone(),
+                tensor: to.tensor.clone(),
                 shape: to.shape,
                 input_zeros: view.dtype.count_zeros(view.bytes),
                 row_blocks: 1,
@@ -182,7 +186,7 @@ impl<'j> Job<'j> {
             }
             let gone = self.lines.gone(weight.rows());
             if let Some(factors) = factors.as_deref_mut().filter(|_| present.plan.structure.updates_rows()) {
-                let place = format!("layer {}, {}", self.record.layer, piece.id.name());
+                let place = format!("{}, {}", self.place, piece.id.name());
                 let sum = factors.take_outputs(piece.id);
                 let (outputs, tokens) = side(gpu, sum, base.surgeon.output_damping, &place)?;
                 let whole = Tensor::upload(gpu, "weight and bias", weight.rows(), width, &values)?;
@@ -217,7 +221,7 @@ impl<'j> Job<'j> {
         let (weight, _) = piece.weight(gpu, present.current)?;
         let gone = self.lines.gone(weight.cols());
         if let Some(factors) = factors.filter(|_| present.plan.structure.updates_columns()) {
-            let place = format!("layer {}, {}", self.record.layer, piece.id.name());
+            let place = format!("{}, {}", self.place, piece.id.name());
             let sum = factors.take_inputs(group);
             let (inputs, tokens) = side(gpu, sum, base.options.damping.fraction, &place)?;
             remove_columns(gpu, &inputs, &weight, &gone)?;
@@ -237,8 +241,9 @@ impl<'j> Job<'j> {
 
     fn write(mut self, writer: &mut CheckpointWriter<'_>) -> Result<LinearRecord, RunError> {
         let encoded = exact(&self.values, self.dtype);
-        writer.put(&self.to.tensor, &self.to.stored(&encoded.bytes, self.dtype))?;
-        if let (Some(name), Some((bias, dtype))) = (&self.to.bias, &self.bias) {
+        // The writer knows tensors by their old names.
+        writer.put(&self.linear.tensor, &self.to.stored(&encoded.bytes, self.dtype))?;
+        if let (Some(name), Some((bias, dtype))) = (&self.linear.bias, &self.bias) {
             writer.put(name, &exact(bias, *dtype).bytes)?;
         }
         let record = &mut self.record;

@@ -16,7 +16,7 @@ use crate::prune::surgeon::{
 use crate::run::RunError;
 use crate::run::samples::TokenIds;
 use crate::run::surgeon::factors::{FactorStore, LayerFactors};
-use crate::run::surgeon::pass::{BackwardPass, Loss};
+use crate::run::surgeon::pass::{BackwardPass, Loss, Targets};
 use crate::run::surgeon::prune::{pieces, side};
 use crate::run::walk::Progress;
 use crate::tensor::Tensor;
@@ -29,6 +29,8 @@ pub(super) struct Present<'p> {
     pub(super) current: &'p Checkpoint,
     pub(super) ids: &'p TokenIds,
     pub(super) stop: &'p AtomicBool,
+    /// Targets of the backward pass.
+    pub(super) targets: Targets,
 }
 
 /// What a shot knows before it removes anything.
@@ -36,6 +38,8 @@ pub(super) struct Present<'p> {
 pub(super) struct Measured {
     /// One per layer.
     pub(super) costs: Vec<LayerCosts>,
+    /// Of each layer as a whole, where layers may go.
+    pub(super) layers: Vec<f64>,
     /// Of the backward pass, where one was made.
     pub(super) loss: Option<Loss>,
     /// One per layer, for scores that need them.
@@ -64,6 +68,7 @@ impl Present<'_> {
                 })
             }
             Score::WandaSp | Score::Flap | Score::Osscar => self.by_inputs(store, progress),
+            Score::BlockInfluence => self.by_turns(progress),
         }
     }
 
@@ -79,11 +84,13 @@ impl Present<'_> {
             ids: self.ids,
             activations: self.plan.base.activation_options(),
             wanted: store.wanted(),
+            fisher: self.targets,
+            layers: self.plan.structure.layers,
             stop: self.stop,
         };
         let layers = self.spec.layers;
         let mut costs = Vec::new();
-        let loss = pass.run(|layer, factors| {
+        let mut loss = pass.run(|layer, factors| {
             store.put(self.gpu, layer, factors)?;
             costs.push(self.curvature_costs(layer, factors)?);
             progress.layer(layer, layers - layer, 2 * layers);
@@ -92,9 +99,38 @@ impl Present<'_> {
         costs.reverse();
         Ok(Measured {
             costs,
+            layers: std::mem::take(&mut loss.layers),
             loss: Some(loss),
             moments: Vec::new(),
         })
+    }
+
+    /// Block Influence of every layer (Men et al. 2024, arXiv 2403.03853, Eq. 2): the mean over tokens of 1 − the cosine of
+    /// what enters and what leaves it.
+    fn by_turns(&self, progress: &mut dyn Progress) -> Result<Measured, RunError> {
+        let (decoder, layers) = (self.decoder()?, self.spec.layers);
+        let mut stream = decoder.embed_with(self.ids, &self.plan.base.activation_options())?;
+        let mut found = Measured {
+            costs: vec![LayerCosts::default(); layers],
+            ..Measured::default()
+        };
+        for layer in 0..layers {
+            self.go_on()?;
+            let weights = decoder.layer(layer)?;
+            let block = decoder.block(&weights);
+            let (mut sum, tokens) = (0.0, stream.tokens());
+            for batch in 0..stream.batches() {
+                let before = stream.read(batch)?;
+                let after = decoder.pass(&stream, batch, |recording, x| block.forward(recording, &x))?;
+                let rows = before.chunks(stream.hidden).zip(after.chunks(stream.hidden));
+                sum += rows.map(|(x, y)| 1.0 - cosine(x, y)).sum::<f64>();
+                stream.write(batch, &after)?;
+            }
+            found.layers.push(sum / tokens as f64);
+            self.current.release_all();
+            progress.layer(layer, layer + 1, 2 * layers);
+        }
+        Ok(found)
     }
 
     /// Costs of the columns of each unit, which is gone with them; of its rows too where what stays of both is updated.
@@ -239,6 +275,13 @@ impl Present<'_> {
         let groups = self.spec.groups(layer)?.into_iter().enumerate();
         Ok(groups.filter(|(_, g)| self.plan.structure.touches(g.input)).collect())
     }
+}
+
+/// Cosine of two rows; 1 where one is zero: nothing turns.
+fn cosine(x: &[f32], y: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let norms = (dot(x, x) * dot(y, y)).sqrt();
+    if norms > 0.0 { dot(x, y) / norms } else { 1.0 }
 }
 
 /// Whether the columns of what reads at a tap belong to units; else its rows do.

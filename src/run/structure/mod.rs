@@ -1,9 +1,9 @@
-//! Whole neurons and attention heads removed, so that the model becomes smaller: shot after shot what each unit costs, how many
+//! Whole neurons, attention heads and layers removed, so that the model becomes smaller: shot after shot what each unit costs, how many
 //! of each go, and a checkpoint of the new shapes, which the next shot reads.
 //!
 //! A unit of an MLP is a row of gate and up and a column of down; one of attention is a key/value head with its query heads:
-//! their rows of q, k and v and columns of o. A shot measures all layers (`measure`), decides over the model
-//! ([`crate::prune::surgeon::SizeTarget`]), then cuts layer by layer (`cut`). Folders, states and the backward pass are those of
+//! their rows of q, k and v and columns of o. Layers that stay are renumbered. A shot measures all layers (`measure`), decides over the model
+//! ([`crate::prune::surgeon::DepthTarget`]), then cuts layer by layer (`cut`). Folders, states and the backward pass are those of
 //! [`super::surgeon()`]. Start reading at [`structure`].
 
 mod cut;
@@ -25,7 +25,7 @@ use super::walk::Progress;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::Gpu;
 use crate::model::{ModelError, Spec};
-use crate::prune::surgeon::{Cut, Widths};
+use crate::prune::surgeon::{Cut, DepthCut, Sizes, Widths};
 use crate::report::{LinearRecord, ModelSize, PruneReport, ShotRecord, Shrunk};
 use cut::Surgery;
 use measure::{Measured, Present};
@@ -70,6 +70,7 @@ impl Run<'_, '_> {
             current,
             ids: self.shots.ids,
             stop: self.shots.stop,
+            targets: plan.base.targets(shot),
         };
         self.shots
             .progress
@@ -79,17 +80,18 @@ impl Run<'_, '_> {
         self.shots.report.phases.capture += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let share = (shot + 1) as f64 / shots as f64;
-        let cut = plan.cut(widths(&spec), share, &measured.costs);
-        let to = spec.resized(cut.widths.neurons, cut.widths.groups);
-        let heads = format!(
-            "{} neurons, {} heads, {} key/value heads",
-            to.ffn, to.heads, to.kv_heads
+        let DepthCut { gone, cut } = plan.cut(sizes(&spec), share, (&measured.costs, &measured.layers));
+        let kept: Vec<usize> = (0..spec.layers).filter(|l| gone.binary_search(l).is_err()).collect();
+        let to = spec.keeping(&kept).resized(cut.widths.neurons, cut.widths.groups);
+        let sizes = format!(
+            "{} layers of {} neurons, {} heads, {} key/value heads",
+            to.layers, to.ffn, to.heads, to.kv_heads
         );
         self.shots
             .progress
-            .stage(&format!("shot {} of {shots}: to {heads} a layer", shot + 1));
+            .stage(&format!("shot {} of {shots}: to {sizes}", shot + 1));
         let last = self.shots.is_last(shot);
-        let reshaping = reshaping(&spec, &to, current)?;
+        let reshaping = reshaping(&spec, &to, &kept, current)?;
         let mut writer = match last {
             true => CheckpointWriter::within_reshaped(current, &plan.base.options.output, reshaping)?,
             false => CheckpointWriter::create_reshaped(current, &self.shots.next(shot), reshaping)?,
@@ -98,9 +100,9 @@ impl Run<'_, '_> {
             present: &present,
             to: &to,
         };
-        self.shots.report.linears = self.cut(&surgery, &cut, &store, &measured, &mut writer)?;
+        self.shots.report.linears = self.cut(&surgery, (&kept, &cut), (&store, &measured), &mut writer)?;
         self.shots.report.phases.solve += clock.elapsed().as_secs_f64();
-        self.note(shot, &cut, &spec, &measured.loss);
+        self.note(shot, (&gone, &cut), &spec, &measured.loss);
         let clock = Instant::now();
         if last {
             self.finish(writer, &to, padding(&spec, &cut))?;
@@ -117,37 +119,47 @@ impl Run<'_, '_> {
     fn cut(
         &mut self,
         surgery: &Surgery<'_>,
-        cut: &Cut,
-        store: &FactorStore,
-        measured: &Measured,
+        (kept, cut): (&[usize], &Cut),
+        (store, measured): (&FactorStore, &Measured),
         writer: &mut CheckpointWriter<'_>,
     ) -> Result<Vec<LinearRecord>, RunError> {
         let (present, mut records) = (surgery.present, Vec::new());
         let layers = present.spec.layers;
-        for (layer, removed) in cut.layers.iter().enumerate() {
+        for (new, (layer, removed)) in kept.iter().copied().zip(&cut.layers).enumerate() {
             self.shots.interrupted()?;
             let mut factors = match self.plan.structure.score.has_factors() {
                 true => Some(store.get(self.shots.gpu, present.spec, layer)?),
                 false => None,
             };
             let statistics = (factors.as_mut(), measured.moments.get(layer));
-            records.extend(surgery.layer(layer, removed, statistics, writer)?);
+            records.extend(surgery.layer([layer, new], removed, statistics, writer)?);
             present.current.release_all();
             self.shots.progress.layer(layer, layers + layer + 1, 2 * layers);
         }
         Ok(records)
     }
 
-    fn note(&mut self, shot: usize, cut: &Cut, spec: &Spec, loss: &Option<Loss>) {
+    fn note(&mut self, shot: usize, (gone, cut): (&[usize], &Cut), spec: &Spec, loss: &Option<Loss>) {
         let target = &self.plan.target;
         let [neurons, groups] = padding(spec, cut).map(|units| units as u64);
-        let removed = target.removed(cut.widths) + neurons * target.neuron + groups * target.group;
+        let left = Sizes {
+            layers: cut.layers.len(),
+            widths: cut.widths,
+        };
+        let removed = target.removed(left) + neurons * target.units.neuron + groups * target.units.group;
+        let shots = &self.shots.report.shots;
+        let before: Vec<usize> = shots.iter().flat_map(|shot| &shot.layers).copied().collect();
+        let mut present = (0..self.plan.base.spec.layers).filter(|layer| !before.contains(layer));
+        let present: Vec<usize> = present.by_ref().collect();
+        let layers = gone.iter().map(|layer| present[*layer]).collect();
         self.shots.report.shots.push(ShotRecord {
             shot: shot + 1,
             sparsity: removed as f64 / self.plan.base.weights as f64,
             removed,
             loss: loss.as_ref().map(|loss| loss.mean),
             skipped_samples: loss.as_ref().map_or(0, |loss| loss.skipped),
+            search: None,
+            layers,
         });
     }
 
@@ -166,14 +178,14 @@ impl Run<'_, '_> {
         let before = size(self.shots.original, &plan.base.spec, [0, 0])?;
         // As planned; held against the files below.
         let mut after = size_of(to, padded)?;
-        after.parameters =
-            before.parameters - (plan::linear_parameters(&plan.base.spec)? - plan::linear_parameters(to)?);
+        after.parameters = before.parameters - plan.gone(to)?;
         self.shots.report.shrunk = Some(Shrunk { before, after });
         self.shots.place(writer)?;
         let output = &plan.base.options.output;
         let written = Checkpoint::open(output)?;
-        let found = size(&written, &plan.base.spec.of_same_family(&written)?, padded)?;
-        if found != after {
+        let spec = plan.base.spec.of_same_family(&written)?;
+        let found = size(&written, &spec, padded)?;
+        if found != after || spec.kinds != to.kinds {
             return Err(RunError::Setting(format!(
                 "verification failed: {} was written with {found:?} instead of {after:?}; report this as a bug",
                 output.display()
@@ -183,10 +195,13 @@ impl Run<'_, '_> {
     }
 }
 
-fn widths(spec: &Spec) -> Widths {
-    Widths {
-        neurons: spec.ffn,
-        groups: spec.kv_heads,
+fn sizes(spec: &Spec) -> Sizes {
+    Sizes {
+        layers: spec.layers,
+        widths: Widths {
+            neurons: spec.ffn,
+            groups: spec.kv_heads,
+        },
     }
 }
 
@@ -201,21 +216,34 @@ fn padding(spec: &Spec, cut: &Cut) -> [usize; 2] {
     })
 }
 
-/// The shapes of `to` for a checkpoint of `spec`.
-fn reshaping(spec: &Spec, to: &Spec, current: &Checkpoint) -> Result<Reshaping, ModelError> {
+/// The names and shapes of `to`, which has the `kept` layers, for a checkpoint of `spec`.
+fn reshaping(spec: &Spec, to: &Spec, kept: &[usize], current: &Checkpoint) -> Result<Reshaping, ModelError> {
     let mut reshaping = Reshaping {
-        config: Some(spec.resized_config(current.config(), to)),
+        config: Some(spec.resized_config(current.config(), to, kept)),
         ..Reshaping::default()
     };
     for layer in 0..spec.layers {
-        for (old, new) in spec.linears_of(layer)?.iter().zip(to.linears_of(layer)?) {
+        let old = spec.layer_prefix(layer);
+        let names = current.names().filter(|name| name.starts_with(&old));
+        match kept.binary_search(&layer) {
+            Err(_) => reshaping.dropped.extend(names.map(str::to_string)),
+            Ok(new) if new != layer => {
+                let new = spec.layer_prefix(new);
+                let renamed = names.map(|name| (name.to_string(), format!("{new}{}", &name[old.len()..])));
+                reshaping.renamed.extend(renamed);
+            }
+            Ok(_) => {}
+        }
+    }
+    for (new, layer) in kept.iter().enumerate() {
+        for (old, new) in spec.linears_of(*layer)?.iter().zip(to.linears_of(new)?) {
             if old.shape == new.shape {
                 continue;
             }
-            if let Some(bias) = new.bias.clone().filter(|_| old.shape[0] != new.shape[0]) {
+            if let Some(bias) = old.bias.clone().filter(|_| old.shape[0] != new.shape[0]) {
                 reshaping.shapes.insert(bias, vec![new.shape[0]]);
             }
-            reshaping.shapes.insert(new.tensor.clone(), new.stored_shape().to_vec());
+            reshaping.shapes.insert(old.tensor.clone(), new.stored_shape().to_vec());
         }
     }
     Ok(reshaping)
@@ -232,6 +260,7 @@ fn has_biases(plan: &StructurePlan) -> Result<bool, ModelError> {
 fn size_of(spec: &Spec, [padded_neurons, padded_kv_heads]: [usize; 2]) -> Result<ModelSize, ModelError> {
     let layers = 0..spec.layers;
     Ok(ModelSize {
+        layers: spec.layers,
         ffn: spec.ffn,
         heads: spec.heads,
         kv_heads: spec.kv_heads,
@@ -260,10 +289,11 @@ fn report_of(plan: &StructurePlan, checkpoint: &Checkpoint, gpu: &Gpu) -> PruneR
     settings.score = Some(plan.structure.score.name());
     settings.update = (plan.structure.score == Score::Surgeon).then(|| plan.structure.update.name());
     settings.layout = Some(plan.structure.layout.name());
-    settings.round = plan.structure.ffn.then_some(plan.target.round);
+    settings.round = plan.structure.ffn.then_some(plan.target.units.round);
     settings.max_correlate = None;
     if plan.structure.score != Score::Surgeon {
         settings.output_damping = None;
+        settings.fisher = None;
     }
     settings.allocation = match plan.structure.layout {
         Layout::Uniform => "uniform".into(),

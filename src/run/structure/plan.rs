@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{FewerHeads, ModelError, Spec, Tap};
-use crate::prune::surgeon::{Cut, LayerCosts, SizeTarget, Widths, default_round};
+use crate::prune::surgeon::{DepthCut, DepthTarget, LayerCosts, SizeTarget, Sizes, Widths, default_round};
 use crate::run::RunError;
 use crate::run::plan::PruneOptions;
 use crate::run::surgeon::factors::Wanted;
@@ -28,6 +28,8 @@ pub enum Score {
     Flap,
     /// OSSCAR: error of down and o after a least-squares refit, which they get
     Osscar,
+    /// Block Influence (ShortGPT), for layers: how far the stream turns in one, 1 - cosine; nothing makes up for it
+    BlockInfluence,
 }
 
 impl Score {
@@ -90,6 +92,8 @@ pub struct StructureOptions {
     pub ffn: bool,
     /// Key/value heads with all their query heads.
     pub heads: bool,
+    /// Whole layers.
+    pub layers: bool,
     /// By what.
     pub score: Score,
     /// What makes up for what goes, by the score of LLM Surgeon; the others have their own.
@@ -103,7 +107,7 @@ pub struct StructureOptions {
 impl StructureOptions {
     /// As on the command line.
     pub fn name(&self) -> String {
-        let parts = [("ffn", self.ffn), ("heads", self.heads)];
+        let parts = [("ffn", self.ffn), ("heads", self.heads), ("layers", self.layers)];
         let parts: Vec<&str> = parts.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
         parts.join(",")
     }
@@ -138,6 +142,8 @@ impl StructureOptions {
 /// What a run may end with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Promise {
+    /// Layers.
+    pub layers: usize,
     /// Neurons of every layer's MLP.
     pub ffn: usize,
     /// Query heads of every layer.
@@ -160,7 +166,10 @@ pub struct StructurePlan {
     #[serde(skip)]
     pub structure: StructureOptions,
     /// How much.
-    pub target: SizeTarget,
+    pub target: DepthTarget,
+    /// Elements of each layer's tensors beside the prunable linears.
+    #[serde(skip)]
+    pub beside: Vec<u64>,
     /// Elements of all tensors of the source.
     pub parameters: u64,
     /// What it may end with: one if only neurons or only heads go, else the costs decide between these. Empty for padded
@@ -182,25 +191,37 @@ impl StructurePlan {
         let mut notes = Vec::new();
         let kv_heads = check(&structure, checkpoint, &spec, &mut notes)?;
         let mut base = SurgeonPlan::resolve(options, surgeon, checkpoint, spec, gpu)?;
-        let target = size_target(&structure, &base, kv_heads)?;
+        let units = size_target(&structure, &base, kv_heads)?;
+        let layer = if structure.layers {
+            base.spec.layer_weights(0)? as u64
+        } else {
+            0
+        };
+        let target = DepthTarget { units, layer };
+        let beside = beside(&base.spec, checkpoint)?;
+        if structure.layers && beside.iter().any(|elements| *elements != beside[0]) {
+            let message = "--structure layers: the layers' tensors differ in size; choose ffn or heads";
+            return Err(RunError::Setting(message.into()));
+        }
         base.settings["structure"] = json!({
             "units": structure.name(),
             "score": structure.score,
             "update": structure.update,
             "layout": structure.layout,
-            "round": target.round,
+            "round": target.units.round,
         });
         let mut plan = StructurePlan {
             base,
             structure,
             target,
+            beside,
             parameters: checkpoint.parameters() as u64,
             promises: Vec::new(),
             notes,
         };
         if structure.layout == Layout::Uniform {
             let promises = plan.target.promises();
-            let promises = promises.into_iter().map(|widths| plan.promise(widths));
+            let promises = promises.into_iter().map(|sizes| plan.promise(sizes));
             plan.promises = promises.collect::<Result<_, _>>()?;
             if plan.promises.is_empty() {
                 return Err(plan.nothing_fits());
@@ -209,20 +230,37 @@ impl StructurePlan {
         Ok(plan)
     }
 
-    fn promise(&self, widths: Widths) -> Result<Promise, ModelError> {
-        let spec = &self.base.spec;
-        let to = spec.resized(widths.neurons, widths.groups);
+    fn promise(&self, sizes: Sizes) -> Result<Promise, ModelError> {
+        let Sizes { layers, widths } = sizes;
+        let kept: Vec<usize> = (0..layers).collect();
+        let to = self.base.spec.keeping(&kept).resized(widths.neurons, widths.groups);
         Ok(Promise {
+            layers,
             ffn: to.ffn,
             heads: to.heads,
             kv_heads: to.kv_heads,
-            parameters: self.parameters - (linear_parameters(spec)? - linear_parameters(&to)?),
-            removed: self.target.removed(widths) as f64 / self.base.weights as f64,
+            parameters: self.parameters - self.gone(&to)?,
+            removed: self.target.removed(sizes) as f64 / self.base.weights as f64,
         })
     }
 
+    /// Elements that a model of the sizes of `to` has less.
+    pub(super) fn gone(&self, to: &Spec) -> Result<u64, ModelError> {
+        let spec = &self.base.spec;
+        let layers = (spec.layers - to.layers) as u64;
+        Ok(linear_parameters(spec)? - linear_parameters(to)? + layers * self.beside[0])
+    }
+
     fn nothing_fits(&self) -> RunError {
-        let (target, sparsity) = (&self.target, self.base.options.pattern.sparsity());
+        let (target, sparsity) = (&self.target.units, self.base.options.pattern.sparsity());
+        if self.structure.layers {
+            return RunError::Setting(format!(
+                "--sparsity {sparsity}: no model of fewer than {} layers has this size: one of them is {:.1} % of the weights; \
+                 take another --sparsity, or remove units too: --structure ffn,layers",
+                target.layers,
+                100.0 * self.target.layer as f64 / self.base.weights as f64,
+            ));
+        }
         let advice = match target.neuron {
             0 => "remove neurons too: --structure ffn,heads".to_string(),
             _ => format!("take another --sparsity, or a --round below {}", target.round),
@@ -237,14 +275,17 @@ impl StructurePlan {
         ))
     }
 
-    /// What a shot removes of layers that are `now` so wide.
-    pub(super) fn cut(&self, now: Widths, share: f64, costs: &[LayerCosts]) -> Cut {
+    /// What a shot removes of a model of the sizes `now`, given the costs of units and of layers.
+    pub(super) fn cut(&self, now: Sizes, share: f64, costs: (&[LayerCosts], &[f64])) -> DepthCut {
         match self.structure.layout {
             Layout::Uniform => {
-                let cut = self.target.uniform(now, share, costs);
+                let cut = self.target.cut(now, share, costs.0, costs.1);
                 cut.expect("a shot before the last goes no further than a promise")
             }
-            Layout::Padded => self.target.padded(now, share, costs),
+            Layout::Padded => DepthCut {
+                gone: Vec::new(),
+                cut: self.target.units.padded(now.widths, share, costs.0),
+            },
         }
     }
 }
@@ -261,6 +302,21 @@ pub(super) fn linear_parameters(spec: &Spec) -> Result<u64, ModelError> {
     Ok(sum)
 }
 
+/// Elements of each layer's tensors that are neither weights nor biases of its linears.
+fn beside(spec: &Spec, checkpoint: &Checkpoint) -> Result<Vec<u64>, ModelError> {
+    let mut out = Vec::new();
+    for layer in 0..spec.layers {
+        let (mut all, prefix) = (0, spec.layer_prefix(layer));
+        for name in checkpoint.names().filter(|name| name.starts_with(&prefix)) {
+            all += checkpoint.tensor(name)?.shape.iter().product::<usize>() as u64;
+        }
+        let linears = spec.linears_of(layer)?.into_iter();
+        let own = linears.map(|l| l.shape[0] * (l.shape[1] + usize::from(l.bias.is_some())));
+        out.push(all - own.sum::<usize>() as u64);
+    }
+    Ok(out)
+}
+
 /// What cannot be; returns the numbers of key/value heads that may be left.
 fn check(
     structure: &StructureOptions,
@@ -269,8 +325,25 @@ fn check(
     notes: &mut Vec<String>,
 ) -> Result<Vec<usize>, RunError> {
     let wrong = |message: String| Err(RunError::Setting(message));
-    if !structure.ffn && !structure.heads {
-        return wrong("--structure: choose ffn, heads, or ffn,heads".into());
+    if !structure.ffn && !structure.heads && !structure.layers {
+        return wrong("--structure: choose ffn, heads, layers, or several of them".into());
+    }
+    if structure.layers {
+        if structure.layout == Layout::Padded {
+            return wrong("--layout padded is for units of layers that stay: drop it, or layers".into());
+        }
+        if spec.layers < 2 {
+            return wrong("--structure layers: the only layer has to stay".into());
+        }
+        let alone = !structure.ffn && !structure.heads;
+        if structure.score != Score::Surgeon && !(alone && structure.score == Score::BlockInfluence) {
+            return wrong(format!(
+                "--structure layers goes by --score surgeon, or alone by block-influence; {} says nothing of layers beside units",
+                structure.score.name()
+            ));
+        }
+    } else if structure.score == Score::BlockInfluence {
+        return wrong("--score block-influence is for --structure layers".into());
     }
     if structure.round == Some(0) {
         return wrong("--round must be at least 1".into());

@@ -1,21 +1,25 @@
 //! LLM Surgeon: shot after shot the curvature of the whole model from forward and backward passes, one threshold for all
 //! linears, and updates of what remains.
 //!
+//! With `kfac-fista` a search (`search`) improves each shot's solution before it is written.
+//!
 //! A shot goes through the model twice: backwards, from layer to layer, to gather the factors and count the costs, and
 //! forwards to prune with them. Its result is a checkpoint in the state folder, which the next shot reads; so memory is one
 //! layer's factors and the streams between layers, and a run can be resumed after any shot. Start reading at [`surgeon`].
 
 pub(super) mod factors;
+mod found;
 pub(super) mod pass;
 mod plan;
 pub(super) mod prune;
+mod search;
 pub(super) mod shots;
 
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 pub(super) use plan::Passes;
-pub use plan::{SURGEON, SurgeonOptions, SurgeonPlan};
+pub use plan::{BY_GRADIENTS, Fisher, KFAC_FISTA, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan};
 
 use super::RunError;
 use super::report::{adapter_record, warn_of_experts};
@@ -25,9 +29,11 @@ use crate::gpu::Gpu;
 use crate::model::{Decoder, Spec};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{CostHistogram, allocate};
-use crate::report::{Memory, PruneReport, Settings, ShotRecord};
+use crate::report::{Memory, PruneReport, SearchRecord, Settings, ShotRecord};
 use factors::{FactorStore, Wanted};
 use pass::{BackwardPass, Loss};
+use prune::Order;
+use search::{Target, Weighed};
 use shots::{Shots, Watch, in_shots};
 
 /// Prunes the plan's checkpoint by LLM Surgeon and writes the result; `stop` is asked between layers.
@@ -55,12 +61,11 @@ impl Shots<'_> {
         let current = earlier.as_ref().unwrap_or(self.original);
         self.progress.stage(&format!("shot {} of {shots}: curvature", shot + 1));
         let store = self.store(Wanted::ALL)?;
-        let (histograms, loss) = self.curvature(current, &store)?;
+        let (weighed, loss) = self.curvature(shot, current, &store)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let share = (shot + 1) as f64 / shots as f64;
-        let target = target(self.plan, &histograms, share);
-        let removed = allocate(&histograms, target);
+        let target = target(self.plan, &weighed.removal, share);
         self.progress.stage(&format!(
             "shot {} of {shots}: loss {:.4} nats a token, pruning to {:.1} %",
             shot + 1,
@@ -69,13 +74,24 @@ impl Shots<'_> {
         ));
         self.report.linears.clear();
         let last = self.is_last(shot);
+        let searched = match self.plan.searches() {
+            true => Some(self.search(current, &store, &weighed, target)?),
+            false => None,
+        };
         let mut writer = match last {
             true => CheckpointWriter::within(current, &self.plan.options.output)?,
             false => CheckpointWriter::create(current, &self.next(shot))?,
         };
-        self.prune(current, &store, &removed, &mut writer)?;
+        match &searched {
+            Some(searched) => self.prune(current, &store, &mut searched.orders(), &mut writer)?,
+            None => {
+                let removed = allocate(&weighed.removal, target.removed);
+                let mut orders = removed.into_iter().map(Order::Remove);
+                self.prune(current, &store, &mut orders, &mut writer)?;
+            }
+        }
         self.report.phases.solve += clock.elapsed().as_secs_f64();
-        self.note(shot, share, &loss, &removed);
+        self.note(shot, (share, target), &loss, searched.map(|found| found.record));
         let clock = Instant::now();
         if last {
             self.finish(writer)?;
@@ -89,7 +105,12 @@ impl Shots<'_> {
     }
 
     /// The backward pass: saves every layer's factors and counts the costs of every linear, first layer first.
-    fn curvature(&mut self, current: &Checkpoint, store: &FactorStore) -> Result<(Vec<CostHistogram>, Loss), RunError> {
+    fn curvature(
+        &mut self,
+        shot: usize,
+        current: &Checkpoint,
+        store: &FactorStore,
+    ) -> Result<(Weighed, Loss), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
         let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
         let pass = BackwardPass {
@@ -97,31 +118,36 @@ impl Shots<'_> {
             ids: self.ids,
             activations: plan.activation_options(),
             wanted: store.wanted(),
+            fisher: plan.targets(shot),
+            layers: false,
             stop: self.stop,
         };
-        let (weigh, mut layers) = (plan.weigh(), Vec::new());
+        let mut layers = Vec::new();
         let loss = pass.run(|layer, factors| {
             store.put(gpu, layer, factors)?;
-            layers.push(weigh.histograms(&decoder, layer, factors)?);
+            layers.push(plan.costs(&decoder, layer, factors)?);
             let done = linears_of(&plan.spec, layer..plan.spec.layers)?;
-            self.progress.layer(layer, done, 2 * plan.linears);
+            self.progress.layer(layer, done, plan.steps());
             Ok(())
         })?;
-        layers.reverse();
-        let histograms = layers.into_iter().flatten().map(|(_, histogram)| histogram);
-        Ok((histograms.collect(), loss))
+        let mut all = Weighed::default();
+        for layer in layers.into_iter().rev() {
+            all.removal.extend(layer.removal);
+            all.alone.extend(layer.alone);
+        }
+        Ok((all, loss))
     }
 
-    /// The forward pass of a shot: every layer pruned with its factors, given how much each linear loses.
-    fn prune(
+    /// The forward pass of a shot: every layer pruned with its factors, by an order for each linear.
+    fn prune<'o>(
         &mut self,
         current: &Checkpoint,
         store: &FactorStore,
-        removed: &[u64],
+        orders: &mut impl Iterator<Item = Order<'o>>,
         writer: &mut CheckpointWriter<'_>,
     ) -> Result<(), RunError> {
         let plan = self.plan;
-        let mut removed = removed.iter().copied();
+        let before = plan.steps() - plan.linears;
         for layer in 0..plan.spec.layers {
             self.interrupted()?;
             let mut factors = store.get(self.gpu, &plan.spec, layer)?;
@@ -131,27 +157,29 @@ impl Shots<'_> {
                 original: self.original,
                 current,
             };
-            let records = surgery.layer(layer, &mut factors, &mut removed, writer)?;
+            let records = surgery.layer(layer, &mut factors, orders, writer)?;
             for record in records {
-                let done = plan.linears + self.report.linears.len() + 1;
-                self.progress.linear(done, 2 * plan.linears, &record);
+                let done = before + self.report.linears.len() + 1;
+                self.progress.linear(done, plan.steps(), &record);
                 self.report.linears.push(record);
             }
             current.release_all();
             self.original.release_all();
-            let done = plan.linears + self.report.linears.len();
-            self.progress.layer(layer, done, 2 * plan.linears);
+            let done = before + self.report.linears.len();
+            self.progress.layer(layer, done, plan.steps());
         }
         Ok(())
     }
 
-    fn note(&mut self, shot: usize, share: f64, loss: &Loss, removed: &[u64]) {
+    fn note(&mut self, shot: usize, (share, target): (f64, Target), loss: &Loss, search: Option<SearchRecord>) {
         self.report.shots.push(ShotRecord {
             shot: shot + 1,
             sparsity: share * self.plan.options.pattern.sparsity(),
-            removed: removed.iter().sum(),
+            removed: target.removed,
             loss: Some(loss.mean),
             skipped_samples: loss.skipped,
+            search,
+            layers: Vec::new(),
         });
     }
 
@@ -169,13 +197,18 @@ fn linears_of(spec: &Spec, mut layers: std::ops::Range<usize>) -> Result<usize, 
 }
 
 /// Weights or groups that are zero after a shot.
-fn target(plan: &SurgeonPlan, histograms: &[CostHistogram], share: f64) -> u64 {
+fn target(plan: &SurgeonPlan, histograms: &[CostHistogram], share: f64) -> Target {
     let all: u64 = histograms.iter().map(CostHistogram::total).sum();
     let at_last = match plan.options.pattern {
         Pattern::NM { .. } => all as f64,
         pattern @ Pattern::Unstructured { .. } => all as f64 * pattern.sparsity(),
     };
-    (at_last * share).round() as u64
+    // What is zero already cannot be undone.
+    let done: u64 = histograms.iter().map(CostHistogram::done).sum();
+    Target {
+        removed: ((at_last * share).round() as u64).max(done),
+        weights: (plan.weights as f64 * plan.options.pattern.sparsity() * share).round() as u64,
+    }
 }
 
 /// A report with the settings of a plan.
@@ -187,7 +220,8 @@ pub(super) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gp
             model: options.model.display().to_string(),
             output: options.output.display().to_string(),
             family: plan.family.clone(),
-            method: SURGEON.into(),
+            method: options.method.clone(),
+            chosen: options.chosen.clone(),
             pattern: options.pattern.to_string(),
             sparsity: options.pattern.sparsity(),
             refit: plan.surgeon.refit,
@@ -195,7 +229,8 @@ pub(super) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gp
             damping_rule: "mean".into(),
             output_damping: Some(plan.surgeon.output_damping),
             shots: Some(plan.surgeon.shots),
-            max_correlate: Some(plan.surgeon.max_correlate),
+            fisher: Some(plan.surgeon.fisher.name()),
+            max_correlate: (!plan.searches()).then_some(plan.surgeon.max_correlate),
             propagate: "pruned".into(),
             allocation: "global".into(),
             activations: "float32".into(),

@@ -4,10 +4,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::factors::{LayerFactors, Sum};
+use super::found::Found;
 use super::plan::SurgeonPlan;
+use super::search::Weighed;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::{Gpu, Recording};
-use crate::model::{Decoder, LinearId, LinearSpec, Part};
+use crate::model::{Decoder, LinearId, LinearSpec, Part, Spec};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{
     CostHistogram, Costs, Curvature, Grain, MetricProblem, Saliency, Side, UpdateSettings, correlated_update,
@@ -18,7 +20,8 @@ use crate::run::encode::{Encoded, encode};
 use crate::run::solve::in_products;
 use crate::tensor::{DType, Tensor};
 
-fn grain(pattern: Pattern) -> Grain {
+/// What a pattern removes as one.
+pub(super) fn grain(pattern: Pattern) -> Grain {
     match pattern {
         Pattern::Unstructured { .. } => Grain::Weights,
         Pattern::NM { n, m } => Grain::Groups { n, m },
@@ -65,6 +68,30 @@ pub(in crate::run) fn side(gpu: &Gpu, sum: Sum, damping: f64, place: &str) -> Re
     Ok((Rc::new(Side::prepare(gpu, matrix, tokens, damping, place)?), tokens))
 }
 
+/// Gives the curvature of every linear of the forward pass of a layer to `each`, in the order of the linears; the factors
+/// are used up. Damping is that of inputs and of outputs.
+pub(in crate::run) fn each_curvature(
+    (gpu, spec): (&Gpu, &Spec),
+    layer: usize,
+    factors: &mut LayerFactors,
+    damping: [f64; 2],
+    mut each: impl FnMut(&Piece<'_>, &Curvature) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    for (number, group) in spec.groups(layer)?.iter().enumerate() {
+        let place = format!("layer {layer}, {:?}", group.input);
+        let (inputs, _) = side(gpu, factors.take_inputs(number), damping[0], &place)?;
+        for piece in pieces(&group.linears) {
+            let (outputs, _) = side(gpu, factors.take_outputs(piece.id), damping[1], &place)?;
+            let curvature = Curvature {
+                outputs,
+                inputs: inputs.clone(),
+            };
+            each(&piece, &curvature)?;
+        }
+    }
+    Ok(())
+}
+
 /// How costs are counted.
 pub(in crate::run) struct Weigh {
     pub(in crate::run) pattern: Pattern,
@@ -82,22 +109,55 @@ impl Weigh {
         factors: &mut LayerFactors,
     ) -> Result<Vec<(String, CostHistogram)>, RunError> {
         let (gpu, mut out) = (decoder.gpu, Vec::new());
-        for (number, group) in decoder.spec.groups(layer)?.iter().enumerate() {
-            let place = format!("layer {layer}, {:?}", group.input);
-            let (inputs, _) = side(gpu, factors.take_inputs(number), self.damping[0], &place)?;
-            for piece in pieces(&group.linears) {
-                let (outputs, _) = side(gpu, factors.take_outputs(piece.id), self.damping[1], &place)?;
-                let curvature = Curvature {
-                    outputs,
-                    inputs: inputs.clone(),
-                };
-                let (weight, _) = piece.weight(gpu, decoder.checkpoint)?;
-                let costs = Costs::new(gpu, &curvature, &weight, Saliency::Obs, grain(self.pattern))?;
-                out.push((piece.linear.tensor.clone(), costs.histogram(gpu, &weight)?));
-            }
-        }
+        each_curvature((gpu, decoder.spec), layer, factors, self.damping, |piece, curvature| {
+            let (weight, _) = piece.weight(gpu, decoder.checkpoint)?;
+            let costs = Costs::new(gpu, curvature, &weight, Saliency::Obs, grain(self.pattern))?;
+            out.push((piece.linear.tensor.clone(), costs.histogram(gpu, &weight)?));
+            Ok(())
+        })?;
         Ok(out)
     }
+}
+
+impl SurgeonPlan {
+    /// The costs of a layer's linears, in the order of [`Surgery::layer`]; the factors are used up.
+    pub(super) fn costs(
+        &self,
+        decoder: &Decoder<'_>,
+        layer: usize,
+        factors: &mut LayerFactors,
+    ) -> Result<Weighed, RunError> {
+        let (gpu, weigh, mut out) = (decoder.gpu, self.weigh(), Weighed::default());
+        each_curvature(
+            (gpu, decoder.spec),
+            layer,
+            factors,
+            weigh.damping,
+            |piece, curvature| {
+                let (weight, _) = piece.weight(gpu, decoder.checkpoint)?;
+                let count = |saliency, grain| -> Result<CostHistogram, RunError> {
+                    Ok(Costs::new(gpu, curvature, &weight, saliency, grain)?.histogram(gpu, &weight)?)
+                };
+                out.removal.push(count(Saliency::Obs, grain(weigh.pattern))?);
+                if self.searches() {
+                    let problem = MetricProblem::new(gpu, curvature, &weight)?;
+                    let costs = problem.costs(gpu, problem.weight(), Grain::Weights)?;
+                    out.alone.push(costs.histogram(gpu, &weight)?);
+                }
+                Ok(())
+            },
+        )?;
+        Ok(out)
+    }
+}
+
+/// What is to become of a linear.
+#[derive(Clone, Copy)]
+pub(super) enum Order<'o> {
+    /// So many weights or groups of it are zero, the cheapest.
+    Remove(u64),
+    /// What a search has found for the linear of this number, and what that costs: zeroed, and as found.
+    Take(&'o Found, usize, [f64; 2]),
 }
 
 /// What the pruning of a layer reads.
@@ -110,12 +170,12 @@ pub(super) struct Surgery<'s> {
 }
 
 impl Surgery<'_> {
-    /// Prunes a layer's linears to the next numbers of `removed` and writes them; the factors are used up.
-    pub(super) fn layer(
+    /// Prunes a layer's linears by the next of the orders and writes them; the factors are used up.
+    pub(super) fn layer<'o>(
         &self,
         layer: usize,
         factors: &mut LayerFactors,
-        removed: &mut impl Iterator<Item = u64>,
+        orders: &mut impl Iterator<Item = Order<'o>>,
         writer: &mut CheckpointWriter<'_>,
     ) -> Result<Vec<LinearRecord>, RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
@@ -136,8 +196,8 @@ impl Surgery<'_> {
                         outputs,
                         inputs: inputs.clone(),
                     };
-                    let count = removed.next().expect("as many as there are linears");
-                    self.piece(&piece, &curvature, count, &mut whole, &mut record)?;
+                    let order = orders.next().expect("as many as there are linears");
+                    self.piece(&piece, &curvature, order, &mut whole, &mut record)?;
                 }
                 whole.close(&mut record);
                 record.products = in_products(gpu.flops() - flops, linear.shape);
@@ -169,17 +229,23 @@ impl Surgery<'_> {
         &self,
         piece: &Piece<'_>,
         curvature: &Curvature,
-        removed: u64,
+        order: Order<'_>,
         whole: &mut Stored,
         record: &mut LinearRecord,
     ) -> Result<(), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
         let (weight, dtype) = piece.weight(gpu, self.current)?;
-        let support = {
-            let costs = Costs::new(gpu, curvature, &weight, Saliency::Obs, grain(plan.options.pattern))?;
-            costs.keep(gpu, &weight, removed)?
+        let (support, cost) = match order {
+            Order::Remove(count) => {
+                let costs = Costs::new(gpu, curvature, &weight, Saliency::Obs, grain(plan.options.pattern))?;
+                let support = costs.keep(gpu, &weight, count)?;
+                drop(costs);
+                let cost = self.update(curvature, [&weight, &support], record)?;
+                (support, cost)
+            }
+            Order::Take(found, number, cost) => (found.take(gpu, number, (curvature, &weight))?, cost),
         };
-        let cost = self.update(curvature, [&weight, &support], record)?;
+        record.damping_raised += curvature.inputs.escalations() + curvature.outputs.escalations();
         record.curvature_cost = record
             .curvature_cost
             .map_or(Some(cost), |sum| Some([sum[0] + cost[0], sum[1] + cost[1]]));
@@ -230,7 +296,6 @@ impl Surgery<'_> {
             record.updates_rejected += usize::from(updated.rejected);
             cost = Some([updated.zeroed, updated.objective]);
         }
-        record.damping_raised += curvature.inputs.escalations() + curvature.outputs.escalations();
         if let Some(problem) = problem {
             problem.enter(gpu, weight)?;
             let found = problem.refit(gpu, [weight, support], options.refit)?;

@@ -146,7 +146,12 @@ impl Shots<'_> {
 
     /// Room for the factors of a shot.
     pub(in crate::run) fn store(&self, wanted: Wanted) -> Result<FactorStore, RunError> {
-        Ok(FactorStore::create(self.folder.state().join("factors"), wanted)?)
+        Ok(FactorStore::create(self.folder_of("factors"), wanted)?)
+    }
+
+    /// A folder for what a shot has no use for once it is done.
+    pub(in crate::run) fn folder_of(&self, name: &str) -> PathBuf {
+        self.folder.state().join(name)
     }
 
     pub(in crate::run) fn interrupted(&self) -> Result<(), RunError> {

@@ -1,0 +1,96 @@
+//! `--method auto`: the method a regime gets, and why. The table is all there is to edit: plan, report and help read it.
+
+use super::surgeon::{BY_GRADIENTS, SURGEON};
+use crate::prune::Pattern;
+
+/// Name on the command line.
+pub const AUTO: &str = "auto";
+
+/// What is asked for, as far as it decides on a method.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// How much, in which shape.
+    pub pattern: Pattern,
+    /// Whether whole units go.
+    pub structure: bool,
+    /// Whether all else that is asked for leaves room for a method that needs a backward pass.
+    pub gradients: bool,
+}
+
+/// A row of the table.
+pub struct Regime {
+    /// In words.
+    pub name: &'static str,
+    holds: fn(&Asked) -> bool,
+    /// What it gets.
+    pub method: &'static str,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// The first that holds counts; one whose method needs gradients only where there may be some.
+pub const REGIMES: &[Regime] = &[
+    Regime {
+        name: "--structure",
+        holds: |asked| asked.structure,
+        method: SURGEON,
+        reason: "only it removes whole units",
+    },
+    Regime {
+        name: "--pattern N:M",
+        holds: |asked| matches!(asked.pattern, Pattern::NM { .. }),
+        method: "admm",
+        reason: "with its permutation of inputs it has the lowest perplexity measured",
+    },
+    Regime {
+        name: "--sparsity",
+        holds: |_| true,
+        method: "admm",
+        reason: "it has the lowest layer errors measured and needs no backward pass up to 60 %",
+    },
+];
+
+/// The regime of what is asked for.
+pub fn choose(asked: &Asked) -> &'static Regime {
+    let possible = |regime: &&Regime| asked.structure || asked.gradients || !BY_GRADIENTS.contains(&regime.method);
+    let mut regimes = REGIMES.iter().filter(possible);
+    regimes
+        .find(|regime| (regime.holds)(asked))
+        .expect("the last regime holds always, and needs no gradients")
+}
+
+/// The table as a sentence.
+pub fn regimes() -> String {
+    let rows = REGIMES
+        .iter()
+        .map(|r| format!("{} for {} ({})", r.method, r.name, r.reason));
+    rows.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prune::{Scope, WarmStart, method};
+
+    #[test]
+    fn every_regime_has_a_method_and_a_last_resort() {
+        for regime in REGIMES {
+            let known = BY_GRADIENTS.contains(&regime.method) || method(regime.method, WarmStart::Wanda).is_some();
+            assert!(known, "{}", regime.name);
+        }
+        let last = REGIMES.last().unwrap();
+        assert!(!BY_GRADIENTS.contains(&last.method));
+        for sparsity in [0.1, 0.5, 0.9] {
+            for [structure, gradients] in [[false, false], [false, true], [true, true], [true, false]] {
+                let pattern = Pattern::unstructured(sparsity, Scope::Matrix).unwrap();
+                let chosen = choose(&Asked {
+                    pattern,
+                    structure,
+                    gradients,
+                });
+                assert_eq!(structure, chosen.name == "--structure");
+                assert!(structure || gradients || !BY_GRADIENTS.contains(&chosen.method));
+            }
+        }
+    }
+}
