@@ -24,6 +24,9 @@ pub(crate) fn uniform(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| random.random::<f32>() * 2.0 - 1.0).collect()
 }
 
+type Record<'a> = dyn Fn(&mut Recording, Variant) + 'a;
+type Truth<'a> = dyn Fn(usize, usize) -> f64 + 'a;
+
 /// Variants that write the same `[rows, cols]` product with sums of `inner` terms.
 pub(crate) struct Products<'a> {
     pub(crate) gpu: &'a Gpu,
@@ -33,9 +36,9 @@ pub(crate) struct Products<'a> {
     pub(crate) out: Tensor,
     pub(crate) inner: usize,
     /// Appends one whole product into `out`.
-    pub(crate) record: Box<dyn Fn(&mut Recording, Variant) + 'a>,
+    pub(crate) record: Box<Record<'a>>,
     /// Element (row, col) in f64.
-    pub(crate) truth: Box<dyn Fn(usize, usize) -> f64 + 'a>,
+    pub(crate) truth: Box<Truth<'a>>,
 }
 
 impl Products<'_> {
