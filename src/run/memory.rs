@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::RunError;
 use super::layer_memory::{Layer, Moment};
 use super::plan::{PruneOptions, Sums};
-use super::surgeon::Passes;
+use super::surgeon::{Need, Passes};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{Role, Spec, batch_rows};
@@ -211,7 +211,7 @@ impl Budget<'_> {
     /// Device memory of the backward pass for an allocation, bytes; 0 without one.
     fn curvature(&self, rows: usize) -> Result<u64, RunError> {
         match self.options.allocates() {
-            Allocation::Curvature => Ok(Passes::of(self.checkpoint, self.spec, rows)?.gather),
+            Allocation::Curvature => Ok(Passes::of(self.checkpoint, self.spec, rows, Need::ALL)?.gather),
             _ => Ok(0),
         }
     }

@@ -11,7 +11,7 @@ use crate::prune::surgeon::{DepthCut, DepthTarget, LayerCosts, SizeTarget, Sizes
 use crate::run::RunError;
 use crate::run::plan::PruneOptions;
 use crate::run::surgeon::factors::Wanted;
-use crate::run::surgeon::{SurgeonOptions, SurgeonPlan};
+use crate::run::surgeon::{Need, Pass, SurgeonOptions, SurgeonPlan};
 
 /// By what the units to remove are chosen, and with it what becomes of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
@@ -127,6 +127,22 @@ impl StructureOptions {
         self.score == Score::Osscar || self.score == Score::Surgeon && self.update != Update::None
     }
 
+    /// What a shot gathers.
+    fn need(&self) -> Need {
+        let none = Wanted {
+            attention: false,
+            mlp: false,
+            ..self.wanted()
+        };
+        let (factors, pass) = match self.score {
+            Score::Surgeon => (self.wanted(), Pass::Backward),
+            Score::Osscar => (self.wanted(), Pass::Forward),
+            Score::WandaSp | Score::Flap | Score::BlockInfluence => (none, Pass::Forward),
+            Score::Magnitude => (none, Pass::Weights),
+        };
+        Need { factors, pass }
+    }
+
     /// Curvature factors to gather.
     pub(super) fn wanted(&self) -> Wanted {
         Wanted {
@@ -191,6 +207,7 @@ impl StructurePlan {
         let mut notes = Vec::new();
         let kv_heads = check(&structure, checkpoint, &spec, &mut notes)?;
         let mut base = SurgeonPlan::resolve(options, surgeon, checkpoint, spec, gpu)?;
+        base.predict(checkpoint, gpu, structure.need())?;
         let units = size_target(&structure, &base, kv_heads)?;
         let layer = if structure.layers {
             base.spec.layer_weights(0)? as u64

@@ -18,8 +18,8 @@ pub(super) mod shots;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-pub(super) use plan::Passes;
 pub use plan::{BY_GRADIENTS, Fisher, KFAC_FISTA, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan};
+pub(super) use plan::{Need, Pass, Passes};
 
 use super::RunError;
 use super::report::{adapter_record, warn_of_experts};

@@ -138,45 +138,65 @@ impl SurgeonPlan {
         gpu: &Gpu,
     ) -> Result<Self, RunError> {
         check(&options, &surgeon)?;
-        let searches = options.method == KFAC_FISTA;
-        let (mut linears, mut weights, mut factors) = (0, 0, 0);
+        let (mut linears, mut weights) = (0, 0);
         for layer in 0..spec.layers {
-            factors += factors::bytes(&spec, layer, Wanted::ALL)?;
             for linear in spec.linears_of(layer)? {
                 options.pattern.check_width(&linear.tensor, linear.shape[1])?;
                 linears += 1;
                 weights += linear.shape[0] * linear.shape[1];
             }
         }
-        let tokens = options.samples.samples * options.samples.length;
-        let stream = (4 * tokens * spec.hidden) as u64;
-        let activation_bytes = stream * (spec.layers as u64 + 2);
-        let rows = ROWS.max(options.samples.length).min(tokens);
-        let Passes { gather, solve } = Passes::of(checkpoint, &spec, rows)?;
-        let device_bytes = gather.max(solve);
-        let base =
-            super::super::peak_resident().unwrap_or(0) + if gpu.is_host() { device_bytes } else { device_bytes / 4 };
-        let activation_ram = options.max_ram.map(|limit| limit.saturating_sub(base));
-        let settings = settings(&options, &surgeon, &spec, gpu);
-        Ok(SurgeonPlan {
-            settings,
+        let mut plan = SurgeonPlan {
+            settings: settings(&options, &surgeon, &spec, gpu),
             chosen: options.chosen.clone(),
             family: spec.family.clone(),
             linears,
             weights,
             adapter: gpu.name().to_string(),
-            device_bytes,
-            activation_bytes,
-            activation_ram,
-            host_bytes: base + activation_ram.unwrap_or(u64::MAX).min(activation_bytes),
-            disk_bytes: factors
-                + 2 * checkpoint.total_bytes()
-                + if searches { FOUND_BYTES * weights as u64 } else { 0 }
-                + activation_bytes.saturating_sub(activation_ram.unwrap_or(u64::MAX)),
+            device_bytes: 0,
+            activation_bytes: 0,
+            activation_ram: None,
+            host_bytes: 0,
+            disk_bytes: 0,
             options,
             surgeon,
             spec,
-        })
+        };
+        plan.predict(checkpoint, gpu, Need::ALL)?;
+        Ok(plan)
+    }
+
+    /// What it will take, if a shot needs this.
+    pub(in crate::run) fn predict(&mut self, checkpoint: &Checkpoint, gpu: &Gpu, need: Need) -> Result<(), RunError> {
+        let (spec, options) = (&self.spec, &self.options);
+        let tokens = options.samples.samples * options.samples.length;
+        let stream = (4 * tokens * spec.hidden) as u64;
+        self.activation_bytes = stream * need.streams(spec.layers);
+        let rows = ROWS.max(options.samples.length).min(tokens);
+        let Passes { gather, solve } = Passes::of(checkpoint, spec, rows, need)?;
+        self.device_bytes = gather.max(solve);
+        // The mapped pages of the embedding count while a pass begins and ends.
+        let base = super::super::peak_resident().unwrap_or(0)
+            + checkpoint.largest_tensor_bytes()
+            + if gpu.is_host() {
+                self.device_bytes
+            } else {
+                self.device_bytes / 4
+            };
+        self.activation_ram = options.max_ram.map(|limit| limit.saturating_sub(base));
+        let held = self.activation_ram.unwrap_or(u64::MAX).min(self.activation_bytes);
+        self.host_bytes = base + held;
+        let mut factors = 0;
+        for layer in 0..spec.layers {
+            factors += factors::bytes(spec, layer, need.factors)?;
+        }
+        let found = if self.searches() {
+            FOUND_BYTES * self.weights as u64
+        } else {
+            0
+        };
+        self.disk_bytes = factors + 2 * checkpoint.total_bytes() + found + self.activation_bytes - held;
+        Ok(())
     }
 
     /// Whether it searches a better solution than LLM Surgeon's.
@@ -233,6 +253,54 @@ impl SurgeonPlan {
     }
 }
 
+/// What a shot gathers before it decides.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::run) struct Need {
+    /// Sums kept of every layer.
+    pub(in crate::run) factors: Wanted,
+    /// How far it goes through the model.
+    pub(in crate::run) pass: Pass,
+}
+
+/// A way through the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::run) enum Pass {
+    /// None.
+    Weights,
+    /// From the first layer to the last.
+    Forward,
+    /// And back.
+    Backward,
+}
+
+impl Need {
+    /// Of unstructured and N:M runs.
+    pub(in crate::run) const ALL: Self = Need {
+        factors: Wanted::ALL,
+        pass: Pass::Backward,
+    };
+
+    /// Streams of all samples at once: what enters each layer, what leaves the last, and its gradient.
+    fn streams(self, layers: usize) -> u64 {
+        match self.pass {
+            Pass::Weights => 0,
+            Pass::Forward => 1,
+            Pass::Backward => layers as u64 + 2,
+        }
+    }
+
+    /// Values alive per row of activations, the most of a layer.
+    fn row(self, spec: &Spec) -> usize {
+        match self.pass {
+            Pass::Weights => 0,
+            // Normed inputs, gate, up and their product, or queries, keys, values and scores' sums.
+            Pass::Forward => 6 * spec.hidden + (3 * spec.ffn).max(4 * spec.heads * spec.head_dim),
+            // The same with a gradient for each.
+            Pass::Backward => 11 * spec.hidden + (6 * spec.ffn).max(8 * spec.heads * spec.head_dim),
+        }
+    }
+}
+
 /// Device memory of the two passes of a shot, in bytes.
 pub(in crate::run) struct Passes {
     /// The largest layer, its factors and a batch of activations with their gradients.
@@ -243,12 +311,11 @@ pub(in crate::run) struct Passes {
 
 impl Passes {
     /// Predicts them; `rows` activations go through a layer at once.
-    pub(in crate::run) fn of(checkpoint: &Checkpoint, spec: &Spec, rows: usize) -> Result<Self, RunError> {
-        let widest = spec.ffn * 6 + spec.hidden * 8 + spec.heads * spec.head_dim * 8;
-        let activations = (4 * rows * widest) as u64;
+    pub(in crate::run) fn of(checkpoint: &Checkpoint, spec: &Spec, rows: usize, need: Need) -> Result<Self, RunError> {
+        let activations = (4 * rows * need.row(spec)) as u64;
         let mut passes = Passes { gather: 0, solve: 0 };
         for layer in 0..spec.layers {
-            let factors = factors::bytes(spec, layer, Wanted::ALL)?;
+            let factors = factors::bytes(spec, layer, need.factors)?;
             let mut weights = 0;
             for linear in spec.linears_of(layer)? {
                 let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
