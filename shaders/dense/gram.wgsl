@@ -53,8 +53,16 @@ fn finish(row: u32, col: u32, value: vec4<f32>) {
 }
 
 @compute @workgroup_size(TILE_THREADS)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row0 = params.first_row + group.y * TILE_ROWS;
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    // Rows of tiles from both ends in turn: of a triangle the first half has three quarters of the work, and drivers that
+    // run on the CPU give each thread its share of the groups in advance.
+    let half = group.y / 2u;
+    let tile_row = select(half, groups.y - 1u - half, group.y % 2u == 1u);
+    let row0 = params.first_row + tile_row * TILE_ROWS;
     let col0 = group.x * TILE_COLS;
     // The choice is the same for the whole workgroup, so the barriers inside stay uniform.
     if params.upper == 0u || col0 + TILE_COLS > row0 {
