@@ -171,9 +171,10 @@ pub(super) struct SolveArgs {
     /// 10 for admm, 20 for surgeon and kfac-fista, 0, the method as published, for the others]
     #[arg(long)]
     pub(super) refit: Option<usize>,
-    /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens
-    #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
-    pub(super) damping: f64,
+    /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens [default: 0.01, or 0.1 with
+    /// --structure by --score surgeon]
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) damping: Option<f64>,
     /// What the damping is a fraction of: each input's `own` energy, or the `mean` over the inputs [default: as published,
     /// mean for alps and sparsegpt, else own]
     #[arg(long, value_enum)]

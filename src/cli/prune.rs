@@ -226,7 +226,7 @@ pub(super) fn options(
         refit: solve.refit.unwrap_or(options.refit),
         damping: Damping {
             rule: solve.damping_rule.unwrap_or(options.damping.rule),
-            fraction: solve.damping,
+            fraction: solve.damping.unwrap_or(options.damping.fraction),
         },
         correction: solve.correction,
         only_layers: solve.layers.clone(),

@@ -14,6 +14,9 @@ use crate::run::{Score, StructurePlan, SurgeonOptions};
 
 /// Damping of the curvature of outputs, as published for structures.
 const OUTPUT_DAMPING: f64 = 0.01;
+/// That of inputs; published runs take 0.01 and sixteen times the tokens. With 8 x 1024 a fifth of SmolLM2-135M's decoder
+/// costs a perplexity of 49.3 by 0.01, 46.6 by 0.1, 46.9 by 0.3.
+const INPUT_DAMPING: f64 = 0.1;
 
 /// Prunes.
 pub(super) fn run(
@@ -72,7 +75,10 @@ fn resolve(
         output_damping: args.surgeon.output_damping.unwrap_or(OUTPUT_DAMPING),
         ..defaults
     };
-    let options = prune_options(common, args, &spec)?;
+    let mut options = prune_options(common, args, &spec)?;
+    if by_gradients && args.solve.damping.is_none() {
+        options.damping.fraction = INPUT_DAMPING;
+    }
     let gpu = open_gpu(common)?;
     let plan = StructurePlan::resolve(options, (surgeon, structure), checkpoint, spec, &gpu)?;
     Ok((gpu, plan))

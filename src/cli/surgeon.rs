@@ -127,7 +127,7 @@ pub(super) fn prune_options(common: &Common, args: &PruneArgs, spec: &Spec) -> R
         chosen: args.chosen.clone(),
         refit: 0,
         damping: Damping {
-            fraction: args.solve.damping,
+            fraction: args.solve.damping.unwrap_or(base.damping.fraction),
             ..base.damping
         },
         resume: args.resume,
