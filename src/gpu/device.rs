@@ -121,7 +121,8 @@ impl Gpu {
             wgpu::DeviceType::Cpu => TuneMode::Load,
             _ => TuneMode::Full,
         };
-        let device_name = format!("{} ({} {})", info.name, info.driver, info.driver_info);
+        let summary = AdapterSummary::new(index, adapter);
+        let device_name = format!("{} ({})", summary.name, summary.driver);
         let mode = options.tune.map_or_else(|| TuneMode::from_env(default), Ok)?;
         Ok(Gpu(Arc::new(Inner {
             limits: Limits {
@@ -137,7 +138,7 @@ impl Gpu {
             tuner: Tuner::new(mode, device_name, options.tune_file.clone()),
             flops: Mutex::new(0.0),
             software: info.device_type == wgpu::DeviceType::Cpu,
-            summary: Some(AdapterSummary::new(index, adapter)),
+            summary: Some(summary),
             name: info.name,
             executor: Executor::Wgpu(Box::new(device)),
             options,
@@ -159,11 +160,13 @@ impl Gpu {
         self.0.software
     }
 
-    /// Flops of one dispatch at most, so that it stays short of a desktop watchdog; a screen wants even less.
+    /// Flops of one dispatch at most, so that it stays short of a desktop watchdog, which the host does not have; a screen
+    /// wants even less.
     pub fn dispatch_flops(&self) -> usize {
-        match self.0.options.gentle {
-            true => GENTLE_DISPATCH_FLOPS,
-            false => DISPATCH_FLOPS,
+        match (self.is_host(), self.0.options.gentle) {
+            (true, _) => usize::MAX,
+            (false, true) => GENTLE_DISPATCH_FLOPS,
+            (false, false) => DISPATCH_FLOPS,
         }
     }
 

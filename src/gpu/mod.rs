@@ -6,6 +6,7 @@
 
 mod adapter;
 mod buffer;
+mod cache;
 mod device;
 mod error;
 mod host;
@@ -31,4 +32,5 @@ pub use record::{ReadId, Recording, Work};
 pub use shader::{compose, shared_modules, split_groups};
 pub use submit::Submission;
 pub use timing::Timing;
+pub(crate) use tune::rounded_log;
 pub use tune::{Contest, Found, Question, Trial, TuneMode};

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::GpuError;
+use super::{GpuError, cache};
 
 /// Plays before the first that counts.
 const WARM_UP: usize = 3;
@@ -45,8 +45,13 @@ impl TuneMode {
     }
 }
 
+/// The power of two nearest to a size, by its logarithm.
+pub(crate) fn rounded_log(size: usize) -> u32 {
+    (size.max(1) as f64).log2().round() as u32
+}
+
 /// What is to be decided: a kernel, its fixed knobs and rounded sizes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
     /// Kernel stem.
     pub stem: &'static str,
@@ -59,11 +64,10 @@ pub struct Question {
 impl Question {
     /// Sizes as they are; they are rounded here.
     pub fn new(stem: &'static str, knobs: &[u32], sizes: &[usize]) -> Self {
-        let log = |size: &usize| (*size.max(&1) as f64).log2().round() as u32;
         Question {
             stem,
             knobs: knobs.to_vec(),
-            sizes: sizes.iter().map(log).collect(),
+            sizes: sizes.iter().map(|size| rounded_log(*size)).collect(),
         }
     }
 
@@ -130,7 +134,7 @@ pub(super) struct Tuner {
     device: String,
     path: Option<PathBuf>,
     known: Mutex<Option<Entries>>,
-    made: Mutex<HashMap<String, usize>>,
+    made: Mutex<HashMap<Question, usize>>,
 }
 
 impl Tuner {
@@ -139,7 +143,7 @@ impl Tuner {
         Tuner {
             mode,
             device,
-            path: path.or_else(|| Some(cache_folder()?.join("tune.json"))),
+            path: path.or_else(|| Some(cache::folder()?.join("tune.json"))),
             known: Mutex::default(),
             made: Mutex::default(),
         }
@@ -154,13 +158,12 @@ impl Tuner {
         if self.mode == TuneMode::Off {
             return 0;
         }
-        let key = question.key(&self.device);
-        if let Some(&made) = self.made.lock().expect("tuner lock").get(&key) {
+        if let Some(&made) = self.made.lock().expect("tuner lock").get(question) {
             return made;
         }
         // Tuning is a guest: where it cannot be done, say for lack of memory, the default serves.
-        let choice = contest().map_or(0, |contest| self.decide(&key, &contest));
-        self.made.lock().expect("tuner lock").insert(key, choice);
+        let choice = contest().map_or(0, |contest| self.decide(&question.key(&self.device), &contest));
+        self.made.lock().expect("tuner lock").insert(question.clone(), choice);
         choice
     }
 
@@ -211,14 +214,10 @@ impl Tuner {
         let Some(path) = &self.path else { return };
         let mut entries = read(path);
         entries.insert(key.to_string(), found);
-        // A file that cannot be written only costs the measurement again.
-        let Some(folder) = path.parent() else { return };
-        let _ = std::fs::create_dir_all(folder);
-        if let Ok(file) = tempfile::NamedTempFile::new_in(folder)
-            && serde_json::to_writer_pretty(&file, &entries).is_ok()
-        {
-            let _ = file.persist(path);
-        }
+        cache::store(
+            path,
+            &serde_json::to_vec_pretty(&entries).expect("trials are plain data"),
+        );
     }
 }
 
@@ -265,12 +264,4 @@ fn hash(candidates: &[(String, String)]) -> String {
 fn read(path: &Path) -> Entries {
     let text = std::fs::read(path).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
-}
-
-/// Where results about the machine are kept between runs.
-pub(super) fn cache_folder() -> Option<PathBuf> {
-    let home = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    Some(home.join("secateur"))
 }

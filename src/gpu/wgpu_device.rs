@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use super::pipeline::Pipeline;
 use super::pool::Pool;
-use super::tune::cache_folder;
-use super::{Buffer, GpuError};
+use super::{Buffer, GpuError, cache};
 
 /// Kernel stem and knob values.
 type PipelineKey = (&'static str, Vec<u32>);
@@ -170,20 +169,13 @@ impl Drop for WgpuDevice {
     fn drop(&mut self) {
         let Some((cache, path)) = &self.cache else { return };
         let Some(data) = cache.get_data() else { return };
-        // A cache that cannot be written only costs compile time next run.
-        let Some(folder) = path.parent() else { return };
-        let _ = std::fs::create_dir_all(folder);
-        if let Ok(file) = tempfile::NamedTempFile::new_in(folder)
-            && std::fs::write(file.path(), data).is_ok()
-        {
-            let _ = file.persist(path);
-        }
+        cache::store(path, &data);
     }
 }
 
 /// The driver's compiled pipelines of earlier runs, in the user's cache folder.
 fn open_cache(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<(wgpu::PipelineCache, PathBuf)> {
-    let path = cache_folder()?.join(wgpu::util::pipeline_cache_key(info)?);
+    let path = cache::folder()?.join(wgpu::util::pipeline_cache_key(info)?);
     let data = std::fs::read(&path).ok();
     let descriptor = wgpu::PipelineCacheDescriptor {
         label: Some("secateur"),

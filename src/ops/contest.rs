@@ -2,7 +2,7 @@
 
 use rand::{RngExt, SeedableRng};
 
-use crate::gpu::{Contest, Gpu, GpuError, Recording, compose};
+use crate::gpu::{Contest, Gpu, GpuError, Recording, compose, rounded_log};
 use crate::ops::Variant;
 use crate::tensor::Tensor;
 
@@ -15,7 +15,7 @@ const SAMPLES: usize = 256;
 
 /// Rounded to a power of two, at most `LARGEST`.
 pub(crate) fn contest_size(size: usize) -> usize {
-    1 << ((size.max(1) as f64).log2().round() as u32).min(LARGEST.ilog2())
+    1 << rounded_log(size).min(LARGEST.ilog2())
 }
 
 /// Uniform numbers in -1..1.

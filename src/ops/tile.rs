@@ -1,6 +1,6 @@
 //! Shapes of the tiles that product-shaped kernels (`#import tile`) compute per workgroup.
 
-use crate::gpu::{DISPATCH_FLOPS, Gpu, Kernel, Knob};
+use crate::gpu::{Contest, DISPATCH_FLOPS, Gpu, GpuError, Kernel, Knob, Question};
 
 /// Rows, columns and depth of a tile: multiples of 8, of 8 and of 1; 8 x 8 elements per invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Variant {
     }
 
     /// Every way to run a pair of kernels on a device, the default of its kind first.
-    pub(crate) fn all(gpu: &Gpu, tiled: &'static Kernel, register: &'static Kernel) -> Vec<Self> {
+    fn all(gpu: &Gpu, tiled: &'static Kernel, register: &'static Kernel) -> Vec<Self> {
         let tiled = TILES.iter().map(|&tile| Variant::new(tiled, tile));
         let register = Variant::of(register);
         let mut all: Vec<Self> = if gpu.is_software() {
@@ -96,6 +96,21 @@ impl Variant {
             variant.dispatch = gpu.dispatch_flops();
         }
         all
+    }
+
+    /// The fastest of all for products of about `sizes`, as far as that is known; `contest` is between those it is given.
+    pub(crate) fn fastest<C: Contest>(
+        gpu: &Gpu,
+        [tiled, register]: [&'static Kernel; 2],
+        (knobs, sizes): (&[u32], [usize; 3]),
+        contest: impl FnOnce(Vec<Variant>) -> Result<C, GpuError>,
+    ) -> Self {
+        if gpu.is_host() {
+            return Variant::of(tiled);
+        }
+        let all = Variant::all(gpu, tiled, register);
+        let question = Question::new(tiled.stem, knobs, &sizes);
+        all[gpu.tuned(&question, || contest(all.clone()))]
     }
 
     /// What it is called in results of tuning.

@@ -38,6 +38,16 @@ pub struct Damping {
     pub fraction: f64,
 }
 
+impl Default for Damping {
+    /// A hundredth of each input's own energy.
+    fn default() -> Self {
+        Damping {
+            rule: DampingRule::default(),
+            fraction: 0.01,
+        }
+    }
+}
+
 impl Damping {
     /// A diagonal element with its damping.
     pub(super) fn of(&self, energy: f64, mean: f64) -> f64 {

@@ -12,9 +12,7 @@ use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{
-    Allocation, Damping, DampingRule, METHODS, Method, Pattern, Permute, Propagate, Scope, WarmStart, method,
-};
+use crate::prune::{Allocation, Damping, METHODS, Method, Pattern, Permute, Propagate, Scope, WarmStart, method};
 use crate::tensor::DType;
 
 /// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
@@ -96,10 +94,7 @@ impl PruneOptions {
             chosen: None,
             warm_start: WarmStart::default(),
             refit: 0,
-            damping: Damping {
-                rule: DampingRule::default(),
-                fraction: 0.01,
-            },
+            damping: Damping::default(),
             correction: 1.0,
             propagate: Propagate::default(),
             permute: Permute::default(),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fixture::Model;
+use super::surgeon::{assert_groups, assert_still_zero, with_zeros, zeros};
 use super::{Case, weights};
 
 fn pruned(case: &Case, flags: &str) -> Value {
@@ -12,18 +12,6 @@ fn pruned(case: &Case, flags: &str) -> Value {
 
 fn searched(case: &Case, flags: &str) -> Value {
     pruned(case, &format!("--method kfac-fista {flags}"))
-}
-
-/// Zeros of the pruned linears in the files.
-fn zeros(case: &Case, report: &Value) -> usize {
-    let stored = weights(&case.output());
-    let linears = report["linears"].as_array().unwrap().iter();
-    linears
-        .map(|l| {
-            let tensor = stored.iter().find(|t| t.name == l["tensor"].as_str().unwrap()).unwrap();
-            tensor.values().iter().filter(|v| **v == 0.0).count()
-        })
-        .sum()
 }
 
 /// What the curvature expects the last shot to lose.
@@ -61,14 +49,7 @@ fn every_group_has_its_pattern() {
     for (pattern, m, kept) in [("2:4", 4, 2), ("4:8", 8, 4), ("1:4", 4, 1)] {
         let case = Case::new();
         let report = searched(&case, &format!("--pattern {pattern} --shots 2"));
-        let stored = weights(&case.output());
-        for record in report["linears"].as_array().unwrap() {
-            let name = record["tensor"].as_str().unwrap();
-            let tensor = stored.iter().find(|t| t.name == name).unwrap();
-            for group in tensor.values().chunks(m) {
-                assert_eq!(group.iter().filter(|v| **v != 0.0).count(), kept, "{pattern} in {name}");
-            }
-        }
+        assert_groups(&case, &report, [kept, m]);
         for shot in report["shots"].as_array().unwrap() {
             let [start, found] = ["start", "expected"].map(|name| shot["search"][name].as_f64().unwrap());
             assert!(found <= start, "{pattern}: {shot}");
@@ -79,21 +60,12 @@ fn every_group_has_its_pattern() {
 /// Shots go on from each other; weights that are zero stay so.
 #[test]
 fn shots() {
-    let mut model = Model::small();
-    let gate = model.tensor(&super::fixture::linear(0, "mlp.gate_proj"));
-    let mut values = gate.values();
-    let zeroed = values.len() / 4;
-    values[..zeroed].fill(0.0);
-    gate.set(&values);
-    let case = Case::of(&model);
+    let (case, zeroed) = with_zeros();
     let report = searched(&case, "--sparsity 0.6 --shots 3");
     let all = report["totals"]["weights"].as_f64().unwrap();
     assert_eq!(zeros(&case, &report), (0.6 * all).round() as usize);
     assert_eq!(report["shots"].as_array().unwrap().len(), 3);
-    let stored = weights(&case.output());
-    let name = super::fixture::linear(0, "mlp.gate_proj");
-    let gate = stored.iter().find(|t| t.name == name).unwrap();
-    assert!(gate.values()[..zeroed].iter().all(|v| *v == 0.0));
+    assert_still_zero(&case, zeroed);
     assert!(!case.output().join(".secateur").exists());
 }
 

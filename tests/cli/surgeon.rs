@@ -13,7 +13,7 @@ fn pruned(case: &Case, flags: &str) -> Value {
 }
 
 /// Zeros of the pruned linears in the files.
-fn zeros(case: &Case, report: &Value) -> usize {
+pub(super) fn zeros(case: &Case, report: &Value) -> usize {
     let stored = weights(&case.output());
     let linears = report["linears"].as_array().unwrap().iter();
     linears
@@ -63,35 +63,51 @@ fn every_group_has_its_pattern() {
     for (pattern, m, kept) in [("2:4", 4, 2), ("4:8", 8, 4), ("1:4", 4, 1)] {
         let case = Case::new();
         let report = pruned(&case, &format!("--pattern {pattern} --shots 2"));
-        let stored = weights(&case.output());
-        for record in report["linears"].as_array().unwrap() {
-            let tensor = stored
-                .iter()
-                .find(|t| t.name == record["tensor"].as_str().unwrap())
-                .unwrap();
-            for group in tensor.values().chunks(m) {
-                let left = group.iter().filter(|v| **v != 0.0).count();
-                assert_eq!(left, kept, "{pattern} in {}", tensor.name);
-            }
+        assert_groups(&case, &report, [kept, m]);
+    }
+}
+
+/// Every M neighbours in the pruned linears of the files have exactly N that are not zero.
+pub(super) fn assert_groups(case: &Case, report: &Value, [kept, m]: [usize; 2]) {
+    let stored = weights(&case.output());
+    for record in report["linears"].as_array().unwrap() {
+        let name = record["tensor"].as_str().unwrap();
+        let tensor = stored.iter().find(|t| t.name == name).unwrap();
+        for group in tensor.values().chunks(m) {
+            assert_eq!(
+                group.iter().filter(|v| **v != 0.0).count(),
+                kept,
+                "{kept}:{m} in {name}"
+            );
         }
     }
 }
 
-#[test]
-fn zeros_of_a_shot_stay_and_what_was_zero_counts() {
+/// A model whose first gate begins with so many zeros.
+pub(super) fn with_zeros() -> (Case, usize) {
     let mut model = Model::small();
     let gate = model.tensor(&linear(0, "mlp.gate_proj"));
     let mut values = gate.values();
     let zeroed = values.len() / 4;
     values[..zeroed].fill(0.0);
     gate.set(&values);
-    let case = Case::of(&model);
-    let report = pruned(&case, "--sparsity 0.4 --shots 4");
-    let all = report["totals"]["weights"].as_f64().unwrap();
-    assert_eq!(zeros(&case, &report), (0.4 * all).round() as usize);
+    (Case::of(&model), zeroed)
+}
+
+/// Those are still zero in the result.
+pub(super) fn assert_still_zero(case: &Case, zeroed: usize) {
     let stored = weights(&case.output());
     let gate = stored.iter().find(|t| t.name == linear(0, "mlp.gate_proj")).unwrap();
     assert!(gate.values()[..zeroed].iter().all(|v| *v == 0.0));
+}
+
+#[test]
+fn zeros_of_a_shot_stay_and_what_was_zero_counts() {
+    let (case, zeroed) = with_zeros();
+    let report = pruned(&case, "--sparsity 0.4 --shots 4");
+    let all = report["totals"]["weights"].as_f64().unwrap();
+    assert_eq!(zeros(&case, &report), (0.4 * all).round() as usize);
+    assert_still_zero(&case, zeroed);
     assert_eq!(report["totals"]["input_zeros"], zeroed);
 }
 

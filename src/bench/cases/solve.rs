@@ -10,8 +10,8 @@ use super::super::spec::Spec;
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
 use crate::prune::{
-    Damping, DampingRule, GramStatistics, InputStatistics, LayerProblem, LayerSolution, METHODS, Method, Pattern,
-    PruneError, WarmStart, method, refit,
+    Damping, GramStatistics, InputStatistics, LayerProblem, LayerSolution, METHODS, Method, Pattern, PruneError,
+    WarmStart, method, refit,
 };
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -44,12 +44,7 @@ pub(super) fn solve(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, BenchErro
         drift: None,
         tokens,
     };
-    // As `secateur prune` damps unless told otherwise.
-    let damping = Damping {
-        rule: DampingRule::Own,
-        fraction: 0.01,
-    };
-    let inputs = InputStatistics::prepare(gpu, sums, damping, 1.0, "bench")?;
+    let inputs = InputStatistics::prepare(gpu, sums, Damping::default(), 1.0, "bench")?;
     let layer = Rc::new(Layer {
         inputs,
         weight,

@@ -61,13 +61,22 @@ impl Decoder<'_> {
         out: &mut Vec<Vec<u32>>,
     ) -> Result<(), ModelError> {
         let rows = self.prepare(leaving, portion, 4)?;
+        // No targets yet: only the softmax is wanted.
+        let most = rows.iter().map(|row| row.hidden.rows()).max().unwrap_or(0);
+        let nothing = self
+            .gpu
+            .upload("target ids", bytemuck::cast_slice(&vec![u32::MAX; most]))?;
         self.for_each_tile(&rows, |first, weight| {
             for row in &rows {
-                let nothing = vec![u32::MAX; row.hidden.rows()];
-                let nothing = self.gpu.upload("target ids", bytemuck::cast_slice(&nothing))?;
                 let mut recording = Recording::new();
                 let logits = self.logits(&mut recording, row, weight)?;
-                nn::cross_entropy(&mut recording, &logits, &nothing.slice(), first, &row.state);
+                nn::cross_entropy(
+                    &mut recording,
+                    &logits,
+                    &nothing.window(0, 4 * row.hidden.rows() as u64),
+                    first,
+                    &row.state,
+                );
                 self.gpu.submit(recording)?;
             }
             Ok(())

@@ -1,8 +1,6 @@
 //! `dense/gemm` and `dense/gemm_register`: the general matrix product.
 
-use crate::gpu::{
-    Contest, Gpu, GpuError, HostCall, Kernel, Knob, Question, Recording, Slice, Work, f32s, f32s_mut, params,
-};
+use crate::gpu::{Contest, Gpu, GpuError, HostCall, Kernel, Knob, Recording, Slice, Work, f32s, f32s_mut, params};
 use crate::ops::Variant;
 use crate::ops::contest::{Products, contest_size, uniform};
 use crate::ops::tile::TILE;
@@ -142,13 +140,10 @@ pub fn gemm(recording: &mut Recording, gpu: &Gpu, call: &Gemm<'_>) {
 
 /// The variant that is fastest for a product of `[rows, cols, inner]`, as far as that is known.
 pub(crate) fn fastest(gpu: &Gpu, sizes: [usize; 3], (layout, dtype): (Layout, DType)) -> Variant {
-    if gpu.is_host() {
-        return Variant::of(&TILED);
-    }
-    let variants = Variant::all(gpu, &TILED, &REGISTER);
-    let question = Question::new(TILED.stem, &knobs(layout, dtype), &sizes);
-    let contest = || gemm_contest(gpu, sizes, (layout, dtype), variants.clone());
-    variants[gpu.tuned(&question, contest)]
+    let knobs = knobs(layout, dtype);
+    Variant::fastest(gpu, [&TILED, &REGISTER], (&knobs, sizes), |variants| {
+        gemm_contest(gpu, sizes, (layout, dtype), variants)
+    })
 }
 
 /// The contest between `variants` on a product of about `[rows, cols, inner]`.

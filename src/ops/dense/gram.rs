@@ -1,6 +1,6 @@
 //! `dense/gram` and `dense/gram_register`: two-level Gram accumulation.
 
-use crate::gpu::{Contest, Gpu, GpuError, HostCall, Kernel, Question, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{Contest, Gpu, GpuError, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
 use crate::ops::Variant;
 use crate::ops::contest::{Products, contest_size, uniform};
 use crate::ops::tile::TILE;
@@ -75,14 +75,11 @@ pub struct GramPart<'a> {
 
 /// Records the accumulation of all tokens in chunks of at most [`CHUNK`].
 pub fn gram_chunk(recording: &mut Recording, gpu: &Gpu, part: &GramPart<'_>) {
-    if gpu.is_host() {
-        return gram_with(recording, &TILED, part);
-    }
     let sizes = [part.total.rows(), part.total.cols(), part.a.rows().min(CHUNK)];
-    let variants = Variant::all(gpu, &TILED, &REGISTER);
-    let question = Question::new(TILED.stem, &[], &sizes);
-    let chosen = gpu.tuned(&question, || contest(gpu, sizes, variants.clone()));
-    gram_with(recording, variants[chosen], part);
+    let variant = Variant::fastest(gpu, [&TILED, &REGISTER], (&[], sizes), |variants| {
+        contest(gpu, sizes, variants)
+    });
+    gram_with(recording, variant, part);
 }
 
 /// The contest between variants on a whole Gram of about `[rows, cols, tokens]`.

@@ -90,12 +90,7 @@ pub fn attention(
     out: &Tensor,
     shape: AttentionShape,
 ) {
-    // The host has no watchdog.
-    let limit = if gpu.is_host() {
-        f64::INFINITY
-    } else {
-        gpu.dispatch_flops() as f64
-    };
+    let limit = gpu.dispatch_flops() as f64;
     attention_with(recording, limit, [q, k, v], out, shape);
 }
 

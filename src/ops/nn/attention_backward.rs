@@ -99,12 +99,7 @@ fn block(head_dim: usize) -> usize {
 /// Records the gradients of queries, keys and values, recomputing the softmax; cut into ranges of blocks short enough for a
 /// watchdog. Scores are never stored: memory is linear in the length. Panics on shapes that do not fit.
 pub fn attention_backward(recording: &mut Recording, gpu: &Gpu, call: &AttentionBackward<'_>, shape: AttentionShape) {
-    // The host has no watchdog.
-    let limit = if gpu.is_host() {
-        f64::INFINITY
-    } else {
-        gpu.dispatch_flops() as f64
-    };
+    let limit = gpu.dispatch_flops() as f64;
     attention_backward_with(recording, limit, call, shape);
 }
 

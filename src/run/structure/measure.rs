@@ -10,14 +10,14 @@ use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Block, Decoder, Group, Spec, Tap};
 use crate::prune::surgeon::{
-    Curvature, LayerCosts, Saliency, Side, UnitPart, column_costs, column_magnitudes, flap_scores, osscar_column_costs,
+    LayerCosts, Saliency, Side, UnitPart, column_costs, column_magnitudes, flap_scores, osscar_column_costs,
     osscar_cost, row_costs, unit_costs, wanda_sp_scores,
 };
 use crate::run::RunError;
 use crate::run::samples::TokenIds;
 use crate::run::surgeon::factors::{FactorStore, LayerFactors};
 use crate::run::surgeon::pass::{BackwardPass, Loss, Targets};
-use crate::run::surgeon::prune::{pieces, side};
+use crate::run::surgeon::prune::{each_curvature, pieces, side};
 use crate::run::walk::Progress;
 use crate::tensor::Tensor;
 
@@ -141,27 +141,13 @@ impl Present<'_> {
             false => Saliency::Obd,
         };
         let mut lines: [Vec<Vec<f64>>; 2] = Default::default();
-        let touched = self.touched(layer)?.into_iter();
-        for (number, group) in touched.filter(|(_, g)| self.plan.structure.wanted().at(g.input)) {
-            let place = format!("layer {layer}, {:?}", group.input);
-            let (inputs, _) = side(gpu, factors.take_inputs(number), base.options.damping.fraction, &place)?;
-            for piece in pieces(&group.linears) {
-                let sum = factors.take_outputs(piece.id);
-                let (outputs, _) = side(gpu, sum, base.surgeon.output_damping, &place)?;
-                let curvature = Curvature {
-                    outputs,
-                    inputs: inputs.clone(),
-                };
-                let (weight, _) = piece.weight(gpu, self.current)?;
-                let by = if reads_units(group.input) {
-                    column_costs
-                } else {
-                    row_costs
-                };
-                let costs = by(gpu, &curvature, &weight, saliency)?;
-                lines[usize::from(group.input.in_mlp())].push(costs);
-            }
-        }
+        let damping = [base.options.damping.fraction, base.surgeon.output_damping];
+        each_curvature((gpu, self.spec), layer, factors, damping, |tap, piece, curvature| {
+            let (weight, _) = piece.weight(gpu, self.current)?;
+            let by = if reads_units(tap) { column_costs } else { row_costs };
+            lines[usize::from(tap.in_mlp())].push(by(gpu, curvature, &weight, saliency)?);
+            Ok(())
+        })?;
         let [groups, neurons] = lines;
         Ok(LayerCosts {
             neurons: summed(&neurons, self.spec.ffn),

@@ -149,8 +149,8 @@ impl Run<'_, '_> {
         let removed = target.removed(left) + neurons * target.units.neuron + groups * target.units.group;
         let shots = &self.shots.report.shots;
         let before: Vec<usize> = shots.iter().flat_map(|shot| &shot.layers).copied().collect();
-        let mut present = (0..self.plan.base.spec.layers).filter(|layer| !before.contains(layer));
-        let present: Vec<usize> = present.by_ref().collect();
+        let present = (0..self.plan.base.spec.layers).filter(|layer| !before.contains(layer));
+        let present: Vec<usize> = present.collect();
         let layers = gone.iter().map(|layer| present[*layer]).collect();
         self.shots.report.shots.push(ShotRecord {
             shot: shot + 1,

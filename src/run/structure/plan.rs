@@ -129,16 +129,14 @@ impl StructureOptions {
 
     /// What a shot gathers.
     fn need(&self) -> Need {
-        let none = Wanted {
-            attention: false,
-            mlp: false,
-            ..self.wanted()
+        let factors = match self.score.has_factors() {
+            true => self.wanted(),
+            false => Wanted::NONE,
         };
-        let (factors, pass) = match self.score {
-            Score::Surgeon => (self.wanted(), Pass::Backward),
-            Score::Osscar => (self.wanted(), Pass::Forward),
-            Score::WandaSp | Score::Flap | Score::BlockInfluence => (none, Pass::Forward),
-            Score::Magnitude => (none, Pass::Weights),
+        let pass = match self.score {
+            Score::Surgeon => Pass::Backward,
+            Score::Osscar | Score::WandaSp | Score::Flap | Score::BlockInfluence => Pass::Forward,
+            Score::Magnitude => Pass::Weights,
         };
         Need { factors, pass }
     }

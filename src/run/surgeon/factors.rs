@@ -27,6 +27,14 @@ pub(in crate::run) struct Wanted {
 }
 
 impl Wanted {
+    /// Of nothing.
+    pub(in crate::run) const NONE: Self = Wanted {
+        attention: false,
+        mlp: false,
+        gradients: false,
+        all_linears: false,
+    };
+
     /// Of every linear.
     pub(in crate::run) const ALL: Self = Wanted {
         attention: true,
@@ -156,6 +164,11 @@ impl LayerFactors {
             linalg::finish(&mut recording, &sum.matrix);
         }
         gpu.submit(recording)?.wait()
+    }
+
+    /// Whether there are sums of a group, not yet taken.
+    pub(in crate::run) fn has(&self, group: usize) -> bool {
+        self.inputs.contains_key(&group)
     }
 
     /// The sums of a group's inputs, once.

@@ -9,6 +9,7 @@
 
 pub(super) mod factors;
 mod found;
+mod need;
 pub(super) mod pass;
 mod plan;
 pub(super) mod prune;
@@ -18,8 +19,8 @@ pub(super) mod shots;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+pub(super) use need::{Need, Pass, Passes};
 pub use plan::{BY_GRADIENTS, Fisher, KFAC_FISTA, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan};
-pub(super) use plan::{Need, Pass, Passes};
 
 use super::RunError;
 use super::report::{adapter_record, warn_of_experts};

@@ -4,7 +4,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::factors::{self, Wanted};
+use super::factors;
+use super::need::{Need, Passes};
 use super::pass::Targets;
 use super::prune::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
@@ -250,86 +251,6 @@ impl SurgeonPlan {
             spill_dir: self.options.output.join(STATE_FOLDER),
             rows: ROWS,
         }
-    }
-}
-
-/// What a shot gathers before it decides.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::run) struct Need {
-    /// Sums kept of every layer.
-    pub(in crate::run) factors: Wanted,
-    /// How far it goes through the model.
-    pub(in crate::run) pass: Pass,
-}
-
-/// A way through the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::run) enum Pass {
-    /// None.
-    Weights,
-    /// From the first layer to the last.
-    Forward,
-    /// And back.
-    Backward,
-}
-
-impl Need {
-    /// Of unstructured and N:M runs.
-    pub(in crate::run) const ALL: Self = Need {
-        factors: Wanted::ALL,
-        pass: Pass::Backward,
-    };
-
-    /// Streams of all samples at once: what enters each layer, what leaves the last, and its gradient.
-    fn streams(self, layers: usize) -> u64 {
-        match self.pass {
-            Pass::Weights => 0,
-            Pass::Forward => 1,
-            Pass::Backward => layers as u64 + 2,
-        }
-    }
-
-    /// Values alive per row of activations, the most of a layer.
-    fn row(self, spec: &Spec) -> usize {
-        match self.pass {
-            Pass::Weights => 0,
-            // Normed inputs, gate, up and their product, or queries, keys, values and scores' sums.
-            Pass::Forward => 6 * spec.hidden + (3 * spec.ffn).max(4 * spec.heads * spec.head_dim),
-            // The same with a gradient for each.
-            Pass::Backward => 11 * spec.hidden + (6 * spec.ffn).max(8 * spec.heads * spec.head_dim),
-        }
-    }
-}
-
-/// Device memory of the two passes of a shot, in bytes.
-pub(in crate::run) struct Passes {
-    /// The largest layer, its factors and a batch of activations with their gradients.
-    pub(in crate::run) gather: u64,
-    /// The factors of a layer and what the solve of its largest linear takes.
-    solve: u64,
-}
-
-impl Passes {
-    /// Predicts them; `rows` activations go through a layer at once.
-    pub(in crate::run) fn of(checkpoint: &Checkpoint, spec: &Spec, rows: usize, need: Need) -> Result<Self, RunError> {
-        let activations = (4 * rows * need.row(spec)) as u64;
-        let mut passes = Passes { gather: 0, solve: 0 };
-        for layer in 0..spec.layers {
-            let factors = factors::bytes(spec, layer, need.factors)?;
-            let mut weights = 0;
-            for linear in spec.linears_of(layer)? {
-                let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
-                weights += view.bytes.len() as u64;
-                for part in &linear.parts {
-                    let rows = part.rows.iter().map(|r| r.len()).sum::<usize>() as u64;
-                    let cols = linear.shape[1] as u64;
-                    let solve = factors + 4 * (11 * rows * cols + 3 * (rows * rows + cols * cols));
-                    passes.solve = passes.solve.max(solve);
-                }
-            }
-            passes.gather = passes.gather.max(weights + factors + activations);
-        }
-        Ok(passes)
     }
 }
 

@@ -9,7 +9,7 @@ use super::plan::SurgeonPlan;
 use super::search::Weighed;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::{Gpu, Recording};
-use crate::model::{Decoder, LinearId, LinearSpec, Part, Spec};
+use crate::model::{Decoder, LinearId, LinearSpec, Part, Spec, Tap};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{
     CostHistogram, Costs, Curvature, Grain, MetricProblem, Saliency, Side, UpdateSettings, correlated_update,
@@ -68,16 +68,19 @@ pub(in crate::run) fn side(gpu: &Gpu, sum: Sum, damping: f64, place: &str) -> Re
     Ok((Rc::new(Side::prepare(gpu, matrix, tokens, damping, place)?), tokens))
 }
 
-/// Gives the curvature of every linear of the forward pass of a layer to `each`, in the order of the linears; the factors
-/// are used up. Damping is that of inputs and of outputs.
+/// Gives the curvature of every linear of the forward pass of a layer that has factors to `each`, with where it reads, in the
+/// order of the linears; the factors are used up. Damping is that of inputs and of outputs.
 pub(in crate::run) fn each_curvature(
     (gpu, spec): (&Gpu, &Spec),
     layer: usize,
     factors: &mut LayerFactors,
     damping: [f64; 2],
-    mut each: impl FnMut(&Piece<'_>, &Curvature) -> Result<(), RunError>,
+    mut each: impl FnMut(Tap, &Piece<'_>, &Curvature) -> Result<(), RunError>,
 ) -> Result<(), RunError> {
     for (number, group) in spec.groups(layer)?.iter().enumerate() {
+        if !factors.has(number) {
+            continue;
+        }
         let place = format!("layer {layer}, {:?}", group.input);
         let (inputs, _) = side(gpu, factors.take_inputs(number), damping[0], &place)?;
         for piece in pieces(&group.linears) {
@@ -86,7 +89,7 @@ pub(in crate::run) fn each_curvature(
                 outputs,
                 inputs: inputs.clone(),
             };
-            each(&piece, &curvature)?;
+            each(group.input, &piece, &curvature)?;
         }
     }
     Ok(())
@@ -109,12 +112,18 @@ impl Weigh {
         factors: &mut LayerFactors,
     ) -> Result<Vec<(String, CostHistogram)>, RunError> {
         let (gpu, mut out) = (decoder.gpu, Vec::new());
-        each_curvature((gpu, decoder.spec), layer, factors, self.damping, |piece, curvature| {
-            let (weight, _) = piece.weight(gpu, decoder.checkpoint)?;
-            let costs = Costs::new(gpu, curvature, &weight, Saliency::Obs, grain(self.pattern))?;
-            out.push((piece.linear.tensor.clone(), costs.histogram(gpu, &weight)?));
-            Ok(())
-        })?;
+        each_curvature(
+            (gpu, decoder.spec),
+            layer,
+            factors,
+            self.damping,
+            |_, piece, curvature| {
+                let (weight, _) = piece.weight(gpu, decoder.checkpoint)?;
+                let costs = Costs::new(gpu, curvature, &weight, Saliency::Obs, grain(self.pattern))?;
+                out.push((piece.linear.tensor.clone(), costs.histogram(gpu, &weight)?));
+                Ok(())
+            },
+        )?;
         Ok(out)
     }
 }
@@ -133,7 +142,7 @@ impl SurgeonPlan {
             layer,
             factors,
             weigh.damping,
-            |piece, curvature| {
+            |_, piece, curvature| {
                 let (weight, _) = piece.weight(gpu, decoder.checkpoint)?;
                 let count = |saliency, grain| -> Result<CostHistogram, RunError> {
                     Ok(Costs::new(gpu, curvature, &weight, saliency, grain)?.histogram(gpu, &weight)?)

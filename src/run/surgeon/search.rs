@@ -230,7 +230,7 @@ impl Search<'_, '_> {
         for layer in 0..plan.spec.layers {
             self.shots.interrupted()?;
             let mut factors = self.store.get(gpu, &plan.spec, layer)?;
-            let mut found = |piece: &Piece<'_>, curvature: &Curvature| {
+            let mut found = |_, piece: &Piece<'_>, curvature: &Curvature| {
                 let (weight, _) = piece.weight(gpu, current)?;
                 out.push(each(&At {
                     number: out.len(),
