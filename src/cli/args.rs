@@ -7,9 +7,9 @@ use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use super::bench_args::BenchArgs;
 use super::compare_args::CompareArgs;
 use super::structure_args::StructureArgs;
+use super::surgeon_args::SurgeonArgs;
 use crate::gpu::AdapterChoice;
 use crate::prune::{Allocation, DampingRule, Permute, Propagate, Scope, WarmStart};
-use crate::run::Fisher;
 use crate::tensor::DType;
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
@@ -202,26 +202,6 @@ pub(super) struct SolveArgs {
     /// N:M pattern; `auto` does with admm [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) permute: Permute,
-}
-
-/// What only methods by gradients have.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "LLM Surgeon (--method surgeon or kfac-fista)")]
-pub(super) struct SurgeonArgs {
-    /// Steps to the target, each with a forward and backward pass for the curvature; published runs take 40 [default: 5]
-    #[arg(long, value_name = "N")]
-    pub(super) shots: Option<usize>,
-    /// Damping of the curvature of outputs (gradients), as a fraction of its mean; that of inputs is --damping [default: 0.1, or 0.01 with
-    /// --structure]
-    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
-    pub(super) output_damping: Option<f64>,
-    /// Targets of the backward passes [default: empirical]
-    #[arg(long, value_enum, value_name = "TARGETS")]
-    pub(super) fisher: Option<Fisher>,
-    /// Removed weights that the others make up for in one solve, chunk after chunk; published runs take 2000 with --refit 0. By
-    /// default the refit makes up for all of them together, which loses less and takes a fraction of the time [default: 0]
-    #[arg(long, value_name = "N")]
-    pub(super) max_correlate: Option<usize>,
 }
 
 /// How much of the model, in how much memory.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::args::{InputArgs, MemoryArgs, SolveArgs, SurgeonArgs, WindowArgs};
+use super::args::{InputArgs, MemoryArgs, SolveArgs, WindowArgs};
+use super::surgeon_args::SurgeonArgs;
 use crate::prune::{Pattern, PruneError, Scope};
 
 #[derive(Debug, clap::Args)]

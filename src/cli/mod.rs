@@ -17,6 +17,7 @@ mod prune;
 mod structure;
 mod structure_args;
 mod surgeon;
+mod surgeon_args;
 
 use std::io::Write;
 use std::process::ExitCode;

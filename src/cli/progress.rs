@@ -28,9 +28,10 @@ impl Bar {
         } else {
             ProgressBar::new(1)
         };
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} linears, {elapsed} elapsed, {eta} left  {msg}")
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {prefix}, {elapsed} elapsed, {eta} left  {msg}")
             .expect("the template is fixed");
         bar.set_style(style);
+        bar.set_prefix("linears");
         Bar {
             bar,
             plain: !common.quiet && !terminal,
@@ -71,7 +72,23 @@ impl Progress for Bar {
         ));
     }
 
+    fn step(&mut self, done: usize, total: usize, loss: f64) {
+        self.bar.set_prefix("steps");
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_message(format!("loss {loss:.4} nats a token"));
+        // Ten lines, and the last.
+        if self.plain && (done == total || done.is_multiple_of(total.div_ceil(10))) {
+            let elapsed = self.start.elapsed().as_secs_f64();
+            let left = elapsed / done as f64 * (total - done) as f64;
+            note(&format!(
+                "step {done} of {total}, loss {loss:.4} nats a token, {elapsed:.0} s elapsed, {left:.0} s left"
+            ));
+        }
+    }
+
     fn stage(&mut self, name: &str) {
+        self.bar.set_prefix("linears");
         self.bar.set_message(name.to_string());
         // What is left is told from the pace of this stage.
         self.start = Instant::now();

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::args::{Common, PruneArgs};
 use super::exit::CliError;
 use super::prune::{because, carry_out};
-use super::surgeon::{describe_inputs, options as surgeon_options, prune_options};
+use super::surgeon::{corrected, describe_inputs, options as surgeon_options, prune_options};
 use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
@@ -104,7 +104,7 @@ fn describe(plan: &StructurePlan) -> String {
     };
     format!(
         "{} ({} family, {} decoder layers of {} neurons and {} key/value heads, {} parameters): {} to remove {} of {} weights \
-         by {}{} in {} shots, {} layout{}{promised}{}{}\n{}",
+         by {}{} in {} shots{}, {} layout{}{promised}{}{}\n{}",
         base.options.model.display(),
         base.family,
         base.spec.layers,
@@ -117,6 +117,7 @@ fn describe(plan: &StructurePlan) -> String {
         plan.structure.score.name(),
         because(&base.chosen),
         base.surgeon.shots,
+        corrected(base),
         plan.structure.layout.name(),
         if plan.structure.ffn {
             format!(", neurons in multiples of {}", target.round)

@@ -2,15 +2,16 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::args::{Common, PruneArgs, SurgeonArgs};
+use super::args::{Common, PruneArgs};
 use super::exit::CliError;
 use super::prune::{because, carry_out, in_memory, mib, pattern, walk_options};
+use super::surgeon_args::SurgeonArgs;
 use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Allocation, Damping, Permute, Scope};
-use crate::run::{PruneOptions, SURGEON, SurgeonOptions, SurgeonPlan};
+use crate::run::{LowRankOptions, PruneOptions, SURGEON, SurgeonOptions, SurgeonPlan};
 
 /// Prunes.
 pub(super) fn run(
@@ -43,6 +44,11 @@ pub(super) fn options(args: &SurgeonArgs) -> SurgeonOptions {
         output_damping: args.output_damping.unwrap_or(defaults.output_damping),
         max_correlate: args.max_correlate.unwrap_or(defaults.max_correlate),
         fisher: args.fisher.unwrap_or(defaults.fisher),
+        low_rank: LowRankOptions {
+            rank: args.lora_rank.unwrap_or(defaults.low_rank.rank),
+            steps: args.lora_steps.unwrap_or(defaults.low_rank.steps),
+            rate: args.lora_rate.unwrap_or(defaults.low_rank.rate),
+        },
         ..defaults
     }
 }
@@ -54,6 +60,7 @@ pub(super) fn refuse_flags(args: &PruneArgs, method: &str) -> Result<(), CliErro
         ("--output-damping", args.surgeon.output_damping.is_some()),
         ("--max-correlate", args.surgeon.max_correlate.is_some()),
         ("--fisher", args.surgeon.fisher.is_some()),
+        ("--lora-steps", args.surgeon.lora_steps.is_some()),
         ("--structure", args.structure.any()),
     ];
     match given.iter().find(|(_, given)| *given) {
@@ -146,9 +153,18 @@ fn searched(plan: &SurgeonPlan) -> String {
     )
 }
 
+/// What follows each shot.
+pub(super) fn corrected(plan: &SurgeonPlan) -> String {
+    let LowRankOptions { rank, steps, rate } = plan.surgeon.low_rank;
+    match steps {
+        0 => String::new(),
+        _ => format!(", each followed by {steps} steps of a rank-{rank} correction at rate {rate}"),
+    }
+}
+
 fn describe(plan: &SurgeonPlan) -> String {
     format!(
-        "{} ({} family, {} decoder layers): {} of {} weights in {} linears by {}{} in {} shots\n{}",
+        "{} ({} family, {} decoder layers): {} of {} weights in {} linears by {}{} in {} shots{}\n{}",
         plan.options.model.display(),
         plan.family,
         plan.spec.layers,
@@ -162,6 +178,7 @@ fn describe(plan: &SurgeonPlan) -> String {
         },
         because(&plan.chosen),
         plan.surgeon.shots,
+        corrected(plan),
         describe_inputs(plan),
     )
 }

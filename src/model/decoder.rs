@@ -23,6 +23,13 @@ pub struct Decoder<'a> {
     /// Tokens per sequence.
     pub sequence: usize,
     ropes: Vec<Tensor>,
+    amend: Option<&'a dyn Amend>,
+}
+
+/// What changes the weights of a checkpoint on their way to the device.
+pub trait Amend {
+    /// Changes a layer that was just loaded.
+    fn amend(&self, decoder: &Decoder<'_>, weights: &mut LayerWeights) -> Result<(), ModelError>;
 }
 
 impl<'a> Decoder<'a> {
@@ -36,12 +43,25 @@ impl<'a> Decoder<'a> {
             spec,
             sequence,
             ropes: spec.ropes.iter().map(table).collect::<Result<_, _>>()?,
+            amend: None,
         })
+    }
+
+    /// The same with other weights.
+    pub fn amended(self, amend: &'a dyn Amend) -> Self {
+        Decoder {
+            amend: Some(amend),
+            ..self
+        }
     }
 
     /// Weights of one decoder layer.
     pub fn layer(&self, layer: usize) -> Result<LayerWeights, ModelError> {
-        LayerWeights::load(self.gpu, self.checkpoint, self.spec, layer)
+        let mut weights = LayerWeights::load(self.gpu, self.checkpoint, self.spec, layer)?;
+        if let Some(amend) = self.amend {
+            amend.amend(self, &mut weights)?;
+        }
+        Ok(weights)
     }
 
     /// A layer's forward pass with the given weights.

@@ -19,20 +19,20 @@ impl Weight {
     pub fn upload(gpu: &Gpu, label: &str, shape: [usize; 2], dtype: DType, bytes: &[u8]) -> Result<Self, ModelError> {
         if gpu.is_host() {
             let values = dtype.decode(bytes);
-            let tensor = Tensor::upload(gpu, label, shape[0], shape[1], &values)?;
-            return Ok(Weight {
-                tensor,
-                layout: Layout::NT,
-            });
+            return Self::of(gpu, Tensor::upload(gpu, label, shape[0], shape[1], &values)?);
         }
-        let stored = Tensor::upload_stored(gpu, label, shape, dtype, bytes)?;
-        if !gpu.is_software() || (stored.len() * 4) as u64 > gpu.limits().binding {
+        Self::of(gpu, Tensor::upload_stored(gpu, label, shape, dtype, bytes)?)
+    }
+
+    /// From `[outputs, inputs]` elements on the device, as [`Weight::upload`] would keep them.
+    pub(super) fn of(gpu: &Gpu, stored: Tensor) -> Result<Self, ModelError> {
+        if gpu.is_host() || !gpu.is_software() || (stored.len() * 4) as u64 > gpu.limits().binding {
             return Ok(Weight {
                 tensor: stored,
                 layout: Layout::NT,
             });
         }
-        let tensor = Tensor::empty(gpu, label, shape[1], shape[0])?;
+        let tensor = Tensor::empty(gpu, stored.label(), stored.cols(), stored.rows())?;
         let mut recording = Recording::new();
         dense::transpose(&mut recording, &stored, &tensor);
         gpu.submit(recording)?;

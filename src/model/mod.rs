@@ -24,7 +24,7 @@ mod weights;
 pub use activations::{ActivationError, ActivationOptions, Activations, batch_rows};
 pub use backward::{LayerVisit, LinearGradient, LossGradient, Trace, Visit, next_tokens};
 pub use block::Block;
-pub use decoder::Decoder;
+pub use decoder::{Amend, Decoder};
 pub use error::ModelError;
 pub use experts::{ExpertTokens, Routing};
 pub use family::{Family, Norm, NormKind, QkNorm, Role};

@@ -90,6 +90,18 @@ impl LayerWeights {
         Ok(())
     }
 
+    /// Puts a weight that is on the device, `[outputs, inputs]` f32, in place of one of the same linear.
+    pub fn replace(&mut self, gpu: &Gpu, id: LinearId, weight: Tensor) -> Result<(), ModelError> {
+        let linear = self.linears.get_mut(&id).expect("a linear of the layer");
+        assert_eq!(
+            [linear.weight.outputs(), linear.weight.inputs()],
+            weight.shape(),
+            "replace: shape"
+        );
+        linear.weight = Weight::of(gpu, weight)?;
+        Ok(())
+    }
+
     fn put_bias(&mut self, gpu: &Gpu, linear: &LinearSpec, bias: &[f32]) -> Result<(), ModelError> {
         for part in &linear.parts {
             let values: Vec<f32> = part.rows.iter().flat_map(|r| &bias[r.clone()]).copied().collect();

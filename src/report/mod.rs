@@ -13,7 +13,7 @@ pub use calibrate::{CalibrateReport, calibrate_lines};
 pub use compare::{CompareCell, CompareReport, RoleError, compare_csv, compare_markdown};
 pub use inspect::{InspectRecord, LinearKind, inspect_table};
 pub use record::{
-    AdapterRecord, CalibrationRecord, EvalRecord, LinearRecord, Memory, ModelSize, Phases, PruneReport, SearchRecord,
-    Settings, ShotRecord, Shrunk, Totals,
+    AdapterRecord, CalibrationRecord, CorrectionRecord, EvalRecord, LinearRecord, Memory, ModelSize, Phases,
+    PruneReport, SearchRecord, Settings, ShotRecord, Shrunk, Totals,
 };
 pub use table::{demo_table, eval_table, prune_table, text_table};

@@ -223,6 +223,20 @@ pub struct ShotRecord {
     /// The search for a better solution than LLM Surgeon's, by `kfac-fista`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<SearchRecord>,
+    /// The low-rank correction after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<CorrectionRecord>,
+}
+
+/// A low-rank correction after a shot, already in the weights. Layer errors in the report are those before it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CorrectionRecord {
+    /// Of the two factors.
+    pub rank: usize,
+    /// Steps of Adam, of one sample each.
+    pub steps: usize,
+    /// Mean loss of the first steps and of the last, as many as there are samples, in nats a token.
+    pub loss: [f64; 2],
 }
 
 /// What a search of `kfac-fista` found in a shot. Losses are what the curvature expects of the shot, in nats a token.

@@ -115,12 +115,11 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
         activations,
         fisher: Targets::Next,
         layers: false,
-        wanted: Wanted::ALL,
         stop: pass.stop,
     };
     let mut found: BTreeMap<String, CostHistogram> = BTreeMap::new();
     let mut done = 0;
-    backward.run(|layer, factors| {
+    backward.factors(Wanted::ALL, |layer, factors| {
         if layer < plan.layers && plan.prunes(layer) {
             for (tensor, histogram) in weigh.histograms(decoder, layer, factors)? {
                 let merged = match found.get(&tensor) {

@@ -40,6 +40,8 @@ pub use report::adapter_record;
 pub use state::{RunIdentity, RunState, StateError};
 pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
 pub use structure::{Layout, Promise, Score, StructureOptions, StructurePlan, Update, structure};
-pub use surgeon::{BY_GRADIENTS, Fisher, KFAC_FISTA, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan, surgeon};
+pub use surgeon::{
+    BY_GRADIENTS, Fisher, KFAC_FISTA, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan, surgeon,
+};
 pub use walk::Progress;
 pub use weights_only::{WeightsOnly, prune_weights};

@@ -23,6 +23,8 @@ pub trait Progress {
     fn linear(&mut self, done: usize, total: usize, record: &LinearRecord);
     /// A decoder layer is done, `done` of `total` linears with it.
     fn layer(&mut self, layer: usize, done: usize, total: usize);
+    /// A step of a descent is done, of `total`, with this loss in nats a token.
+    fn step(&mut self, done: usize, total: usize, loss: f64);
     /// A stage outside the layers begins.
     fn stage(&mut self, name: &str);
 }

@@ -22,6 +22,7 @@ mod help;
 mod interrupt;
 mod kfac_fista;
 mod layouts;
+mod low_rank;
 mod patterns;
 mod permute;
 mod printing;

@@ -1,6 +1,7 @@
 //! T5: methods against plain versions of the published ones, on whole layers.
 
 mod classic;
+mod low_rank;
 mod masks;
 mod sparsegpt;
 pub(crate) mod surgeon;

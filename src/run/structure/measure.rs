@@ -83,14 +83,13 @@ impl Present<'_> {
             decoder: &decoder,
             ids: self.ids,
             activations: self.plan.base.activation_options(),
-            wanted: store.wanted(),
             fisher: self.targets,
             layers: self.plan.structure.layers,
             stop: self.stop,
         };
         let layers = self.spec.layers;
         let mut costs = Vec::new();
-        let mut loss = pass.run(|layer, factors| {
+        let mut loss = pass.factors(store.wanted(), |layer, factors| {
             store.put(self.gpu, layer, factors)?;
             costs.push(self.curvature_costs(layer, factors)?);
             progress.layer(layer, layers - layer, 2 * layers);

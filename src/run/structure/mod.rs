@@ -41,13 +41,15 @@ pub fn structure(
     stop: &AtomicBool,
 ) -> Result<PruneReport, RunError> {
     let begun = report_of(plan, checkpoint, gpu);
-    in_shots(
+    let report = in_shots(
         &plan.base,
         (checkpoint, gpu),
         Watch { progress, stop },
         begun,
         |shots, shot| Run { plan, shots }.shot(shot),
-    )
+    )?;
+    verify(plan, &report)?;
+    Ok(report)
 }
 
 struct Run<'r, 's> {
@@ -60,7 +62,7 @@ impl Run<'_, '_> {
     fn shot(&mut self, shot: usize) -> Result<(), RunError> {
         let clock = Instant::now();
         let (plan, shots) = (self.plan, self.plan.base.surgeon.shots);
-        let earlier = self.shots.earlier(shot)?;
+        let earlier = self.shots.earlier()?;
         let current = earlier.as_ref().unwrap_or(self.shots.original);
         let spec = plan.base.spec.of_same_family(current)?;
         let present = Present {
@@ -90,12 +92,7 @@ impl Run<'_, '_> {
         self.shots
             .progress
             .stage(&format!("shot {} of {shots}: to {sizes}", shot + 1));
-        let last = self.shots.is_last(shot);
-        let reshaping = reshaping(&spec, &to, &kept, current)?;
-        let mut writer = match last {
-            true => CheckpointWriter::within_reshaped(current, &plan.base.options.output, reshaping)?,
-            false => CheckpointWriter::create_reshaped(current, &self.shots.next(shot), reshaping)?,
-        };
+        let mut writer = self.shots.writer(current, reshaping(&spec, &to, &kept, current)?)?;
         let surgery = Surgery {
             present: &present,
             to: &to,
@@ -103,16 +100,10 @@ impl Run<'_, '_> {
         self.shots.report.linears = self.cut(&surgery, (&kept, &cut), (&store, &measured), &mut writer)?;
         self.shots.report.phases.solve += clock.elapsed().as_secs_f64();
         self.note(shot, (&gone, &cut), &spec, &measured.loss);
-        let clock = Instant::now();
-        if last {
-            self.finish(writer, &to, padding(&spec, &cut))?;
-        } else {
-            writer.finish(&[])?;
-            drop(earlier);
-            self.shots.commit(shot)?;
-        }
-        self.shots.report.phases.write += clock.elapsed().as_secs_f64();
-        Ok(())
+        self.sum_up(&to, padding(&spec, &cut))?;
+        self.shots.leave(writer)?;
+        drop(earlier);
+        self.shots.commit()
     }
 
     /// Every layer cut as decided.
@@ -158,14 +149,13 @@ impl Run<'_, '_> {
             removed,
             loss: loss.as_ref().map(|loss| loss.mean),
             skipped_samples: loss.as_ref().map_or(0, |loss| loss.skipped),
-            search: None,
             layers,
+            ..Default::default()
         });
     }
 
-    /// Writes what remains, opens the result again and counts.
-    fn finish(&mut self, writer: CheckpointWriter<'_>, to: &Spec, padded: [usize; 2]) -> Result<(), RunError> {
-        self.shots.progress.stage("write and verify");
+    /// Sums the report up, with the sizes before and after a shot.
+    fn sum_up(&mut self, to: &Spec, padded: [usize; 2]) -> Result<(), RunError> {
         let plan = self.plan;
         let mut warnings = plan.notes.clone();
         if plan.structure.score == Score::Flap && !has_biases(plan)? {
@@ -176,23 +166,30 @@ impl Run<'_, '_> {
         }
         self.shots.sum_up(warnings);
         let before = size(self.shots.original, &plan.base.spec, [0, 0])?;
-        // As planned; held against the files below.
+        // As planned; held against the files in the end.
         let mut after = size_of(to, padded)?;
         after.parameters = before.parameters - plan.gone(to)?;
         self.shots.report.shrunk = Some(Shrunk { before, after });
-        self.shots.place(writer)?;
-        let output = &plan.base.options.output;
-        let written = Checkpoint::open(output)?;
-        let spec = plan.base.spec.of_same_family(&written)?;
-        let found = size(&written, &spec, padded)?;
-        if found != after || spec.kinds != to.kinds {
-            return Err(RunError::Setting(format!(
-                "verification failed: {} was written with {found:?} instead of {after:?}; report this as a bug",
-                output.display()
-            )));
-        }
         Ok(())
     }
+}
+
+/// Opens the result again and holds its sizes against the report's.
+fn verify(plan: &StructurePlan, report: &PruneReport) -> Result<(), RunError> {
+    let (base, output) = (&plan.base, &plan.base.options.output);
+    let after = &report.shrunk.as_ref().expect("a shot was summed up").after;
+    let written = Checkpoint::open(output)?;
+    let spec = base.spec.of_same_family(&written)?;
+    let found = size(&written, &spec, [after.padded_neurons, after.padded_kv_heads])?;
+    let gone: Vec<usize> = report.shots.iter().flat_map(|shot| &shot.layers).copied().collect();
+    let kept: Vec<usize> = (0..base.spec.layers).filter(|layer| !gone.contains(layer)).collect();
+    if found != *after || spec.kinds != base.spec.keeping(&kept).kinds {
+        return Err(RunError::Setting(format!(
+            "verification failed: {} was written with {found:?} instead of {after:?}; report this as a bug",
+            output.display()
+        )));
+    }
+    Ok(())
 }
 
 fn sizes(spec: &Spec) -> Sizes {

@@ -7,6 +7,7 @@
 //! forwards to prune with them. Its result is a checkpoint in the state folder, which the next shot reads; so memory is one
 //! layer's factors and the streams between layers, and a run can be resumed after any shot. Start reading at [`surgeon`].
 
+mod correct;
 pub(super) mod factors;
 mod found;
 mod need;
@@ -20,12 +21,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 pub(super) use need::{Need, Pass, Passes};
-pub use plan::{BY_GRADIENTS, Fisher, KFAC_FISTA, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan};
+pub use plan::{BY_GRADIENTS, Fisher, KFAC_FISTA, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan};
 
 use super::RunError;
 use super::report::{adapter_record, warn_of_experts};
 use super::walk::Progress;
-use crate::checkpoint::{Checkpoint, CheckpointWriter};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::Gpu;
 use crate::model::{Decoder, Spec};
 use crate::prune::Pattern;
@@ -58,7 +59,7 @@ impl Shots<'_> {
     fn shot(&mut self, shot: usize) -> Result<(), RunError> {
         let clock = Instant::now();
         let shots = self.plan.surgeon.shots;
-        let earlier = self.earlier(shot)?;
+        let earlier = self.earlier()?;
         let current = earlier.as_ref().unwrap_or(self.original);
         self.progress.stage(&format!("shot {} of {shots}: curvature", shot + 1));
         let store = self.store(Wanted::ALL)?;
@@ -74,15 +75,11 @@ impl Shots<'_> {
             100.0 * share * self.plan.options.pattern.sparsity()
         ));
         self.report.linears.clear();
-        let last = self.is_last(shot);
         let searched = match self.plan.searches() {
             true => Some(self.search(current, &store, &weighed, target)?),
             false => None,
         };
-        let mut writer = match last {
-            true => CheckpointWriter::within(current, &self.plan.options.output)?,
-            false => CheckpointWriter::create(current, &self.next(shot))?,
-        };
+        let mut writer = self.writer(current, Reshaping::default())?;
         match &searched {
             Some(searched) => self.prune(current, &store, &mut searched.orders(), &mut writer)?,
             None => {
@@ -93,16 +90,10 @@ impl Shots<'_> {
         }
         self.report.phases.solve += clock.elapsed().as_secs_f64();
         self.note(shot, (share, target), &loss, searched.map(|found| found.record));
-        let clock = Instant::now();
-        if last {
-            self.finish(writer)?;
-        } else {
-            writer.finish(&[])?;
-            drop(earlier);
-            self.commit(shot)?;
-        }
-        self.report.phases.write += clock.elapsed().as_secs_f64();
-        Ok(())
+        self.sum_up(warn_of_experts(&self.report.linears));
+        self.leave(writer)?;
+        drop(earlier);
+        self.commit()
     }
 
     /// The backward pass: saves every layer's factors and counts the costs of every linear, first layer first.
@@ -118,13 +109,12 @@ impl Shots<'_> {
             decoder: &decoder,
             ids: self.ids,
             activations: plan.activation_options(),
-            wanted: store.wanted(),
             fisher: plan.targets(shot),
             layers: false,
             stop: self.stop,
         };
         let mut layers = Vec::new();
-        let loss = pass.run(|layer, factors| {
+        let loss = pass.factors(store.wanted(), |layer, factors| {
             store.put(gpu, layer, factors)?;
             layers.push(plan.costs(&decoder, layer, factors)?);
             let done = linears_of(&plan.spec, layer..plan.spec.layers)?;
@@ -180,15 +170,8 @@ impl Shots<'_> {
             loss: Some(loss.mean),
             skipped_samples: loss.skipped,
             search,
-            layers: Vec::new(),
+            ..Default::default()
         });
-    }
-
-    /// Writes what remains, opens the result again and counts its zeros.
-    fn finish(&mut self, writer: CheckpointWriter<'_>) -> Result<(), RunError> {
-        self.progress.stage("write and verify");
-        self.sum_up(warn_of_experts(&self.report.linears));
-        self.place(writer)
     }
 }
 

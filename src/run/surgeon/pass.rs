@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::factors::{LayerFactors, Wanted};
 use crate::gpu::Recording;
-use crate::model::{ActivationOptions, Activations, Decoder, LinearGradient, LossGradient, next_tokens};
+use crate::model::{ActivationOptions, Activations, Decoder, LinearGradient, LossGradient, Visit, next_tokens};
 use crate::run::RunError;
 
 /// What every position is to predict.
@@ -21,7 +21,6 @@ pub(in crate::run) struct BackwardPass<'p> {
     pub(in crate::run) decoder: &'p Decoder<'p>,
     pub(in crate::run) ids: &'p [Vec<u32>],
     pub(in crate::run) activations: ActivationOptions,
-    pub(in crate::run) wanted: Wanted,
     /// Which targets the gradients are of.
     pub(in crate::run) fisher: Targets,
     /// Whether to measure what each layer as a whole does to the loss ([`Loss::layers`]).
@@ -30,14 +29,34 @@ pub(in crate::run) struct BackwardPass<'p> {
     pub(in crate::run) stop: &'p AtomicBool,
 }
 
+/// Takes the gradient back through the layer at hand; its linears are heard of.
+pub(in crate::run) type Back<'b> = dyn FnMut(&mut Visit<'_>) -> Result<(), RunError> + 'b;
+
 impl BackwardPass<'_> {
     /// Gives every layer's complete factors to `each`, the last layer's first.
-    pub(in crate::run) fn run(
+    pub(in crate::run) fn factors(
         &self,
+        wanted: Wanted,
         mut each: impl FnMut(usize, &mut LayerFactors) -> Result<(), RunError>,
     ) -> Result<Loss, RunError> {
+        let (gpu, spec) = (self.decoder.gpu, self.decoder.spec);
+        self.run(|layer, back| {
+            let mut factors = LayerFactors::new(gpu, spec, layer, wanted)?;
+            back(&mut |recording: &mut Recording, found: LinearGradient<'_>| {
+                factors.add(recording, gpu, &found);
+                Ok(())
+            })?;
+            factors.finish(gpu)?;
+            each(layer, &mut factors)
+        })
+    }
+
+    /// Comes by every layer, the last first; `each` has to go back through it.
+    pub(in crate::run) fn run(
+        &self,
+        mut each: impl FnMut(usize, &mut Back<'_>) -> Result<(), RunError>,
+    ) -> Result<Loss, RunError> {
         let decoder = self.decoder;
-        let (gpu, spec) = (decoder.gpu, decoder.spec);
         let go_on = |_| !self.stop.load(Ordering::Relaxed);
         let trace = decoder.trace_while(self.ids, &self.activations, go_on)?;
         let trace = trace.ok_or(RunError::Interrupted)?;
@@ -61,18 +80,12 @@ impl BackwardPass<'_> {
             if let Some(left) = left {
                 found.layers.push(layer_cost([&stream, &left], &loss)?);
             }
-            let mut factors = LayerFactors::new(gpu, spec, layer, self.wanted)?;
-            {
+            each(layer, &mut |visit| {
                 let weights = decoder.layer(layer)?;
-                let mut visit = |recording: &mut Recording, found: LinearGradient<'_>| {
-                    factors.add(recording, gpu, &found);
-                    Ok(())
-                };
-                decoder.layer_backward(&weights, &stream, &mut loss, &mut visit)?;
-            }
-            decoder.checkpoint.release_all();
-            factors.finish(gpu)?;
-            each(layer, &mut factors)?;
+                decoder.layer_backward(&weights, &stream, &mut loss, visit)?;
+                decoder.checkpoint.release_all();
+                Ok(())
+            })?;
             leaving = self.layers.then_some(stream);
         }
         found.layers.reverse();

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::factors;
-use super::need::{Need, Passes};
+use super::need::{self, Need, Passes};
 use super::pass::Targets;
 use super::prune::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
@@ -41,6 +41,29 @@ pub struct SurgeonOptions {
     pub fisher: Fisher,
     /// What [`KFAC_FISTA`] does beyond; not used by [`SURGEON`].
     pub search: SearchOptions,
+    /// Corrections after each shot.
+    pub low_rank: LowRankOptions,
+}
+
+/// Low-rank corrections between shots.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LowRankOptions {
+    /// Of the two factors of each linear.
+    pub rank: usize,
+    /// Steps of Adam after each shot, of one sample each; 0 is off.
+    pub steps: usize,
+    /// How far a factor moves in the first step; it falls linearly to zero.
+    pub rate: f64,
+}
+
+impl Default for LowRankOptions {
+    fn default() -> Self {
+        LowRankOptions {
+            rank: 8,
+            steps: 0,
+            rate: 1e-3,
+        }
+    }
 }
 
 /// Which Fisher information the curvature is.
@@ -88,6 +111,7 @@ impl Default for SurgeonOptions {
             refit: 20,
             fisher: Fisher::default(),
             search: SearchOptions::default(),
+            low_rank: LowRankOptions::default(),
         }
     }
 }
@@ -175,10 +199,15 @@ impl SurgeonPlan {
         self.activation_bytes = stream * need.streams(spec.layers);
         let rows = ROWS.max(options.samples.length).min(tokens);
         let Passes { gather, solve } = Passes::of(checkpoint, spec, rows, need)?;
-        self.device_bytes = gather.max(solve);
+        let (correct, corrections) = match self.surgeon.low_rank.steps {
+            0 => (0, 0),
+            _ => need::correction(checkpoint, spec, options.samples.length, self.surgeon.low_rank.rank)?,
+        };
+        self.device_bytes = gather.max(solve).max(correct);
         // The mapped pages of the embedding count while a pass begins and ends.
         let base = super::super::peak_resident().unwrap_or(0)
             + checkpoint.largest_tensor_bytes()
+            + corrections
             + if gpu.is_host() {
                 self.device_bytes
             } else {
@@ -203,6 +232,11 @@ impl SurgeonPlan {
     /// Whether it searches a better solution than LLM Surgeon's.
     pub fn searches(&self) -> bool {
         self.options.method == KFAC_FISTA
+    }
+
+    /// Steps that leave a checkpoint: a shot, and its correction if it has one.
+    pub(super) fn steps_per_shot(&self) -> usize {
+        1 + usize::from(self.surgeon.low_rank.steps > 0)
     }
 
     /// Targets of the backward pass of a shot.
@@ -266,6 +300,14 @@ fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunErro
             ));
         }
     }
+    let low_rank = surgeon.low_rank;
+    if low_rank.steps > 0 && low_rank.rank == 0 {
+        return wrong("--lora-rank 0 corrects nothing; use at least 1, or drop --lora-steps".into());
+    }
+    if !(low_rank.rate > 0.0 && low_rank.rate <= 1.0) {
+        let rate = low_rank.rate;
+        return wrong(format!("--lora-rate {rate} is a step of weights: above 0, at most 1"));
+    }
     if surgeon.shots == 0 {
         return wrong("--shots 0 would prune nothing; use at least 1".into());
     }
@@ -319,6 +361,9 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
         "samples": options.samples,
         "adapter": gpu.name(),
     });
+    if surgeon.low_rank.steps > 0 {
+        settings["low_rank"] = json!(surgeon.low_rank);
+    }
     if options.method == KFAC_FISTA {
         settings["search"] = json!(surgeon.search);
     }

@@ -1,5 +1,6 @@
 //! One layer of a shot: its costs counted, and its linears pruned.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use super::plan::SurgeonPlan;
 use super::search::Weighed;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::{Gpu, Recording};
-use crate::model::{Decoder, LinearId, LinearSpec, Part, Spec, Tap};
+use crate::model::{Decoder, LinearId, LinearSpec, ModelError, Part, Spec, Tap};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{
     CostHistogram, Costs, Curvature, Grain, MetricProblem, Saliency, Side, UpdateSettings, correlated_update,
@@ -36,19 +37,28 @@ pub(in crate::run) struct Piece<'l> {
 }
 
 impl Piece<'_> {
-    /// Its rows of a stored weight, as f32.
+    /// Its rows of a stored weight, as f32 on the device.
     pub(in crate::run) fn weight(&self, gpu: &Gpu, checkpoint: &Checkpoint) -> Result<(Tensor, DType), RunError> {
+        let (values, dtype) = self.values(checkpoint)?;
+        let cols = self.linear.shape[1];
+        let weight = Tensor::upload(gpu, "weight", values.len() / cols, cols, &values)?;
+        Ok((weight, dtype))
+    }
+
+    /// Outputs and inputs.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        [self.part.rows.iter().map(|r| r.len()).sum(), self.linear.shape[1]]
+    }
+
+    /// Its rows of a stored weight.
+    pub(super) fn values(&self, checkpoint: &Checkpoint) -> Result<(Vec<f32>, DType), ModelError> {
         let linear = self.linear;
         let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
         let stored = linear.rows(view.bytes, view.dtype);
         let width = linear.shape[1] * view.dtype.size();
         let ranges = self.part.rows.iter();
-        let values: Vec<f32> = ranges
-            .flat_map(|range| view.dtype.decode(&stored[range.start * width..range.end * width]))
-            .collect();
-        let rows = values.len() / linear.shape[1];
-        let weight = Tensor::upload(gpu, "weight", rows, linear.shape[1], &values)?;
-        Ok((weight, view.dtype))
+        let values = ranges.flat_map(|range| view.dtype.decode(&stored[range.start * width..range.end * width]));
+        Ok((values.collect(), view.dtype))
     }
 }
 
@@ -211,7 +221,7 @@ impl Surgery<'_> {
                 whole.close(&mut record);
                 record.products = in_products(gpu.flops() - flops, linear.shape);
                 record.seconds = clock.elapsed().as_secs_f64();
-                writer.put(&linear.tensor, &linear.stored(&whole.bytes, whole.dtype))?;
+                writer.put(&linear.tensor, &whole.stored(linear))?;
                 records.push(record);
             }
         }
@@ -319,7 +329,7 @@ impl Surgery<'_> {
 }
 
 /// A linear as it will be stored, filled piece by piece.
-struct Stored {
+pub(super) struct Stored {
     /// `[outputs, inputs]` elements.
     bytes: Vec<u8>,
     dtype: DType,
@@ -332,7 +342,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn of(linear: &LinearSpec, checkpoint: &Checkpoint) -> Result<Self, RunError> {
+    pub(super) fn of(linear: &LinearSpec, checkpoint: &Checkpoint) -> Result<Self, RunError> {
         let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
         Ok(Stored {
             bytes: vec![0; view.bytes.len()],
@@ -346,7 +356,7 @@ impl Stored {
         })
     }
 
-    fn put(&mut self, part: &Part, encoded: &Encoded, [lost, energy]: [f64; 2]) {
+    pub(super) fn put(&mut self, part: &Part, encoded: &Encoded, [lost, energy]: [f64; 2]) {
         let mut from = 0;
         for range in &part.rows {
             let bytes = range.len() * self.width;
@@ -358,6 +368,11 @@ impl Stored {
         self.saturated += encoded.saturated;
         self.lost += lost;
         self.energy += energy;
+    }
+
+    /// What the file holds.
+    pub(super) fn stored<'b>(&'b self, linear: &LinearSpec) -> Cow<'b, [u8]> {
+        linear.stored(&self.bytes, self.dtype)
     }
 
     fn close(&self, record: &mut LinearRecord) {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::factors::{FactorStore, Wanted};
 use super::plan::SurgeonPlan;
-use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, STATE_FILE, STATE_FOLDER};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, Reshaping, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::report::{PruneReport, ShotRecord};
 use crate::run::report::{calibration_record, continued, total, verify};
@@ -28,6 +28,8 @@ pub(in crate::run) struct Shots<'r> {
     pub(in crate::run) stop: &'r AtomicBool,
     identity: RunIdentity,
     folder: NewFolder,
+    /// Steps done: shots, and the corrections after them.
+    done: usize,
 }
 
 /// Who watches a run.
@@ -37,7 +39,7 @@ pub(in crate::run) struct Watch<'r> {
 }
 
 /// Plays the shots that are not done yet, in a new folder or that of an earlier run; `begun` is the report of a run that has
-/// found nothing. The last shot leaves the result, every other a checkpoint at [`Shots::path`].
+/// found nothing. The last step leaves the result, every other, shot or correction, a checkpoint at [`Shots::path`].
 pub(in crate::run) fn in_shots(
     plan: &SurgeonPlan,
     (original, gpu): (&Checkpoint, &Gpu),
@@ -46,7 +48,7 @@ pub(in crate::run) fn in_shots(
     mut each: impl FnMut(&mut Shots<'_>, usize) -> Result<(), RunError>,
 ) -> Result<PruneReport, RunError> {
     let start = Instant::now();
-    let (output, shots) = (&plan.options.output, plan.surgeon.shots);
+    let (output, shots, steps) = (&plan.options.output, plan.surgeon.shots, plan.steps_per_shot());
     let mut folder = begin(plan, original)?;
     progress.stage("tokenise");
     let set = samples(&plan.options, original)?;
@@ -65,7 +67,7 @@ pub(in crate::run) fn in_shots(
         report = continued(&state, report)?;
         done = state.layers_done;
         folder.keep();
-        progress.stage(&format!("resumed after {done} of {shots} shots"));
+        progress.stage(&format!("resumed after {} of {shots} shots", done.div_ceil(steps)));
     }
     report.phases.prepare += start.elapsed().as_secs_f64();
     let mut run = Shots {
@@ -78,13 +80,17 @@ pub(in crate::run) fn in_shots(
         stop,
         identity,
         folder,
+        done,
     };
-    let result = (done..shots).try_for_each(|shot| {
-        done = shot;
-        each(&mut run, shot)
+    let result = (done..shots * steps).try_for_each(|step| {
+        done = step;
+        match step % steps {
+            0 => each(&mut run, step / steps),
+            _ => run.correct(step / steps),
+        }
     });
     let Shots { mut report, folder, .. } = run;
-    result.map_err(|error| suspended(error, output, done, shots))?;
+    result.map_err(|error| suspended(error, output, [done, steps], shots))?;
     folder.finish()?;
     report.memory.device_peak = gpu.peak_bytes();
     report.memory.host_peak = peak_resident();
@@ -104,7 +110,7 @@ fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunEr
 }
 
 /// Adds how to go on, if a shot is done.
-fn suspended(error: RunError, output: &Path, done: usize, shots: usize) -> RunError {
+fn suspended(error: RunError, output: &Path, [done, steps]: [usize; 2], shots: usize) -> RunError {
     let output = output.display().to_string();
     match error {
         error @ RunError::Verification { .. } => error,
@@ -113,35 +119,58 @@ fn suspended(error: RunError, output: &Path, done: usize, shots: usize) -> RunEr
         error => RunError::ShotsDone {
             error: Box::new(error),
             output,
-            done,
+            done: done.div_ceil(steps),
             shots,
         },
     }
 }
 
 impl Shots<'_> {
-    fn path(&self, shots_done: usize) -> PathBuf {
-        self.folder.state().join(format!("shot-{shots_done}"))
+    fn path(&self, done: usize) -> PathBuf {
+        self.folder.state().join(format!("step-{done}"))
     }
 
-    /// Whether this shot is the last.
-    pub(in crate::run) fn is_last(&self, shot: usize) -> bool {
-        shot + 1 == self.plan.surgeon.shots
+    /// Whether this step is the last.
+    fn is_last(&self) -> bool {
+        self.done + 1 == self.plan.surgeon.shots * self.plan.steps_per_shot()
     }
 
-    /// What the shot before left; none for the first, which starts from the original.
-    pub(in crate::run) fn earlier(&self, shot: usize) -> Result<Option<Checkpoint>, RunError> {
-        Ok(match shot {
+    /// What the step before left; none for the first, which starts from the original.
+    pub(in crate::run) fn earlier(&self) -> Result<Option<Checkpoint>, RunError> {
+        Ok(match self.done {
             0 => None,
-            _ => Some(Checkpoint::open(&self.path(shot))?),
+            done => Some(Checkpoint::open(&self.path(done))?),
         })
     }
 
-    /// Where a shot that is not the last writes; what a crash left there is gone.
-    pub(in crate::run) fn next(&self, shot: usize) -> PathBuf {
-        let next = self.path(shot + 1);
+    /// Where this step writes: the last to the output, any other for the next; what a crash left there is gone.
+    pub(in crate::run) fn writer<'c>(
+        &self,
+        current: &'c Checkpoint,
+        reshaping: Reshaping,
+    ) -> Result<CheckpointWriter<'c>, RunError> {
+        if self.is_last() {
+            let output = &self.plan.options.output;
+            return Ok(CheckpointWriter::within_reshaped(current, output, reshaping)?);
+        }
+        let next = self.path(self.done + 1);
         let _ = fs::remove_dir_all(&next);
-        next
+        Ok(CheckpointWriter::create_reshaped(current, &next, reshaping)?)
+    }
+
+    /// Writes what remains; of the result, with the report, also counts the zeros.
+    pub(in crate::run) fn leave(&mut self, mut writer: CheckpointWriter<'_>) -> Result<(), RunError> {
+        let clock = Instant::now();
+        if self.is_last() {
+            self.progress.stage("write and verify");
+            let json = serde_json::to_string_pretty(&self.report.reproducible()).expect("a report is plain data");
+            writer.place(&[("pruning_report.json", json.as_bytes())])?;
+            verify(&self.plan.options.output, &self.report)?;
+        } else {
+            writer.finish(&[])?;
+        }
+        self.report.phases.write += clock.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// Room for the factors of a shot.
@@ -161,16 +190,21 @@ impl Shots<'_> {
         }
     }
 
-    /// Counts a shot whose checkpoint is on the disk as done. That of the shot before goes: nothing may read it any more.
-    pub(in crate::run) fn commit(&mut self, shot: usize) -> Result<(), RunError> {
+    /// Counts a step as done whose checkpoint is on the disk. That of the step before goes: nothing may read it any more.
+    /// The last needs no counting: its result is in place.
+    pub(in crate::run) fn commit(&mut self) -> Result<(), RunError> {
+        if self.is_last() {
+            return Ok(());
+        }
         let report = serde_json::to_value(&self.report).expect("a report is plain data");
-        let state = RunState::new(self.identity.clone(), shot + 1, report, false);
+        let state = RunState::new(self.identity.clone(), self.done + 1, report, false);
         state.commit(&self.plan.options.output, None)?;
         self.folder.keep();
-        if shot > 0 {
-            let old = self.path(shot);
+        if self.done > 0 {
+            let old = self.path(self.done);
             fs::remove_dir_all(&old).map_err(|e| self.folder.failed(&old, e))?;
         }
+        self.done += 1;
         Ok(())
     }
 
@@ -179,13 +213,6 @@ impl Shots<'_> {
         self.report.totals = total(&self.report.linears);
         self.report.warnings = warnings;
         self.report.warnings.extend(warn_of_skipped(&self.report.shots));
-    }
-
-    /// Writes what remains, with the report, and counts the zeros of the result.
-    pub(in crate::run) fn place(&self, mut writer: CheckpointWriter<'_>) -> Result<(), RunError> {
-        let json = serde_json::to_string_pretty(&self.report.reproducible()).expect("a report is plain data");
-        writer.place(&[("pruning_report.json", json.as_bytes())])?;
-        verify(&self.plan.options.output, &self.report)
     }
 }
 

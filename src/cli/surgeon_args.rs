@@ -1,0 +1,33 @@
+//! Flags of methods by gradients.
+
+use crate::run::Fisher;
+
+/// What only methods by gradients have.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "LLM Surgeon (--method surgeon or kfac-fista)")]
+pub(super) struct SurgeonArgs {
+    /// Steps to the target, each with a forward and backward pass for the curvature; published runs take 40 [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(super) shots: Option<usize>,
+    /// Damping of the curvature of outputs (gradients), as a fraction of its mean; that of inputs is --damping [default: 0.1, or 0.01 with
+    /// --structure]
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    pub(super) output_damping: Option<f64>,
+    /// Targets of the backward passes [default: empirical]
+    #[arg(long, value_enum, value_name = "TARGETS")]
+    pub(super) fisher: Option<Fisher>,
+    /// Removed weights that the others make up for in one solve, chunk after chunk; published runs take 2000 with --refit 0. By
+    /// default the refit makes up for all of them together, which loses less and takes a fraction of the time [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(super) max_correlate: Option<usize>,
+    /// Steps of a low-rank correction of all linears after each shot (LoRA, learned on the calibration samples, one a step, and
+    /// absorbed; zeros stay zero); each costs a forward and backward pass of a sample [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(super) lora_steps: Option<usize>,
+    /// Rank of that correction [default: 8]
+    #[arg(long, value_name = "RANK", requires = "lora_steps")]
+    pub(super) lora_rank: Option<usize>,
+    /// Its learning rate, which falls linearly to zero within each shot [default: 0.001]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, requires = "lora_steps")]
+    pub(super) lora_rate: Option<f64>,
+}
