@@ -66,8 +66,8 @@ fn with_spec(
     spec: Spec,
     stop: &AtomicBool,
 ) -> Result<(), CliError> {
-    args.structure.refuse_alone()?;
-    if args.method == SURGEON && args.structure.any() {
+    args.structure.check()?;
+    if args.method == SURGEON && args.structure.shrinks() {
         return structure::run(common, args, checkpoint, spec, stop);
     }
     if BY_GRADIENTS.contains(&args.method.as_str()) {
@@ -103,8 +103,8 @@ fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
     pattern(args)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let spec = spec(common, &checkpoint)?;
-    args.structure.refuse_alone()?;
-    if args.method == SURGEON && args.structure.any() {
+    args.structure.check()?;
+    if args.method == SURGEON && args.structure.shrinks() {
         return structure::plan(common, args, &checkpoint, spec);
     }
     if BY_GRADIENTS.contains(&args.method.as_str()) {

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use super::exit::CliError;
-use crate::run::{Layout, Score, StructureOptions, Update};
+use crate::run::{Layout, LineKinds, Score, StructureOptions, Update};
 
 /// What --structure removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,6 +14,10 @@ pub(super) enum StructureArg {
     Heads,
     /// Whole decoder layers
     Layers,
+    /// Outputs of single linears, which become zero: nothing gets smaller
+    Rows,
+    /// Inputs of single linears, likewise
+    Columns,
 }
 
 /// Structures instead of single weights.
@@ -21,7 +25,8 @@ pub(super) enum StructureArg {
 #[command(next_help_heading = "Structures (--structure): a model that becomes smaller")]
 pub(super) struct StructureArgs {
     /// Remove whole neurons (ffn), attention heads with their keys and values (heads), decoder layers (layers) or several of
-    /// them, comma-separated, by LLM Surgeon; the sparsity is then the share of the decoder linears' weights to remove [default: none]
+    /// them, comma-separated, by LLM Surgeon; the sparsity is then the share of the decoder linears' weights to remove. Or zero
+    /// rows and columns of each linear by itself, as LLM Surgeon was published: the model keeps its size [default: none]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "UNITS")]
     pub(super) structure: Vec<StructureArg>,
     /// By what units are chosen [default: surgeon]
@@ -45,17 +50,35 @@ impl StructureArgs {
         !self.structure.is_empty()
     }
 
-    /// Fails if a flag is given that means nothing without --structure.
-    pub(super) fn refuse_alone(&self) -> Result<(), CliError> {
+    /// Rows and columns that become zero.
+    pub(super) fn lines(&self) -> LineKinds {
+        LineKinds {
+            rows: self.structure.contains(&StructureArg::Rows),
+            columns: self.structure.contains(&StructureArg::Columns),
+        }
+    }
+
+    /// Whether the model becomes smaller.
+    pub(super) fn shrinks(&self) -> bool {
+        self.any() && !self.lines().any()
+    }
+
+    /// Fails if a flag is given that means nothing without units, or units that do not go together.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        let lines = |arg: &StructureArg| matches!(arg, StructureArg::Rows | StructureArg::Columns);
+        if self.lines().any() && !self.structure.iter().all(lines) {
+            let message = "--structure: rows and columns become zero, ffn, heads and layers go: give one or the other";
+            return Err(CliError::setting(message.into()));
+        }
         let given = [
             ("--score", self.score.is_some()),
             ("--update", self.update.is_some()),
             ("--layout", self.layout.is_some()),
             ("--round", self.round.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given && !self.any()) {
+        match given.iter().find(|(_, given)| *given && !self.shrinks()) {
             Some((flag, _)) => Err(CliError::setting(format!(
-                "{flag} is for --structure: add e.g. --structure ffn, or drop it"
+                "{flag} is for --structure ffn, heads or layers: add e.g. --structure ffn, or drop it"
             ))),
             None => Ok(()),
         }

@@ -21,7 +21,6 @@ pub(super) fn run(
     spec: Spec,
     stop: &AtomicBool,
 ) -> Result<(), CliError> {
-    refuse_structure(args)?;
     let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
     carry_out(common, &gpu, &describe(&plan), |bar| {
         crate::run::surgeon(&plan, checkpoint, &gpu, bar, stop)
@@ -30,7 +29,6 @@ pub(super) fn run(
 
 /// Says what would happen.
 pub(super) fn plan(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spec) -> Result<(), CliError> {
-    refuse_structure(args)?;
     let (_, plan) = resolve(common, args, checkpoint, spec)?;
     print(common, &plan, || describe(&plan));
     Ok(())
@@ -74,11 +72,25 @@ fn refuse_flag(flag: &str, method: &str) -> Result<(), CliError> {
     Err(CliError::setting(message))
 }
 
-/// Whole units are removed by LLM Surgeon itself.
-fn refuse_structure(args: &PruneArgs) -> Result<(), CliError> {
-    match args.structure.any() {
-        true => refuse_flag("--structure", &args.method),
-        false => Ok(()),
+/// Whole units, rows and columns are removed by LLM Surgeon itself, and nothing is left to refit.
+fn refuse_single_weights(args: &PruneArgs) -> Result<(), CliError> {
+    if !args.structure.any() {
+        return Ok(());
+    }
+    if args.method != SURGEON {
+        return refuse_flag("--structure", &args.method);
+    }
+    let given = [
+        ("--pattern", args.pattern.is_some()),
+        ("--refit", args.solve.refit.is_some()),
+        ("--max-correlate", args.surgeon.max_correlate.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(CliError::setting(format!(
+            "{flag} is for single weights: --structure {} has no use for it, drop it",
+            args.structure.lines().name()
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -112,8 +124,10 @@ fn resolve(
     checkpoint: &Checkpoint,
     spec: Spec,
 ) -> Result<(Gpu, SurgeonPlan), CliError> {
+    refuse_single_weights(args)?;
     let defaults = options(&args.surgeon);
     let surgeon = SurgeonOptions {
+        lines: args.structure.lines(),
         refit: args.solve.refit.unwrap_or(defaults.refit),
         ..defaults
     };
@@ -164,10 +178,14 @@ pub(super) fn corrected(plan: &SurgeonPlan) -> String {
 
 fn describe(plan: &SurgeonPlan) -> String {
     format!(
-        "{} ({} family, {} decoder layers): {} of {} weights in {} linears by {}{} in {} shots{}\n{}",
+        "{} ({} family, {} decoder layers): {}{} of {} weights in {} linears by {}{} in {} shots{}\n{}",
         plan.options.model.display(),
         plan.family,
         plan.spec.layers,
+        match plan.surgeon.lines.name().as_str() {
+            "" => String::new(),
+            lines => format!("{lines}, "),
+        },
         plan.options.pattern,
         plan.weights,
         plan.linears,

@@ -7,11 +7,10 @@
 use rand::{RngExt, SeedableRng};
 
 use crate::gpu::{Gpu, GpuError, Recording};
+use crate::linalg::{self, row_blocks};
 use crate::ops::dense::{self, Gemm, Layout};
 use crate::tensor::Tensor;
 
-/// Windows of rows begin at multiples of this: of any width they are then aligned to 256 bytes.
-const ROWS: usize = 64;
 /// Decay of the mean of gradients and of their squares.
 const DECAY: [f64; 2] = [0.9, 0.999];
 /// Keeps Adam's quotient finite.
@@ -107,7 +106,7 @@ impl LowRank {
         let mask = mask(gpu, self.shape, weight)?;
         let [a, b] = self.upload(gpu)?;
         let mut recording = Recording::new();
-        for (first, rows) in windows(gpu, &out) {
+        for (first, rows) in row_blocks(gpu, &out) {
             let (b, change) = (b.row_window(first, rows), change.row_window(first, rows));
             dense::gemm(&mut recording, gpu, &Gemm::new(&b, &a, Layout::NN, &change));
             if let Some(mask) = &mask {
@@ -124,23 +123,17 @@ impl LowRank {
         let ([outputs, inputs], rank) = (self.shape, self.rank);
         let mask = mask(gpu, self.shape, weight)?;
         let [a, b] = self.upload(gpu)?;
-        let b_transposed = Tensor::empty(gpu, "low rank Bt", rank, outputs)?;
-        let of_a = Tensor::empty(gpu, "gradient of A", rank, inputs)?;
-        let of_b = Tensor::empty(gpu, "gradient of B", outputs, rank)?;
         let mut recording = Recording::new();
-        dense::transpose(&mut recording, &b, &b_transposed);
-        for (first, rows) in windows(gpu, &gradient) {
+        let of_a = Tensor::zeros(gpu, &mut recording, "gradient of A", rank, inputs)?;
+        let of_b = Tensor::empty(gpu, "gradient of B", outputs, rank)?;
+        for (first, rows) in row_blocks(gpu, &gradient) {
             let gradient = gradient.row_window(first, rows);
             if let Some(mask) = &mask {
                 dense::multiply(&mut recording, &mask.row_window(first, rows), &gradient);
             }
             let to_b = of_b.row_window(first, rows);
             dense::gemm(&mut recording, gpu, &Gemm::new(&gradient, &a, Layout::NT, &to_b));
-            let to_a = Gemm {
-                a_col: first,
-                ..Gemm::new(&b_transposed, &gradient, Layout::NN, &of_a)
-            };
-            dense::gemm(&mut recording, gpu, &if first > 0 { to_a.add() } else { to_a });
+            linalg::add_product(&mut recording, gpu, [&b.row_window(first, rows), &gradient], &of_a);
         }
         let ids = [&of_a, &of_b].map(|tensor| recording.read(&tensor.slice()));
         let done = gpu.submit(recording)?;
@@ -155,23 +148,6 @@ impl LowRank {
     }
 }
 
-/// Records `sum += gᵀ x`: the gradient `[outputs, inputs]` of a linear's weight from a batch of inputs `[rows, inputs]`
-/// and of gradients of its outputs `[rows, outputs]`.
-pub fn add_weight_gradient(
-    recording: &mut Recording,
-    gpu: &Gpu,
-    [input, gradient]: [&Tensor; 2],
-    sum: &Tensor,
-) -> Result<(), GpuError> {
-    let transposed = Tensor::empty(gpu, "transposed gradient", gradient.cols(), gradient.rows())?;
-    dense::transpose(recording, gradient, &transposed);
-    for (first, rows) in windows(gpu, sum) {
-        let (from, to) = (transposed.row_window(first, rows), sum.row_window(first, rows));
-        dense::gemm(recording, gpu, &Gemm::new(&from, input, Layout::NN, &to).add());
-    }
-    Ok(())
-}
-
 /// 1 where a weight is not zero; none if it nowhere is.
 fn mask(gpu: &Gpu, [rows, cols]: [usize; 2], weight: &[f32]) -> Result<Option<Tensor>, GpuError> {
     if !weight.contains(&0.0) {
@@ -179,16 +155,4 @@ fn mask(gpu: &Gpu, [rows, cols]: [usize; 2], weight: &[f32]) -> Result<Option<Te
     }
     let mask: Vec<f32> = weight.iter().map(|w| f32::from(*w != 0.0)).collect();
     Ok(Some(Tensor::upload(gpu, "mask", rows, cols, &mask)?))
-}
-
-/// Rows of a tensor in parts that fit a binding: the first of each, and how many.
-fn windows(gpu: &Gpu, tensor: &Tensor) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let rows = tensor.rows();
-    let step = match tensor.window_rows(gpu, rows) {
-        all if all >= rows => rows,
-        fitting => (fitting / ROWS * ROWS).max(ROWS),
-    };
-    (0..rows)
-        .step_by(step)
-        .map(move |first| (first, step.min(rows - first)))
 }

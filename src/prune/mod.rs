@@ -28,7 +28,7 @@ pub use alps::Alps;
 pub use damping::{Damping, DampingRule};
 pub use error::PruneError;
 pub use fista::{Fista, FistaSettings, WarmStart, lasso};
-pub use low_rank::{AdamStep, LowRank, LowRankGradient, add_weight_gradient};
+pub use low_rank::{AdamStep, LowRank, LowRankGradient};
 pub use magnitude::Magnitude;
 pub use pattern::{Pattern, Scope};
 pub use permute::{Channels, Permutation, Permute};

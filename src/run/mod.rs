@@ -41,7 +41,8 @@ pub use state::{RunIdentity, RunState, StateError};
 pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
 pub use structure::{Layout, Promise, Score, StructureOptions, StructurePlan, Update, structure};
 pub use surgeon::{
-    BY_GRADIENTS, Fisher, KFAC_FISTA, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan, surgeon,
+    BY_GRADIENTS, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan,
+    surgeon,
 };
 pub use walk::Progress;
 pub use weights_only::{WeightsOnly, prune_weights};

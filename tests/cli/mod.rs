@@ -22,6 +22,7 @@ mod help;
 mod interrupt;
 mod kfac_fista;
 mod layouts;
+mod lines;
 mod low_rank;
 mod patterns;
 mod permute;

@@ -1,6 +1,7 @@
 //! T2: properties that hold by theory, on every device.
 
 mod admm;
+mod blocks;
 mod conjugate_gradient;
 mod fista;
 mod hard_grams;

@@ -1,9 +1,9 @@
 //! Low-rank corrections against plain loops in f64.
 
 use secateur::gpu::Gpu;
-use secateur::prune::{AdamStep, LowRank, add_weight_gradient};
+use secateur::prune::{AdamStep, LowRank};
 
-use crate::common::{Data, assert_close, devices, f64s, open, play, tensor};
+use crate::common::{Data, assert_close, devices, f64s, open, tensor};
 
 /// Outputs, inputs and rank: one of everything, a rank above both, several windows of rows with a remainder.
 const SHAPES: [([usize; 2], usize); 5] = [([1, 1], 1), ([5, 3], 7), ([64, 40], 8), ([65, 130], 3), ([200, 37], 8)];
@@ -114,30 +114,5 @@ fn in_windows_of_rows() {
     for gpu in devices() {
         let gpu = open(if gpu.is_host() { "cpu" } else { gpu.name() }, Some(65 * 4 * 130));
         follow(&gpu, ([200, 130], 3), true);
-    }
-}
-
-#[test]
-fn gradient_of_a_weight() {
-    for gpu in devices() {
-        for [tokens, outputs, inputs] in [[1, 1, 1], [7, 5, 3], [33, 65, 40], [64, 130, 17]] {
-            let mut data = Data::new(8);
-            let (x, g) = (data.normal(2 * tokens * inputs), data.normal(2 * tokens * outputs));
-            let sum = tensor(gpu, outputs, inputs, &vec![0.0; outputs * inputs]);
-            for batch in 0..2 {
-                let x = tensor(gpu, tokens, inputs, &x[batch * tokens * inputs..][..tokens * inputs]);
-                let g = tensor(gpu, tokens, outputs, &g[batch * tokens * outputs..][..tokens * outputs]);
-                play(gpu, |recording| {
-                    add_weight_gradient(recording, gpu, [&x, &g], &sum).unwrap();
-                });
-            }
-            let wanted = product(
-                &transposed(&f64s(&g), [2 * tokens, outputs]),
-                &f64s(&x),
-                [outputs, 2 * tokens, inputs],
-            );
-            let what = format!("{} weight gradient {tokens} {outputs}x{inputs}", gpu.name());
-            assert_close(&what, &sum.fetch(gpu).unwrap(), &wanted, 1e-4);
-        }
     }
 }

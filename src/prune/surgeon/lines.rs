@@ -11,7 +11,7 @@ use super::costs::transposed;
 use super::curvature::{Curvature, Side, invert, vector};
 use crate::gpu::{Gpu, GpuError, Recording, Slice};
 use crate::linalg;
-use crate::ops::dense::{self, GramPart, RowReduce};
+use crate::ops::dense::{self, RowReduce};
 use crate::ops::factor::{self, KronGather};
 use crate::ops::nn;
 use crate::prune::PruneError;
@@ -37,7 +37,7 @@ pub fn remove_rows(gpu: &Gpu, outputs: &Side, w: &Tensor, rows: &[usize]) -> Res
     for (first, panel) in outputs.inverse.panels() {
         nn::embed(&mut recording, &block.ids, panel, first, &inverse);
     }
-    add_product(&mut recording, gpu, [&inverse, &spread], w);
+    linalg::add_product(&mut recording, gpu, [&inverse, &spread], w);
     let mut kept = vec![1.0; w.rows()];
     rows.iter().for_each(|i| kept[*i] = 0.0);
     let kept = vector(gpu, "rows kept", kept.into_iter())?;
@@ -148,19 +148,4 @@ impl Block {
 
 fn ones(gpu: &Gpu, count: usize) -> Result<Tensor, GpuError> {
     vector(gpu, "ones", (0..count).map(|_| 1.0))
-}
-
-/// Records `w += leftᵀ right` in row blocks that fit a binding; left `[k, outputs]`, right `[k, inputs]`.
-pub(super) fn add_product(recording: &mut Recording, gpu: &Gpu, [left, right]: [&Tensor; 2], w: &Tensor) {
-    let height = w.window_rows(gpu, w.rows());
-    for first in (0..w.rows()).step_by(height) {
-        let part = GramPart {
-            a: left,
-            a_col: first,
-            b: right,
-            total: &w.row_window(first, height.min(w.rows() - first)),
-            upper: false,
-        };
-        dense::gram_chunk(recording, gpu, &part);
-    }
 }

@@ -15,7 +15,6 @@
 use std::cell::Cell;
 
 use super::curvature::{Curvature, vector};
-use super::lines::add_product;
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg::{self, Pivots};
 use crate::ops::dense;
@@ -220,7 +219,7 @@ impl Chunk {
         dense::points_scatter(recording, &places, [&scale, &solved], self.first, &multipliers);
         let spread = Tensor::empty(gpu, "multipliers times inverse", self.rows, cols)?;
         linalg::multiply(recording, gpu, -1.0, &multipliers, &inputs.inverse, &spread);
-        add_product(recording, gpu, [&g, &spread], w);
+        linalg::add_product(recording, gpu, [&g, &spread], w);
         Ok(())
     }
 }

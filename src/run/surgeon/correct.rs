@@ -12,8 +12,9 @@ use super::prune::{Stored, pieces};
 use super::shots::Shots;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::{Gpu, Recording};
+use crate::linalg;
 use crate::model::{Amend, Decoder, LayerWeights, LinearGradient, LinearId, ModelError, Spec};
-use crate::prune::{AdamStep, LowRank, LowRankGradient, add_weight_gradient};
+use crate::prune::{AdamStep, LowRank, LowRankGradient};
 use crate::report::CorrectionRecord;
 use crate::run::RunError;
 use crate::run::encode::encode;
@@ -129,7 +130,8 @@ impl Shots<'_> {
                         none.insert(Tensor::zeros(gpu, recording, "weight gradient", rows, cols)?)
                     }
                 };
-                Ok(add_weight_gradient(recording, gpu, [input, gradient], sum)?)
+                linalg::add_product(recording, gpu, [gradient, input], sum);
+                Ok(())
             })?;
             for piece in pieces(&spec.linears_of(layer)?) {
                 if let Some(sum) = sums.remove(&piece.id) {

@@ -21,7 +21,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 pub(super) use need::{Need, Pass, Passes};
-pub use plan::{BY_GRADIENTS, Fisher, KFAC_FISTA, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan};
+pub use plan::{
+    BY_GRADIENTS, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan,
+};
 
 use super::RunError;
 use super::report::{adapter_record, warn_of_experts};
@@ -30,7 +32,7 @@ use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::Gpu;
 use crate::model::{Decoder, Spec};
 use crate::prune::Pattern;
-use crate::prune::surgeon::{CostHistogram, allocate};
+use crate::prune::surgeon::{CostHistogram, Lines, allocate, cheapest_lines};
 use crate::report::{Memory, PruneReport, SearchRecord, Settings, ShotRecord};
 use factors::{FactorStore, Wanted};
 use pass::{BackwardPass, Loss};
@@ -67,7 +69,11 @@ impl Shots<'_> {
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let share = (shot + 1) as f64 / shots as f64;
-        let target = target(self.plan, &weighed.removal, share);
+        let lines = self.plan.surgeon.lines.any().then(|| lines(self.plan, &weighed, share));
+        let target = match &lines {
+            Some(lines) => Target::of_lines(&weighed.lines, lines),
+            None => target(self.plan, &weighed.removal, share),
+        };
         self.progress.stage(&format!(
             "shot {} of {shots}: loss {:.4} nats a token, pruning to {:.1} %",
             shot + 1,
@@ -80,9 +86,13 @@ impl Shots<'_> {
             false => None,
         };
         let mut writer = self.writer(current, Reshaping::default())?;
-        match &searched {
-            Some(searched) => self.prune(current, &store, &mut searched.orders(), &mut writer)?,
-            None => {
+        match (&searched, &lines) {
+            (Some(searched), _) => self.prune(current, &store, &mut searched.orders(), &mut writer)?,
+            (None, Some(lines)) => {
+                let mut orders = lines.iter().map(Order::Lines);
+                self.prune(current, &store, &mut orders, &mut writer)?;
+            }
+            (None, None) => {
                 let removed = allocate(&weighed.removal, target.removed);
                 let mut orders = removed.into_iter().map(Order::Remove);
                 self.prune(current, &store, &mut orders, &mut writer)?;
@@ -125,6 +135,7 @@ impl Shots<'_> {
         for layer in layers.into_iter().rev() {
             all.removal.extend(layer.removal);
             all.alone.extend(layer.alone);
+            all.lines.extend(layer.lines);
         }
         Ok((all, loss))
     }
@@ -180,6 +191,13 @@ fn linears_of(spec: &Spec, mut layers: std::ops::Range<usize>) -> Result<usize, 
     layers.try_fold(0, |sum, layer| Ok(sum + spec.linears_of(layer)?.len()))
 }
 
+/// Rows and columns that are zero after a shot, linear by linear; those of the shot before cost nothing and are among
+/// them.
+fn lines(plan: &SurgeonPlan, weighed: &Weighed, share: f64) -> Vec<Lines> {
+    let budget = plan.weights as f64 * plan.options.pattern.sparsity() * share;
+    cheapest_lines(&weighed.lines, budget.round() as u64)
+}
+
 /// Weights or groups that are zero after a shot.
 fn target(plan: &SurgeonPlan, histograms: &[CostHistogram], share: f64) -> Target {
     let all: u64 = histograms.iter().map(CostHistogram::total).sum();
@@ -214,6 +232,7 @@ pub(super) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gp
             output_damping: Some(plan.surgeon.output_damping),
             shots: Some(plan.surgeon.shots),
             fisher: Some(plan.surgeon.fisher.name()),
+            structure: plan.surgeon.lines.any().then(|| plan.surgeon.lines.name()),
             max_correlate: (!plan.searches()).then_some(plan.surgeon.max_correlate),
             propagate: "pruned".into(),
             allocation: "global".into(),

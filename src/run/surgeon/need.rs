@@ -102,8 +102,8 @@ pub(super) fn correction(
             let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
             let [outputs, inputs] = linear.shape;
             weights += (view.bytes.len() + 8 * outputs * inputs) as u64;
-            // Change and mask of one linear, and its output's gradient transposed.
-            largest = largest.max((8 * outputs * inputs + 4 * rows * outputs) as u64);
+            // Change and mask of one linear.
+            largest = largest.max((8 * outputs * inputs) as u64);
             host += LowRank::bytes(linear.shape, rank) as u64;
         }
         device = device.max(weights + largest + activations);

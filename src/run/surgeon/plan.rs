@@ -43,6 +43,32 @@ pub struct SurgeonOptions {
     pub search: SearchOptions,
     /// Corrections after each shot.
     pub low_rank: LowRankOptions,
+    /// Whole rows and columns in place of single weights.
+    pub lines: LineKinds,
+}
+
+/// Whether whole rows (outputs) and columns (inputs) of each linear go, by [`SURGEON`]. They become zero: nothing gets
+/// smaller, for what goes in one linear is not tied to what goes in the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LineKinds {
+    /// Outputs.
+    pub rows: bool,
+    /// Inputs.
+    pub columns: bool,
+}
+
+impl LineKinds {
+    /// Whether any go.
+    pub fn any(self) -> bool {
+        self.rows || self.columns
+    }
+
+    /// As on the command line.
+    pub fn name(self) -> String {
+        let names = [("rows", self.rows), ("columns", self.columns)];
+        let names = names.iter().filter(|(_, given)| *given);
+        names.map(|(name, _)| *name).collect::<Vec<_>>().join(",")
+    }
 }
 
 /// Low-rank corrections between shots.
@@ -112,6 +138,7 @@ impl Default for SurgeonOptions {
             fisher: Fisher::default(),
             search: SearchOptions::default(),
             low_rank: LowRankOptions::default(),
+            lines: LineKinds::default(),
         }
     }
 }
@@ -363,6 +390,9 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
     });
     if surgeon.low_rank.steps > 0 {
         settings["low_rank"] = json!(surgeon.low_rank);
+    }
+    if surgeon.lines.any() {
+        settings["structure"] = json!(surgeon.lines.name());
     }
     if options.method == KFAC_FISTA {
         settings["search"] = json!(surgeon.search);

@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use super::factors::{LayerFactors, Sum};
 use super::found::Found;
-use super::plan::SurgeonPlan;
+use super::plan::{LineKinds, SurgeonPlan};
 use super::search::Weighed;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Decoder, LinearId, LinearSpec, ModelError, Part, Spec, Tap};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{
-    CostHistogram, Costs, Curvature, Grain, MetricProblem, Saliency, Side, UpdateSettings, correlated_update,
+    CostHistogram, Costs, Curvature, Grain, LinearLines, Lines, MetricProblem, Saliency, Side, UpdateSettings,
+    column_costs, correlated_update, remove_columns, remove_rows, row_costs,
 };
 use crate::report::LinearRecord;
 use crate::run::RunError;
@@ -154,6 +155,11 @@ impl SurgeonPlan {
             weigh.damping,
             |_, piece, curvature| {
                 let (weight, _) = piece.weight(gpu, decoder.checkpoint)?;
+                let kinds = self.surgeon.lines;
+                if kinds.any() {
+                    out.lines.push(lines(gpu, curvature, &weight, kinds)?);
+                    return Ok(());
+                }
                 let count = |saliency, grain| -> Result<CostHistogram, RunError> {
                     Ok(Costs::new(gpu, curvature, &weight, saliency, grain)?.histogram(gpu, &weight)?)
                 };
@@ -170,11 +176,29 @@ impl SurgeonPlan {
     }
 }
 
+/// What the rows and columns of a weight cost.
+fn lines(gpu: &Gpu, curvature: &Curvature, weight: &Tensor, kinds: LineKinds) -> Result<LinearLines, RunError> {
+    let none = Vec::new;
+    Ok(LinearLines {
+        shape: weight.shape(),
+        rows: match kinds.rows {
+            true => row_costs(gpu, curvature, weight, Saliency::Obs)?,
+            false => none(),
+        },
+        cols: match kinds.columns {
+            true => column_costs(gpu, curvature, weight, Saliency::Obs)?,
+            false => none(),
+        },
+    })
+}
+
 /// What is to become of a linear.
 #[derive(Clone, Copy)]
 pub(super) enum Order<'o> {
     /// So many weights or groups of it are zero, the cheapest.
     Remove(u64),
+    /// These rows and columns of it are zero.
+    Lines(&'o Lines),
     /// What a search has found for the linear of this number, and what that costs: zeroed, and as found.
     Take(&'o Found, usize, [f64; 2]),
 }
@@ -255,20 +279,29 @@ impl Surgery<'_> {
         let (plan, gpu) = (self.plan, self.gpu);
         let (weight, dtype) = piece.weight(gpu, self.current)?;
         let (support, cost) = match order {
+            Order::Lines(lines) => {
+                remove_rows(gpu, &curvature.outputs, &weight, &lines.rows)?;
+                remove_columns(gpu, &curvature.inputs, &weight, &lines.cols)?;
+                (weight.fetch(gpu)?, None)
+            }
             Order::Remove(count) => {
                 let costs = Costs::new(gpu, curvature, &weight, Saliency::Obs, grain(plan.options.pattern))?;
                 let support = costs.keep(gpu, &weight, count)?;
                 drop(costs);
                 let cost = self.update(curvature, [&weight, &support], record)?;
-                (support, cost)
+                (support.fetch(gpu)?, Some(cost))
             }
-            Order::Take(found, number, cost) => (found.take(gpu, number, (curvature, &weight))?, cost),
+            Order::Take(found, number, cost) => {
+                let support = found.take(gpu, number, (curvature, &weight))?;
+                (support.fetch(gpu)?, Some(cost))
+            }
         };
         record.damping_raised += curvature.inputs.escalations() + curvature.outputs.escalations();
-        record.curvature_cost = record
-            .curvature_cost
-            .map_or(Some(cost), |sum| Some([sum[0] + cost[0], sum[1] + cost[1]]));
-        let encoded = encode(&weight.fetch(gpu)?, &support.fetch(gpu)?, dtype);
+        if let Some(cost) = cost {
+            let sum = record.curvature_cost.get_or_insert([0.0; 2]);
+            *sum = [sum[0] + cost[0], sum[1] + cost[1]];
+        }
+        let encoded = encode(&weight.fetch(gpu)?, &support, dtype);
         // The error that counts is that of the weights as stored, against the dense model's.
         let (dense, _) = piece.weight(gpu, self.original)?;
         let stored = Tensor::upload(

@@ -16,7 +16,8 @@ use crate::checkpoint::Checkpoint;
 use crate::gpu::Recording;
 use crate::ops::dense;
 use crate::prune::surgeon::{
-    CostHistogram, Costs, Curvature, Grain, MetricProblem, Penalty, Saliency, Trial, allocate, threshold,
+    CostHistogram, Costs, Curvature, Grain, LinearLines, Lines, MetricProblem, Penalty, Saliency, Trial, allocate,
+    threshold,
 };
 use crate::report::SearchRecord;
 use crate::run::RunError;
@@ -29,6 +30,8 @@ pub(super) struct Weighed {
     pub(super) removal: Vec<CostHistogram>,
     /// Costs of single weights by the curvature itself: half the squares of scaled weights.
     pub(super) alone: Vec<CostHistogram>,
+    /// Costs of whole rows and columns, in place of the others.
+    pub(super) lines: Vec<LinearLines>,
 }
 
 /// How much is to be zero.
@@ -38,6 +41,21 @@ pub(super) struct Target {
     pub(super) removed: u64,
     /// Weights.
     pub(super) weights: u64,
+}
+
+impl Target {
+    /// What rows and columns of linears have together; where they meet, once.
+    pub(super) fn of_lines(linears: &[LinearLines], lines: &[Lines]) -> Self {
+        let weights = linears.iter().zip(lines).map(|(linear, lines)| {
+            let ([height, width], [rows, cols]) = (linear.shape, [lines.rows.len(), lines.cols.len()]);
+            (rows * width + cols * height - rows * cols) as u64
+        });
+        let weights = weights.sum();
+        Target {
+            removed: weights,
+            weights,
+        }
+    }
 }
 
 /// The solutions of a shot.
