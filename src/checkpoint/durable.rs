@@ -1,8 +1,10 @@
 //! Replacing a file so that after a crash the old one or the new one is there, whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use super::CheckpointError;
 
 /// A file being written beside the one it will replace; dropped unfinished it leaves the old one alone.
 pub(crate) struct Replacement {
@@ -20,6 +22,15 @@ impl Replacement {
         let file = Some(File::create(&temporary)?);
         let path = path.to_path_buf();
         Ok(Replacement { path, temporary, file })
+    }
+
+    /// All at once.
+    pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let written = Self::create(path).and_then(|mut new| {
+            new.file().write_all(bytes)?;
+            new.finish()
+        });
+        written.map_err(|error| CheckpointError::write(path, bytes.len() as u64, error))
     }
 
     /// Where to write.

@@ -90,6 +90,25 @@ impl LowRank {
         [&self.factors[0].values, &self.factors[1].values]
     }
 
+    /// Everything it holds: values, means and mean squares of A, then of B.
+    pub fn parts(&self) -> [&[f32]; 6] {
+        let [a, b] = &self.factors;
+        [&a.values, &a.mean, &a.square, &b.values, &b.mean, &b.square]
+    }
+
+    /// The same, to be put back.
+    pub fn parts_mut(&mut self) -> [&mut [f32]; 6] {
+        let [a, b] = &mut self.factors;
+        [
+            &mut a.values,
+            &mut a.mean,
+            &mut a.square,
+            &mut b.values,
+            &mut b.mean,
+            &mut b.square,
+        ]
+    }
+
     fn upload(&self, gpu: &Gpu) -> Result<[Tensor; 2], GpuError> {
         let ([outputs, inputs], [a, b]) = (self.shape, &self.factors);
         Ok([

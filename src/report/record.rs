@@ -235,6 +235,8 @@ pub struct CorrectionRecord {
     pub rank: usize,
     /// Steps of Adam, of one sample each.
     pub steps: usize,
+    /// Those of samples without a finite loss, which moved nothing.
+    pub skipped_steps: usize,
     /// Mean loss of the first steps and of the last, as many as there are samples, in nats a token.
     pub loss: [f64; 2],
 }

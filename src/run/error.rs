@@ -35,18 +35,14 @@ pub enum RunError {
         layers: usize,
     },
     /// Something stopped LLM Surgeon between its shots.
-    #[error(
-        "{error}; {done} of {shots} shots are done and kept in `{output}`: the same command with --resume goes on from there"
-    )]
+    #[error("{error}; {done} are done and kept in `{output}`: the same command with --resume goes on from there")]
     ShotsDone {
         /// What stopped it.
         error: Box<RunError>,
         /// Output folder.
         output: String,
-        /// Shots done.
-        done: usize,
-        /// Shots in all.
-        shots: usize,
+        /// How many shots and steps.
+        done: String,
     },
     /// Something stopped a comparison.
     #[error(

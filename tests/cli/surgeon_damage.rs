@@ -112,6 +112,23 @@ fn samples_without_a_finite_loss_are_left_out_and_counted() {
     }
 }
 
+/// A correction's step of such a sample moves nothing.
+#[test]
+fn steps_of_samples_without_a_finite_loss() {
+    let case = Case::of(&lost_on_unknown_words());
+    let mut words = eight_samples();
+    (words[40], words[200]) = ("strange".into(), "unknown".into());
+    std::fs::write(case.text(), words.join(" ")).unwrap();
+    let flags = "--shots 1 --lora-steps 16 --lora-rate 0.01";
+    let report = pruned(&case, USUAL, "surgeon", flags);
+    let correction = &report["shots"][0]["correction"];
+    assert_eq!(correction["skipped_steps"], 4);
+    let [before, after] = [0, 1].map(|end| correction["loss"][end].as_f64().unwrap());
+    assert!(after < before, "{before} {after}");
+    let stored = weights(&case.output());
+    assert!(stored.iter().all(|t| t.values().iter().all(|v| v.is_finite())));
+}
+
 #[test]
 fn no_sample_with_a_finite_loss() {
     for method in METHODS {

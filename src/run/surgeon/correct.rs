@@ -5,64 +5,25 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fs;
 use std::time::Instant;
 
+use super::corrections::{Corrections, OfLayer};
 use super::pass::{BackwardPass, Loss, Targets};
 use super::prune::{Stored, pieces};
 use super::shots::Shots;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
-use crate::model::{Amend, Decoder, LayerWeights, LinearGradient, LinearId, ModelError, Spec};
-use crate::prune::{AdamStep, LowRank, LowRankGradient};
+use crate::model::{Decoder, LinearGradient, Spec};
+use crate::prune::AdamStep;
 use crate::report::CorrectionRecord;
 use crate::run::RunError;
 use crate::run::encode::encode;
 use crate::tensor::{DType, Tensor};
 
-/// Corrections of every linear of a layer.
-type OfLayer<T> = BTreeMap<LinearId, T>;
-
-/// Corrections of a whole checkpoint.
-struct Corrections {
-    layers: Vec<OfLayer<LowRank>>,
-}
-
-impl Corrections {
-    fn new(spec: &Spec, rank: usize, seed: u64) -> Result<Self, RunError> {
-        let mut number = 0;
-        let layer = |layer| {
-            let mut all = BTreeMap::new();
-            for piece in pieces(&spec.linears_of(layer)?) {
-                number += 1;
-                all.insert(piece.id, LowRank::new(piece.shape(), rank, seed + number));
-            }
-            Ok(all)
-        };
-        let layers = (0..spec.layers).map(layer).collect::<Result<_, RunError>>()?;
-        Ok(Corrections { layers })
-    }
-
-    /// Moves all of them; a linear without a gradient, an expert no token came to, stays.
-    fn step(&mut self, gradients: &BTreeMap<(usize, LinearId), LowRankGradient>, step: AdamStep) {
-        for ((layer, id), gradient) in gradients {
-            let correction = self.layers[*layer].get_mut(id);
-            correction.expect("a linear of the layer").step(gradient, step);
-        }
-    }
-}
-
-impl Amend for Corrections {
-    fn amend(&self, decoder: &Decoder<'_>, weights: &mut LayerWeights) -> Result<(), ModelError> {
-        let (gpu, layer) = (decoder.gpu, weights.layer);
-        for piece in pieces(&decoder.spec.linears_of(layer)?) {
-            let (values, _) = piece.values(decoder.checkpoint)?;
-            let corrected = self.layers[layer][&piece.id].corrected(gpu, &values)?;
-            weights.replace(gpu, piece.id, corrected)?;
-        }
-        Ok(())
-    }
-}
+/// Times a correction is saved on its way: a crash loses as much of it at most.
+const SAVES: usize = 10;
 
 impl Shots<'_> {
     /// Corrects what a shot left.
@@ -81,23 +42,38 @@ impl Shots<'_> {
             low_rank.steps,
             low_rank.rank
         ));
-        let mut losses = Vec::with_capacity(low_rank.steps);
-        for number in 0..low_rank.steps {
+        let kept = self.folder_of(&format!("corrections-{}.safetensors", shot + 1));
+        let mut losses = corrections.load(&kept)?.unwrap_or_default();
+        while losses.len() < low_rank.steps {
+            let number = losses.len();
             let sample = (shot * low_rank.steps + number) % self.ids.len();
-            let loss = self.descend((&pruned, &spec), &mut corrections, [number, sample])?;
-            losses.push(loss.mean);
-            self.progress.step(number + 1, low_rank.steps, loss.mean);
+            let loss = match self.descend((&pruned, &spec), &mut corrections, [number, sample]) {
+                Ok(loss) => Some(loss.mean).filter(|mean| mean.is_finite()),
+                Err(error) => {
+                    // What stopped it is the error to report.
+                    let _ = corrections.save(&kept, &losses);
+                    self.steps_done = number;
+                    return Err(error);
+                }
+            };
+            losses.push(loss);
+            self.progress.step(number + 1, low_rank.steps, loss.unwrap_or(f64::NAN));
+            if losses.len().is_multiple_of(low_rank.steps.div_ceil(SAVES)) {
+                corrections.save(&kept, &losses)?;
+            }
         }
+        self.note_correction(&losses)?;
         let mut writer = self.writer(&pruned, Reshaping::default())?;
         for layer in 0..spec.layers {
             absorb((gpu, &spec), (layer, &corrections), &pruned, &mut writer)?;
             pruned.release_all();
         }
-        self.note_correction(&losses);
         self.report.phases.solve += clock.elapsed().as_secs_f64();
         self.leave(writer)?;
         drop(pruned);
-        self.commit()
+        self.commit()?;
+        let _ = fs::remove_file(kept);
+        Ok(())
     }
 
     /// One step, on one sample.
@@ -150,16 +126,28 @@ impl Shots<'_> {
         Ok(loss)
     }
 
-    fn note_correction(&mut self, losses: &[f64]) {
+    fn note_correction(&mut self, losses: &[Option<f64>]) -> Result<(), RunError> {
         let ends = losses.len().min(self.ids.len());
-        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let mean = |losses: &[Option<f64>]| {
+            let finite: Vec<f64> = losses.iter().flatten().copied().collect();
+            let mean = finite.iter().sum::<f64>() / finite.len() as f64;
+            let loss = Loss {
+                mean,
+                skipped: losses.len() - finite.len(),
+                layers: Vec::new(),
+            };
+            loss.of_any_sample()
+        };
+        let [first, last] = [mean(&losses[..ends])?, mean(&losses[losses.len() - ends..])?];
         let record = CorrectionRecord {
             rank: self.plan.surgeon.low_rank.rank,
             steps: losses.len(),
-            loss: [mean(&losses[..ends]), mean(&losses[losses.len() - ends..])],
+            skipped_steps: losses.iter().filter(|loss| loss.is_none()).count(),
+            loss: [first.mean, last.mean],
         };
         let shot = self.report.shots.last_mut().expect("a shot was before");
         shot.correction = Some(record);
+        Ok(())
     }
 }
 

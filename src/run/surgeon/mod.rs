@@ -8,6 +8,7 @@
 //! layer's factors and the streams between layers, and a run can be resumed after any shot. Start reading at [`surgeon`].
 
 mod correct;
+mod corrections;
 pub(super) mod factors;
 mod found;
 mod need;

@@ -40,7 +40,7 @@ impl BackwardPass<'_> {
         mut each: impl FnMut(usize, &mut LayerFactors) -> Result<(), RunError>,
     ) -> Result<Loss, RunError> {
         let (gpu, spec) = (self.decoder.gpu, self.decoder.spec);
-        self.run(|layer, back| {
+        let found = self.run(|layer, back| {
             let mut factors = LayerFactors::new(gpu, spec, layer, wanted)?;
             back(&mut |recording: &mut Recording, found: LinearGradient<'_>| {
                 factors.add(recording, gpu, &found);
@@ -48,10 +48,12 @@ impl BackwardPass<'_> {
             })?;
             factors.finish(gpu)?;
             each(layer, &mut factors)
-        })
+        })?;
+        found.of_any_sample()
     }
 
-    /// Comes by every layer, the last first; `each` has to go back through it.
+    /// Comes by every layer, the last first; `each` has to go back through it. Samples without a finite loss are not heard
+    /// of; if there is no other, nothing is.
     pub(in crate::run) fn run(
         &self,
         mut each: impl FnMut(usize, &mut Back<'_>) -> Result<(), RunError>,
@@ -69,7 +71,7 @@ impl BackwardPass<'_> {
             };
             decoder.loss_gradient(leaving, &targets)?
         };
-        let mut found = Loss::of(&loss.losses, &loss.skipped)?;
+        let mut found = Loss::of(&loss.losses, &loss.skipped);
         while let Some(stream) = entering.pop() {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(RunError::Interrupted);
@@ -121,7 +123,7 @@ fn layer_cost([entering, leaving]: [&Activations; 2], loss: &LossGradient) -> Re
 
 /// The loss a shot began with.
 pub(in crate::run) struct Loss {
-    /// Of the samples that had one, in nats a token.
+    /// Of the samples that had one, in nats a token; NaN if none had.
     pub(in crate::run) mean: f64,
     pub(in crate::run) skipped: usize,
     /// What removing each layer costs, if it was asked for.
@@ -129,17 +131,26 @@ pub(in crate::run) struct Loss {
 }
 
 impl Loss {
-    fn of(losses: &[f64], skipped: &[usize]) -> Result<Self, RunError> {
+    fn of(losses: &[f64], skipped: &[usize]) -> Self {
         let finite: Vec<f64> = losses.iter().copied().filter(|loss| loss.is_finite()).collect();
-        if finite.is_empty() || skipped.len() == losses.len() {
-            let message =
-                "no calibration sample has a finite loss: the model or its file is damaged (`secateur eval` tells)";
-            return Err(RunError::Setting(message.into()));
-        }
-        Ok(Loss {
-            mean: finite.iter().sum::<f64>() / finite.len() as f64,
+        let mean = match skipped.len() == losses.len() {
+            true => f64::NAN,
+            false => finite.iter().sum::<f64>() / finite.len() as f64,
+        };
+        Loss {
+            mean,
             skipped: skipped.len(),
             layers: Vec::new(),
-        })
+        }
+    }
+
+    /// Fails if no sample had a loss.
+    pub(super) fn of_any_sample(self) -> Result<Self, RunError> {
+        if self.mean.is_finite() {
+            return Ok(self);
+        }
+        let message =
+            "no calibration sample has a finite loss: the model or its file is damaged (`secateur eval` tells)";
+        Err(RunError::Setting(message.into()))
     }
 }

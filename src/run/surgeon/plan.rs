@@ -252,7 +252,7 @@ impl SurgeonPlan {
         } else {
             0
         };
-        self.disk_bytes = factors + 2 * checkpoint.total_bytes() + found + self.activation_bytes - held;
+        self.disk_bytes = factors + corrections + 2 * checkpoint.total_bytes() + found + self.activation_bytes - held;
         Ok(())
     }
 

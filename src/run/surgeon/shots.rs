@@ -30,6 +30,8 @@ pub(in crate::run) struct Shots<'r> {
     folder: NewFolder,
     /// Steps done: shots, and the corrections after them.
     done: usize,
+    /// Steps of the correction at hand that are kept.
+    pub(super) steps_done: usize,
 }
 
 /// Who watches a run.
@@ -81,6 +83,7 @@ pub(in crate::run) fn in_shots(
         identity,
         folder,
         done,
+        steps_done: 0,
     };
     let result = (done..shots * steps).try_for_each(|step| {
         done = step;
@@ -89,8 +92,21 @@ pub(in crate::run) fn in_shots(
             _ => run.correct(step / steps),
         }
     });
-    let Shots { mut report, folder, .. } = run;
-    result.map_err(|error| suspended(error, output, [done, steps], shots))?;
+    let Shots {
+        mut report,
+        folder,
+        steps_done,
+        ..
+    } = run;
+    let kept = match steps_done {
+        0 => format!("{} of {shots} shots", done.div_ceil(steps)),
+        at => format!(
+            "{} of {shots} shots and {at} of {} steps of the last one's correction",
+            done.div_ceil(steps),
+            plan.surgeon.low_rank.steps
+        ),
+    };
+    result.map_err(|error| suspended(error, output, done, kept))?;
     folder.finish()?;
     report.memory.device_peak = gpu.peak_bytes();
     report.memory.host_peak = peak_resident();
@@ -110,7 +126,7 @@ fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunEr
 }
 
 /// Adds how to go on, if a shot is done.
-fn suspended(error: RunError, output: &Path, [done, steps]: [usize; 2], shots: usize) -> RunError {
+fn suspended(error: RunError, output: &Path, done: usize, kept: String) -> RunError {
     let output = output.display().to_string();
     match error {
         error @ RunError::Verification { .. } => error,
@@ -119,8 +135,7 @@ fn suspended(error: RunError, output: &Path, [done, steps]: [usize; 2], shots: u
         error => RunError::ShotsDone {
             error: Box::new(error),
             output,
-            done: done.div_ceil(steps),
-            shots,
+            done: kept,
         },
     }
 }
