@@ -15,7 +15,7 @@ pub(super) struct Bar {
     bar: ProgressBar,
     plain: bool,
     start: Instant,
-    /// Linears done before this run began.
+    /// Linears, or steps, done before this run began.
     before: Option<usize>,
 }
 
@@ -73,6 +73,8 @@ impl Progress for Bar {
     }
 
     fn step(&mut self, done: usize, total: usize, loss: f64) {
+        // Steps that an earlier run had done took no time of this one.
+        let before = *self.before.get_or_insert(done - 1);
         self.bar.set_prefix("steps");
         self.bar.set_length(total as u64);
         self.bar.set_position(done as u64);
@@ -80,7 +82,7 @@ impl Progress for Bar {
         // Ten lines, and the last.
         if self.plain && (done == total || done.is_multiple_of(total.div_ceil(10))) {
             let elapsed = self.start.elapsed().as_secs_f64();
-            let left = elapsed / done as f64 * (total - done) as f64;
+            let left = elapsed / (done - before) as f64 * (total - done) as f64;
             note(&format!(
                 "step {done} of {total}, loss {loss:.4} nats a token, {elapsed:.0} s elapsed, {left:.0} s left"
             ));

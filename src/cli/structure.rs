@@ -58,6 +58,9 @@ fn resolve(
     if args.surgeon.max_correlate.is_some() {
         return wrong("--max-correlate is for single weights: --structure has no use for it, drop it");
     }
+    if args.surgeon.half_steps.is_some() {
+        return wrong("--half-steps is for single weights, rows and columns: drop it");
+    }
     let by_gradients = structure.score == Score::Surgeon;
     if args.surgeon.output_damping.is_some() && !by_gradients {
         return wrong("--output-damping is for --score surgeon, the only one with gradients: drop it");

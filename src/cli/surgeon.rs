@@ -42,6 +42,7 @@ pub(super) fn options(args: &SurgeonArgs) -> SurgeonOptions {
         output_damping: args.output_damping.unwrap_or(defaults.output_damping),
         max_correlate: args.max_correlate.unwrap_or(defaults.max_correlate),
         fisher: args.fisher.unwrap_or(defaults.fisher),
+        half_steps: args.half_steps.unwrap_or(defaults.half_steps),
         low_rank: LowRankOptions {
             rank: args.lora_rank.unwrap_or(defaults.low_rank.rank),
             steps: args.lora_steps.unwrap_or(defaults.low_rank.steps),
@@ -58,6 +59,7 @@ pub(super) fn refuse_flags(args: &PruneArgs, method: &str) -> Result<(), CliErro
         ("--output-damping", args.surgeon.output_damping.is_some()),
         ("--max-correlate", args.surgeon.max_correlate.is_some()),
         ("--fisher", args.surgeon.fisher.is_some()),
+        ("--half-steps", args.surgeon.half_steps.is_some()),
         ("--lora-steps", args.surgeon.lora_steps.is_some()),
         ("--structure", args.structure.any()),
     ];

@@ -16,6 +16,10 @@ pub(super) struct SurgeonArgs {
     /// Targets of the backward passes [default: empirical]
     #[arg(long, value_enum, value_name = "TARGETS")]
     pub(super) fisher: Option<Fisher>,
+    /// Half-steps from K-FAC's curvature towards the nearest Kronecker product, each a forward and backward pass more a shot;
+    /// published unstructured runs take 10 [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(super) half_steps: Option<usize>,
     /// Removed weights that the others make up for in one solve, chunk after chunk; published runs take 2000 with --refit 0. By
     /// default the refit makes up for all of them together, which loses less and takes a fraction of the time [default: 0]
     #[arg(long, value_name = "N")]
@@ -27,7 +31,7 @@ pub(super) struct SurgeonArgs {
     /// Rank of that correction [default: 8]
     #[arg(long, value_name = "RANK", requires = "lora_steps")]
     pub(super) lora_rank: Option<usize>,
-    /// Its learning rate, which falls linearly to zero within each shot [default: 0.001]
+    /// Its learning rate, which falls linearly to zero within each shot [default: 0.003]
     #[arg(long, value_name = "RATE", allow_negative_numbers = true, requires = "lora_steps")]
     pub(super) lora_rate: Option<f64>,
 }

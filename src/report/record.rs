@@ -45,6 +45,9 @@ pub struct Settings {
     /// Targets of its backward passes: `empirical` (the text's tokens) or `sampled` (the model's own).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fisher: Option<String>,
+    /// Half-steps from K-FAC's curvature towards the nearest Kronecker product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_steps: Option<usize>,
     /// Removed weights that LLM Surgeon makes up for together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_correlate: Option<usize>,
@@ -233,6 +236,8 @@ pub struct ShotRecord {
 pub struct CorrectionRecord {
     /// Of the two factors.
     pub rank: usize,
+    /// Learning rate of the first step; it falls linearly to zero.
+    pub rate: f64,
     /// Steps of Adam, of one sample each.
     pub steps: usize,
     /// Those of samples without a finite loss, which moved nothing.

@@ -115,6 +115,7 @@ pub(super) fn begin_report(
             output_damping: None,
             shots: None,
             fisher: None,
+            half_steps: None,
             max_correlate: None,
             structure: None,
             score: None,

@@ -167,6 +167,37 @@ fn targets_drawn_from_the_model() {
     assert!(loss(&report) < loss(&other), "{} {}", loss(&report), loss(&other));
 }
 
+/// Another curvature, another choice; the promises are the same.
+#[test]
+fn half_steps_to_the_nearest_product() {
+    let of = |flags: &str| {
+        let case = Case::new();
+        let report = pruned(&case, &format!("--sparsity 0.5 --shots 1 {flags}"));
+        let all = report["totals"]["weights"].as_f64().unwrap();
+        assert_eq!(zeros(&case, &report), (0.5 * all).round() as usize, "{flags}");
+        (weights(&case.output()), report)
+    };
+    let (plain, report) = of("--half-steps 0");
+    assert!(report["settings"]["half_steps"].is_null());
+    let mut seen = vec![plain];
+    for half_steps in 1..=3 {
+        let (found, report) = of(&format!("--half-steps {half_steps}"));
+        assert_eq!(report["settings"]["half_steps"], half_steps);
+        assert!(!seen.contains(&found), "{half_steps} half-steps changed nothing");
+        seen.push(found);
+    }
+    let flags = "--method kfac-fista --sparsity 0.5 --shots 1 --half-steps 1";
+    Case::new().prune(&flags.split(' ').collect::<Vec<_>>()).succeeds();
+    let case = Case::new();
+    pruned(
+        &case,
+        "--structure rows,columns --sparsity 0.3 --shots 2 --half-steps 2",
+    );
+    let flags = "--method surgeon --structure ffn --sparsity 0.2 --half-steps 2";
+    let flags: Vec<&str> = flags.split(' ').collect();
+    Case::new().prune(&flags).fails(2, &["--half-steps"]);
+}
+
 /// A comparison runs it as `prune` does.
 #[test]
 fn beside_other_methods() {

@@ -8,6 +8,7 @@ pub(crate) mod surgeon;
 mod surgeon_costs;
 mod surgeon_lines;
 mod surgeon_metric;
+mod surgeon_nearest;
 mod surgeon_updates;
 
 use secateur::gpu::{Gpu, Recording};

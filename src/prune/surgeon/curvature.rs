@@ -271,7 +271,7 @@ fn scale_both(
 }
 
 /// Frobenius norm.
-fn norm(gpu: &Gpu, matrix: &PanelMatrix) -> Result<f64, GpuError> {
+pub(super) fn norm(gpu: &Gpu, matrix: &PanelMatrix) -> Result<f64, GpuError> {
     let mut recording = Recording::new();
     let mut ids = Vec::new();
     for (_, panel) in matrix.panels() {

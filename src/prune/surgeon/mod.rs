@@ -18,6 +18,7 @@ mod curvature;
 mod depth;
 mod lines;
 mod metric;
+mod nearest;
 mod penalty;
 mod structured;
 mod units;
@@ -30,6 +31,7 @@ pub use curvature::{Curvature, Side};
 pub use depth::{DepthCut, DepthTarget, Sizes};
 pub use lines::{joint_column_cost, joint_row_cost, remove_columns, remove_rows};
 pub use metric::{MetricProblem, Refitted};
+pub use nearest::{add_weighted, input_scales, output_scale};
 pub use penalty::{Penalty, Trial};
 pub use structured::{LinearLines, Lines, Unit, cheapest_lines, cheapest_units};
 pub use units::{

@@ -141,6 +141,7 @@ impl Shots<'_> {
         let [first, last] = [mean(&losses[..ends])?, mean(&losses[losses.len() - ends..])?];
         let record = CorrectionRecord {
             rank: self.plan.surgeon.low_rank.rank,
+            rate: self.plan.surgeon.low_rank.rate,
             steps: losses.len(),
             skipped_steps: losses.iter().filter(|loss| loss.is_none()).count(),
             loss: [first.mean, last.mean],

@@ -10,6 +10,7 @@ use crate::checkpoint::CheckpointError;
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg;
 use crate::model::{LinearGradient, LinearId, ModelError, Spec, Tap};
+use crate::prune::surgeon::{add_weighted, input_scales, output_scale};
 use crate::run::RunError;
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -55,6 +56,31 @@ pub(in crate::run) struct Sum {
     pub(in crate::run) matrix: PanelMatrix,
     /// Rows in it.
     pub(in crate::run) tokens: usize,
+}
+
+/// Which side of the curvature a half-step renews.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Half {
+    /// G.
+    Outputs,
+    /// A.
+    Inputs,
+}
+
+impl Half {
+    /// Of the half-step of this number: outputs first, for their inputs are what K-FAC assumes to be independent of them.
+    pub(super) fn of(number: usize) -> Self {
+        match number % 2 {
+            0 => Half::Outputs,
+            _ => Half::Inputs,
+        }
+    }
+}
+
+/// A half-step towards the nearest Kronecker product.
+pub(super) struct HalfStep {
+    side: Half,
+    scales: BTreeMap<LinearId, f32>,
 }
 
 /// Sums of one layer: `Σ x xᵀ` of every group of linears, `Σ g gᵀ` of every linear of the forward pass.
@@ -155,6 +181,68 @@ impl LayerFactors {
         let sum = self.outputs.get_mut(&found.id).expect("a linear of the layer");
         linalg::accumulate(recording, gpu, found.gradient, found.gradient, &sum.matrix, true);
         sum.tokens += found.gradient.rows();
+    }
+
+    /// Empties one side, for [`LayerFactors::add_nearer`] to fill; the other stays.
+    pub(super) fn begin_half_step(&mut self, gpu: &Gpu, side: Half) -> Result<HalfStep, RunError> {
+        let mut scales = BTreeMap::new();
+        match side {
+            Half::Outputs => {
+                for (id, (group, _)) in &self.readers {
+                    let Sum { matrix, tokens } = &self.inputs[group];
+                    scales.insert(*id, output_scale(gpu, matrix, *tokens)?);
+                }
+            }
+            Half::Inputs => {
+                for group in self.inputs.keys() {
+                    let readers = self.readers.iter().filter(|(_, (other, _))| other == group);
+                    let ids: Vec<LinearId> = readers.map(|(id, _)| *id).collect();
+                    let sums: Vec<_> = ids.iter().map(|id| &self.outputs[id]).collect();
+                    let sums: Vec<_> = sums.iter().map(|sum| (&sum.matrix, sum.tokens)).collect();
+                    scales.extend(ids.into_iter().zip(input_scales(gpu, &sums)?));
+                }
+            }
+        }
+        let mut recording = Recording::new();
+        let emptied: Vec<&mut Sum> = match side {
+            Half::Outputs => self.outputs.values_mut().collect(),
+            Half::Inputs => self.inputs.values_mut().collect(),
+        };
+        for sum in emptied {
+            let n = sum.matrix.n();
+            sum.matrix = PanelMatrix::zeros(gpu, &mut recording, "curvature factor", n)?;
+            sum.tokens = 0;
+        }
+        gpu.submit(recording)?;
+        Ok(HalfStep { side, scales })
+    }
+
+    /// Records one batch of a linear in a half-step.
+    pub(super) fn add_nearer(
+        &mut self,
+        recording: &mut Recording,
+        gpu: &Gpu,
+        step: &HalfStep,
+        found: &LinearGradient<'_>,
+    ) -> Result<(), GpuError> {
+        let Some((group, first)) = self.readers.get(&found.id).copied() else {
+            return Ok(());
+        };
+        let (rows, scale) = (found.gradient.rows(), step.scales[&found.id]);
+        let inputs = self.inputs.get_mut(&group).expect("a group of the layer");
+        let outputs = self.outputs.get_mut(&found.id).expect("a linear of the layer");
+        match step.side {
+            Half::Outputs => {
+                outputs.tokens += rows;
+                let pair = [found.input, found.gradient];
+                add_weighted(recording, gpu, pair, (&inputs.matrix, scale), &outputs.matrix)
+            }
+            Half::Inputs => {
+                inputs.tokens += if first { rows } else { 0 };
+                let pair = [found.gradient, found.input];
+                add_weighted(recording, gpu, pair, (&outputs.matrix, scale), &inputs.matrix)
+            }
+        }
     }
 
     /// Completes the sums.

@@ -30,12 +30,12 @@ use super::RunError;
 use super::report::{adapter_record, warn_of_experts};
 use super::walk::Progress;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
-use crate::gpu::Gpu;
-use crate::model::{Decoder, Spec};
+use crate::gpu::{Gpu, Recording};
+use crate::model::{Decoder, LinearGradient, Spec};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{CostHistogram, Lines, allocate, cheapest_lines};
 use crate::report::{Memory, PruneReport, SearchRecord, Settings, ShotRecord};
-use factors::{FactorStore, Wanted};
+use factors::{FactorStore, Half, LayerFactors, Wanted};
 use pass::{BackwardPass, Loss};
 use prune::Order;
 use search::{Target, Weighed};
@@ -124,14 +124,29 @@ impl Shots<'_> {
             layers: false,
             stop: self.stop,
         };
-        let mut layers = Vec::new();
-        let loss = pass.factors(store.wanted(), |layer, factors| {
+        let (mut layers, half_steps) = (Vec::new(), plan.surgeon.half_steps);
+        let mut found = |half_step: usize, layer, factors: &mut LayerFactors| {
             store.put(gpu, layer, factors)?;
-            layers.push(plan.costs(&decoder, layer, factors)?);
+            if half_step == half_steps {
+                layers.push(plan.costs(&decoder, layer, factors)?);
+            }
             let done = linears_of(&plan.spec, layer..plan.spec.layers)?;
-            self.progress.layer(layer, done, plan.steps());
+            self.progress
+                .layer(layer, half_step * plan.linears + done, plan.steps());
             Ok(())
-        })?;
+        };
+        let loss = pass.factors(store.wanted(), |layer, factors| found(0, layer, factors))?;
+        for number in 0..half_steps {
+            pass.run(|layer, back| {
+                let mut factors = store.get(gpu, &plan.spec, layer)?;
+                let step = factors.begin_half_step(gpu, Half::of(number))?;
+                back(&mut |recording: &mut Recording, linear: LinearGradient<'_>| {
+                    Ok(factors.add_nearer(recording, gpu, &step, &linear)?)
+                })?;
+                factors.finish(gpu)?;
+                found(number + 1, layer, &mut factors)
+            })?;
+        }
         let mut all = Weighed::default();
         for layer in layers.into_iter().rev() {
             all.removal.extend(layer.removal);
@@ -233,6 +248,7 @@ pub(super) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gp
             output_damping: Some(plan.surgeon.output_damping),
             shots: Some(plan.surgeon.shots),
             fisher: Some(plan.surgeon.fisher.name()),
+            half_steps: Some(plan.surgeon.half_steps).filter(|steps| *steps > 0),
             structure: plan.surgeon.lines.any().then(|| plan.surgeon.lines.name()),
             max_correlate: (!plan.searches()).then_some(plan.surgeon.max_correlate),
             propagate: "pruned".into(),

@@ -39,6 +39,8 @@ pub struct SurgeonOptions {
     pub refit: usize,
     /// Targets of the backward pass.
     pub fisher: Fisher,
+    /// Half-steps from K-FAC's factors towards the nearest Kronecker product, each of which goes through the model once more.
+    pub half_steps: usize,
     /// What [`KFAC_FISTA`] does beyond; not used by [`SURGEON`].
     pub search: SearchOptions,
     /// Corrections after each shot.
@@ -84,10 +86,12 @@ pub struct LowRankOptions {
 
 impl Default for LowRankOptions {
     fn default() -> Self {
+        // A fifth of SmolLM2-135M's neurons gone in one shot costs a perplexity of 46.6; after 16 steps on 8 x 1024 tokens it
+        // is 41.1 at a rate of 0.001, 38.6 at 0.003, 40.7 at 0.01.
         LowRankOptions {
             rank: 8,
             steps: 0,
-            rate: 1e-3,
+            rate: 3e-3,
         }
     }
 }
@@ -136,6 +140,7 @@ impl Default for SurgeonOptions {
             max_correlate: 0,
             refit: 20,
             fisher: Fisher::default(),
+            half_steps: 0,
             search: SearchOptions::default(),
             low_rank: LowRankOptions::default(),
             lines: LineKinds::default(),
@@ -294,6 +299,7 @@ impl SurgeonPlan {
             } else {
                 2
             }
+            + self.linears * self.surgeon.half_steps
     }
 
     /// How its costs are counted.
@@ -390,6 +396,9 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
     });
     if surgeon.low_rank.steps > 0 {
         settings["low_rank"] = json!(surgeon.low_rank);
+    }
+    if surgeon.half_steps > 0 {
+        settings["half_steps"] = json!(surgeon.half_steps);
     }
     if surgeon.lines.any() {
         settings["structure"] = json!(surgeon.lines.name());

@@ -116,7 +116,7 @@ impl Shots<'_> {
             current,
             store,
             grain: grain(plan.options.pattern),
-            passes: 1,
+            passes: 1 + plan.surgeon.half_steps,
         };
         search.run(weighed, target)
     }

@@ -85,28 +85,18 @@ pub(in crate::run) fn in_shots(
         done,
         steps_done: 0,
     };
-    let result = (done..shots * steps).try_for_each(|step| {
-        done = step;
-        match step % steps {
-            0 => each(&mut run, step / steps),
-            _ => run.correct(step / steps),
-        }
-    });
-    let Shots {
-        mut report,
-        folder,
-        steps_done,
-        ..
-    } = run;
-    let kept = match steps_done {
-        0 => format!("{} of {shots} shots", done.div_ceil(steps)),
-        at => format!(
-            "{} of {shots} shots and {at} of {} steps of the last one's correction",
-            done.div_ceil(steps),
-            plan.surgeon.low_rank.steps
-        ),
-    };
-    result.map_err(|error| suspended(error, output, done, kept))?;
+    let mut result = Ok(());
+    while result.is_ok() && run.done < shots * steps {
+        let shot = run.done / steps;
+        result = match run.done % steps {
+            0 => each(&mut run, shot),
+            _ => run.correct(shot),
+        };
+    }
+    if let Err(error) = result {
+        return Err(run.suspended(error));
+    }
+    let Shots { mut report, folder, .. } = run;
     folder.finish()?;
     report.memory.device_peak = gpu.peak_bytes();
     report.memory.host_peak = peak_resident();
@@ -125,22 +115,36 @@ fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunEr
     Ok(NewFolder::create_or_continue(checkpoint, output, needed, &name)?)
 }
 
-/// Adds how to go on, if a shot is done.
-fn suspended(error: RunError, output: &Path, done: usize, kept: String) -> RunError {
-    let output = output.display().to_string();
-    match error {
-        error @ RunError::Verification { .. } => error,
-        RunError::Interrupted if done == 0 => RunError::NothingWritten { output },
-        error if done == 0 => error,
-        error => RunError::ShotsDone {
-            error: Box::new(error),
-            output,
-            done: kept,
-        },
-    }
-}
-
 impl Shots<'_> {
+    /// Adds how to go on, if a shot is done.
+    fn suspended(self, error: RunError) -> RunError {
+        let output = self.plan.options.output.display().to_string();
+        match error {
+            error @ RunError::Verification { .. } => error,
+            RunError::Interrupted if self.done == 0 => RunError::NothingWritten { output },
+            error if self.done == 0 => error,
+            error => RunError::ShotsDone {
+                error: Box::new(error),
+                done: self.kept(),
+                output,
+            },
+        }
+    }
+
+    /// What can be resumed.
+    fn kept(&self) -> String {
+        let surgeon = &self.plan.surgeon;
+        let shots = self.done.div_ceil(self.plan.steps_per_shot());
+        let kept = format!("{shots} of {} shots", surgeon.shots);
+        match self.steps_done {
+            0 => kept,
+            steps => format!(
+                "{kept} and {steps} of {} steps of the last one's correction",
+                surgeon.low_rank.steps
+            ),
+        }
+    }
+
     fn path(&self, done: usize) -> PathBuf {
         self.folder.state().join(format!("step-{done}"))
     }
@@ -209,6 +213,7 @@ impl Shots<'_> {
     /// The last needs no counting: its result is in place.
     pub(in crate::run) fn commit(&mut self) -> Result<(), RunError> {
         if self.is_last() {
+            self.done += 1;
             return Ok(());
         }
         let report = serde_json::to_value(&self.report).expect("a report is plain data");
