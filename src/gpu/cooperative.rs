@@ -51,12 +51,15 @@ pub(super) fn sizes(adapter: &wgpu::Adapter) -> Vec<u8> {
 /// The configuration to use on an adapter, if it has all that is needed.
 ///
 /// Vulkan only: Metal's language has no sums and multiples of its matrices, which the kernels add their steps with.
+/// lavapipe only with 8 lanes: with 4 it lists the matrices but fails to open with them, with 16 it crashes in them.
 pub(super) fn usable(adapter: &wgpu::Adapter) -> Option<Cooperative> {
     let (info, limits) = (adapter.get_info(), adapter.limits());
     let width = info.subgroup_max_size;
-    let fits =
-        width.is_power_of_two() && SUBGROUPS * width <= limits.max_compute_invocations_per_workgroup.min(INVOCATIONS);
-    if info.backend != wgpu::Backend::Vulkan || !adapter.features().contains(features()) || !fits {
+    let invocations = limits.max_compute_invocations_per_workgroup.min(INVOCATIONS);
+    let fits = width.is_power_of_two() && SUBGROUPS * width <= invocations;
+    let is_known = info.device_type != wgpu::DeviceType::Cpu || width == 8;
+    let is_vulkan = info.backend == wgpu::Backend::Vulkan;
+    if !(is_vulkan && fits && is_known && adapter.features().contains(features())) {
         return None;
     }
     Some(Cooperative {

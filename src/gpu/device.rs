@@ -123,7 +123,11 @@ impl Gpu {
     fn wgpu(index: usize, adapter: &wgpu::Adapter, options: GpuOptions) -> Result<Self, GpuError> {
         let wanted = options.cooperative.map_or_else(cooperative::from_env, Ok)?;
         let coop = cooperative::usable(adapter).filter(|_| wanted);
-        let device = WgpuDevice::open(adapter, options.profile, coop)?;
+        let (device, coop) = match WgpuDevice::open(adapter, options.profile, coop) {
+            // Listed and still refused: go without.
+            Err(_) if coop.is_some() => (WgpuDevice::open(adapter, options.profile, None)?, None),
+            other => (other?, coop),
+        };
         let limits = device.device.limits();
         let info = adapter.get_info();
         let default = match info.device_type {

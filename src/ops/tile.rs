@@ -229,6 +229,11 @@ impl Variant {
         others.iter().copied().chain(tile).collect()
     }
 
+    /// Rows, columns and depth of its tile.
+    pub fn tile(&self) -> Tile {
+        self.tile
+    }
+
     /// Rows and columns of a tile.
     pub(crate) fn size(&self) -> [usize; 2] {
         [self.tile.rows.into(), self.tile.cols.into()]
