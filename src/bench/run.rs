@@ -66,9 +66,12 @@ pub fn bench(devices: &Devices, settings: &BenchSettings, note: &mut dyn FnMut(&
     let mut kernels = settings.kernels.clone();
     if gpu.cooperative().is_none() && kernels.contains(&BenchKernel::GemmCoop) {
         kernels.retain(|kernel| *kernel != BenchKernel::GemmCoop);
-        let name = BenchKernel::GemmCoop.name();
-        out.skipped
-            .push(format!("{name}: {} has no cooperative matrices to use", gpu.name()));
+        // Worth a line only to who asked for it.
+        if settings.kernels != BenchKernel::all() {
+            let name = BenchKernel::GemmCoop.name();
+            out.skipped
+                .push(format!("{name}: {} has no cooperative matrices to use", gpu.name()));
+        }
     }
     for spec in specs(&kernels, &settings.shapes, amounts, &settings.dtypes) {
         let name = spec.describe();

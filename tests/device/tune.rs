@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use secateur::gpu::{AdapterChoice, Contest, Gpu, GpuError, GpuOptions, Kernel, Question, TuneMode};
+use secateur::gpu::{AdapterChoice, Contest, Gpu, GpuError, GpuOptions, Kernel, Question, Recording, TuneMode};
 use secateur::ops::Variant;
-use secateur::ops::dense::{self, GEMM_COOPERATIVE, GEMM_REGISTER, GEMM_TILED, Layout};
-use secateur::tensor::DType;
+use secateur::ops::dense::{self, GEMM_COOPERATIVE, GEMM_REGISTER, GEMM_TILED, Gemm, Layout};
+use secateur::tensor::{DType, Tensor};
 
 use crate::common::{cooperative, devices};
 
@@ -198,4 +198,25 @@ fn cooperative_matrices_can_be_left_off() {
     let gpu = Gpu::open(options).expect("the adapter of the other tests");
     assert!(gpu.cooperative().is_none());
     assert!(Variant::cooperative(&gpu, &GEMM_COOPERATIVE).is_empty());
+}
+
+/// On a software adapter they are an exercise: even a product that allows them is not tuned on them.
+#[test]
+fn software_adapters_do_not_choose_cooperative_matrices() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tune.json");
+    let gpu = tuned(TuneMode::Full, &file);
+    if !gpu.is_software() {
+        eprintln!(
+            "SKIPPED software_adapters_do_not_choose_cooperative_matrices: {} is hardware",
+            gpu.name()
+        );
+        return;
+    }
+    let [a, b, out] = [(); 3].map(|()| Tensor::empty(&gpu, "test", 16, 16).unwrap());
+    let mut recording = Recording::new();
+    dense::gemm(&mut recording, &gpu, &Gemm::new(&a, &b, Layout::NN, &out).split());
+    gpu.submit(recording).unwrap().wait().unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("tiled") && !text.contains("cooperative"), "{text}");
 }
