@@ -31,7 +31,7 @@ fn check_variant(kernel: &Kernel, knobs: &[u32]) -> Result<(), String> {
     layout::entry_point(&module)?;
     layout::bindings(&module, &info, kernel)?;
     layout::params(&module, kernel)?;
-    layout::limits(&module, &info, kernel)?;
+    layout::limits(&module, &info, kernel, knobs)?;
     lint::barriers(&module)?;
     if kernel.is_coop_variant() {
         translate::all_but_direct_x(&source, &module)

@@ -24,6 +24,7 @@ const B_LINE: u32 = select(TILE_COLS, TILE_K, B_ALONG_K) + GAP;
 const A_HALF: u32 = A_LINE * select(TILE_K, TILE_ROWS, A_ALONG_K);
 const B_HALF: u32 = B_LINE * select(TILE_K, TILE_COLS, B_ALONG_K);
 const LOW_SCALE: f32 = 2048.0; // of the low terms: 2^11
+const LOW_UNSCALE: f32 = 0.00048828125; // 2^-11; a division need not be exact
 const LEAST_NORMAL: f32 = 0.00006103515625; // 2^-14: below it hardware may take a half for zero
 const INFINITE: u32 = 0x7f800000u; // bits of f32 infinity; those of NaN are larger
 const FLOOR: u32 = 15u; // smallest biased exponent that is scaled up in full
@@ -171,7 +172,7 @@ fn tile_multiply(unscale: vec2<f32>) {
         low10 = coopMultiplyAdd(a1_low, b0, low10);
         low11 = coopMultiplyAdd(a1_low, b1, low11);
     }
-    let low_unscale = unscale.x / LOW_SCALE;
+    let low_unscale = unscale.x * LOW_UNSCALE;
     sum00 = sum00 + (high00 * unscale.x + low00 * low_unscale) * unscale.y;
     sum01 = sum01 + (high01 * unscale.x + low01 * low_unscale) * unscale.y;
     sum10 = sum10 + (high10 * unscale.x + low10 * low_unscale) * unscale.y;

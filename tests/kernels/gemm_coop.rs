@@ -31,6 +31,14 @@ impl Case {
         Case { name, size, a, b }
     }
 
+    /// Normal numbers times a factor for each operand.
+    fn scaled(name: &'static str, factors: [f32; 2]) -> Self {
+        let mut case = Case::new(name, [40, 33, 100], Data::normal);
+        case.a.iter_mut().for_each(|v| *v *= factors[0]);
+        case.b.iter_mut().for_each(|v| *v *= factors[1]);
+        case
+    }
+
     /// In f64: `a b`, and `|a| |b|`.
     fn truth(&self) -> [Vec<f64>; 2] {
         let [rows, cols, inner] = self.size;
@@ -125,12 +133,11 @@ fn cases() -> Vec<Case> {
         Case::new("nothing", [9, 10, 40], |_, n| vec![0.0; n]),
         Case::new("1e-4 .. 1e4", [40, 70, 200], |data, n| wide(data, n, 4.0)),
         Case::new("1e-18 .. 1e18", [40, 70, 200], |data, n| wide(data, n, 18.0)),
-        Case::new("around 1e-18", [40, 33, 100], |data, n| {
-            data.normal(n).iter().map(|v| v * 1e-18).collect()
-        }),
-        Case::new("around 1e18", [40, 33, 100], |data, n| {
-            data.normal(n).iter().map(|v| v * 1e18).collect()
-        }),
+        Case::scaled("around 1e-15", [1e-15, 1e-15]),
+        Case::scaled("around 1e15", [1e15, 1e15]),
+        Case::scaled("a around 1e-20, b around 1e20", [1e-20, 1e20]),
+        Case::scaled("a around 1e20, b around 1e-20", [1e20, 1e-20]),
+        Case::scaled("a around 1e-33, b around 1e33", [1e-33, 1e33]),
     ]
 }
 
