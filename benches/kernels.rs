@@ -7,11 +7,11 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording, Slice};
-use secateur::ops::bench;
 use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce, TwoFour};
 use secateur::ops::factor::{self, BLOCK, CholeskyBlock, KronGather};
 use secateur::ops::nn::{self, Activation, AttentionBackward, AttentionShape, RopeShape};
 use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Penalty, PermuteSwap, Scope, Survivors};
+use secateur::ops::{Variant, bench};
 use secateur::tensor::{DType, PanelMatrix, Tensor};
 
 /// Outputs, inputs and tokens.
@@ -47,6 +47,16 @@ fn permuted(gpu: &Gpu) -> (Slice, PanelMatrix, PanelMatrix) {
     let (x, out) = (zeros(), zeros());
     gpu.submit(recording).expect("it plays");
     (places(gpu, N), x, out)
+}
+
+/// The product on cooperative matrices, where the device has them.
+fn coop_row(gpu: &Gpu) -> Option<Row> {
+    let variant = *Variant::cooperative(gpu, &dense::GEMM_COOPERATIVE).first()?;
+    let [v, h, w] = [[ROWS, N], [N, N], [ROWS, N]].map(|[rows, cols]| matrix(gpu, rows, cols));
+    let record = move |r: &mut Recording, _: &Gpu, (a, b, out): &(Tensor, Tensor, Tensor)| {
+        dense::gemm_with(r, variant, &Gemm::new(a, b, Layout::NN, out));
+    };
+    Some(row_of("dense/gemm_coop", 2 * ROWS * N * N, (v, h, w), record))
 }
 
 fn dense_rows(gpu: &Gpu) -> Vec<Row> {
@@ -612,6 +622,7 @@ fn row_of<T: 'static>(
 fn rows(gpu: &Gpu) -> Vec<Row> {
     dense_rows(gpu)
         .into_iter()
+        .chain(coop_row(gpu))
         .chain(factor_rows(gpu))
         .chain(prox_rows(gpu))
         .chain(nn_rows(gpu))

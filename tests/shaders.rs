@@ -23,13 +23,21 @@ use secateur::ops::kernels;
 fn check_variant(kernel: &Kernel, knobs: &[u32]) -> Result<(), String> {
     let source = compose(kernel, knobs).map_err(|e| e.to_string())?;
     let module = translate::parse(&source)?;
-    let (module, info) = translate::portable(&source, &module)?;
+    let (module, info) = if kernel.is_coop_variant() {
+        translate::cooperative(&source, &module)?
+    } else {
+        translate::portable(&source, &module)?
+    };
     layout::entry_point(&module)?;
     layout::bindings(&module, &info, kernel)?;
     layout::params(&module, kernel)?;
-    layout::limits(&module, &info)?;
+    layout::limits(&module, &info, kernel, knobs)?;
     lint::barriers(&module)?;
-    translate::all_back_ends(&source, &module)
+    if kernel.is_coop_variant() {
+        translate::all_but_direct_x(&source, &module)
+    } else {
+        translate::all_back_ends(&source, &module)
+    }
 }
 
 /// The cartesian product of the knobs' values, in table order.

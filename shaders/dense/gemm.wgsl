@@ -26,6 +26,7 @@ struct Params {
 
 const A_ALONG_K: bool = true;
 const B_ALONG_K: bool = B_LAYOUT == 1u;
+const B_SHORT: bool = B_FORMAT != 0u; // at most 11 bits of precision
 
 fn load_a(row: u32, k: u32) -> f32 {
     if row >= params.rows || k >= params.inner {

@@ -25,6 +25,7 @@ struct Params {
 
 const A_ALONG_K: bool = false;
 const B_ALONG_K: bool = false;
+const B_SHORT: bool = false;
 
 fn load_a(row: u32, k: u32) -> f32 {
     if row >= params.rows || k >= params.tokens {

@@ -42,10 +42,15 @@ pub fn check(gpu: &Gpu, seed: u64) -> Result<Vec<CheckRow>, BenchError> {
             passed: accuracy.is_fine(),
         })
     };
-    odd_sizes().into_iter().map(row).collect()
+    let coop = gpu.cooperative().is_some();
+    let specs = odd_sizes().into_iter();
+    specs
+        .filter(|spec| coop || spec.kernel != BenchKernel::GemmCoop)
+        .map(row)
+        .collect()
 }
 
-/// Around a tile, a prime, a long thin one.
+/// Around a tile, a prime, a long thin one, on cooperative matrices too.
 fn odd_sizes() -> Vec<Spec> {
     use BenchKernel::*;
     let spec = |kernel, variant, size| Spec::new(kernel, variant, "", size);
@@ -53,9 +58,9 @@ fn odd_sizes() -> Vec<Spec> {
     let mut out = vec![spec(Fma, "peak", [1, 1031, 0]), spec(Copy, "peak", [1, 4 * 257, 0])];
     for size in products {
         for dtype in [DType::F32, DType::F16, DType::BF16] {
-            out.push(spec(Gemm, "nt", size).of(dtype));
+            out.extend([Gemm, GemmCoop].map(|kernel| spec(kernel, "nt", size).of(dtype)));
         }
-        out.extend([spec(Gemm, "nn", size), spec(GemmNaive, "nn", size)]);
+        out.extend([Gemm, GemmCoop, GemmNaive].map(|kernel| spec(kernel, "nn", size)));
     }
     out.extend([[33, 33, 2100], [130, 130, 17], [65, 65, 64]].map(|size| spec(Gram, "upper", size)));
     out.extend([[65, 63, 63], [1, 64, 64], [16, 131, 131]].map(|size| spec(FistaStep, "", size)));

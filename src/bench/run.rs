@@ -63,7 +63,17 @@ pub fn bench(devices: &Devices, settings: &BenchSettings, note: &mut dyn FnMut(&
     }
     let before = before.map(|roof| roof.best());
     let amounts = [settings.tokens, settings.solves];
-    for spec in specs(&settings.kernels, &settings.shapes, amounts, &settings.dtypes) {
+    let mut kernels = settings.kernels.clone();
+    if gpu.cooperative().is_none() && kernels.contains(&BenchKernel::GemmCoop) {
+        kernels.retain(|kernel| *kernel != BenchKernel::GemmCoop);
+        // Worth a line only to who asked for it.
+        if settings.kernels != BenchKernel::all() {
+            let name = BenchKernel::GemmCoop.name();
+            out.skipped
+                .push(format!("{name}: {} has no cooperative matrices to use", gpu.name()));
+        }
+    }
+    for spec in specs(&kernels, &settings.shapes, amounts, &settings.dtypes) {
         let name = spec.describe();
         if let Some(obstacle) = spec.obstacle() {
             out.skipped.push(format!("{name}: {obstacle}"));

@@ -10,6 +10,8 @@ use crate::tensor::DType;
 pub enum BenchKernel {
     /// Product with the tuned kernels.
     Gemm,
+    /// The same product on cooperative matrices, where the device has them.
+    GemmCoop,
     /// The same product as first written down.
     GemmNaive,
     /// Upper triangle of `XᵀX`.
@@ -41,8 +43,9 @@ pub enum BenchKernel {
 use BenchKernel::*;
 
 /// Those that can be chosen, in the order they are measured; the roofs always are.
-const CHOICES: [BenchKernel; 12] = [
+const CHOICES: [BenchKernel; 13] = [
     Gemm,
+    GemmCoop,
     GemmNaive,
     Gram,
     FistaStep,
@@ -66,6 +69,7 @@ impl BenchKernel {
     pub fn name(self) -> &'static str {
         match self {
             Gemm => "gemm",
+            GemmCoop => "gemm_coop",
             GemmNaive => "gemm_naive",
             Gram => "gram",
             FistaStep => "fista_step",
@@ -223,8 +227,12 @@ pub(super) fn specs(
 fn cube(n: usize, dtypes: &[DType]) -> Vec<Spec> {
     let name = format!("{n}^3");
     let product = |kernel, variant| Spec::new(kernel, variant, &name, [n, n, n]);
-    let stored = dtypes.iter().map(|dtype| product(Gemm, "nt").of(*dtype));
-    stored.chain([product(Gemm, "nn"), product(GemmNaive, "nn")]).collect()
+    let tuned = |kernel| {
+        let stored = dtypes.iter().map(move |dtype| product(kernel, "nt").of(*dtype));
+        stored.chain([product(kernel, "nn")])
+    };
+    let naive = product(GemmNaive, "nn");
+    tuned(Gemm).chain(tuned(GemmCoop)).chain([naive]).collect()
 }
 
 /// What is done with a linear: the forward pass, the Gram of its inputs, the iterations of its solvers.
@@ -232,10 +240,11 @@ fn linear(name: &str, [rows, cols]: [usize; 2], tokens: usize, dtypes: &[DType])
     let spec = |kernel, variant, size| Spec::new(kernel, variant, name, size);
     let forward = dtypes
         .iter()
-        .map(|dtype| spec(Gemm, "nt", [tokens, rows, cols]).of(*dtype));
+        .flat_map(|dtype| [Gemm, GemmCoop].map(|kernel| spec(kernel, "nt", [tokens, rows, cols]).of(*dtype)));
     let others = [
         // The bare products of a FISTA step and of a Gram, to hold those against.
         spec(Gemm, "nn", [rows, cols, cols]),
+        spec(GemmCoop, "nn", [rows, cols, cols]),
         spec(Gemm, "nn", [cols, cols, tokens]),
         spec(Gram, "upper", [cols, cols, tokens]),
         spec(FistaStep, "", [rows, cols, cols]),

@@ -16,7 +16,7 @@ use crate::tensor::DType;
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 unsupported model, 4 over a memory limit, 5 verification of the output failed, 130 interrupted.
 ///
-/// Environment: SECATEUR_ADAPTER as --adapter. SECATEUR_TUNE=off|load|full: take the default tiles of products, those that earlier runs found fastest, or measure what is not known yet (default full on a GPU, load on a driver that runs on the CPU); results are kept in tune.json in the user's cache folder.
+/// Environment: SECATEUR_ADAPTER as --adapter. SECATEUR_TUNE=off|load|full: take the default tiles of products, those that earlier runs found fastest, or measure what is not known yet (default full on a GPU, load on a driver that runs on the CPU); results are kept in tune.json in the user's cache folder. SECATEUR_COOP=auto|off: whether products that allow it may run on cooperative matrices where the GPU has them (default auto; never on a driver that runs on the CPU).
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110)]
 pub(super) struct Args {

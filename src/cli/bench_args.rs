@@ -27,8 +27,8 @@ pub(super) enum BenchCommand {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct BenchWhat {
-    /// Kernels, by comma: gemm, gemm_naive (the product without any art, at N^3 shapes), gram, fista_step, admm (an
-    /// iteration), topk, project_nm, attention, cholesky (inverse), matvec (dense),
+    /// Kernels, by comma: gemm, gemm_coop (the same on cooperative matrices, where the GPU has them), gemm_naive (the
+    /// product without any art, at N^3 shapes), gram, fista_step, admm (an iteration), topk, project_nm, attention, cholesky (inverse), matvec (dense),
     /// matvec_two_four (2:4, packed), solve (a layer at 2:4 by the default method)
     /// [default: all]
     #[arg(long, value_delimiter = ',', value_name = "KERNELS")]

@@ -49,7 +49,12 @@ fn check_shaders() -> (usize, Vec<String>) {
         let fault = compose(kernel, &knobs).map_err(|e| e.to_string()).and_then(|source| {
             let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
             // `unpack2x16float`: any adapter wgpu lists has it.
-            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32);
+            let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+            if kernel.is_coop_variant() {
+                capabilities |=
+                    Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX;
+            }
+            let mut validator = Validator::new(ValidationFlags::all(), capabilities);
             validator
                 .validate(&module)
                 .map(|_| ())
@@ -71,6 +76,29 @@ fn free_disk() -> Option<u64> {
         .filter(|d| here.starts_with(d.mount_point()))
         .max_by_key(|d| d.mount_point().as_os_str().len())?;
     Some(best.available_space())
+}
+
+/// One line on the cooperative matrices of an adapter that lists the feature.
+fn cooperative(adapter: &AdapterSummary) -> String {
+    if !adapter.features.iter().any(|name| name == "cooperative-matrix") {
+        return String::new();
+    }
+    let sizes: Vec<String> = adapter
+        .cooperative_sizes
+        .iter()
+        .map(|n| format!("{n}x{n}x{n}"))
+        .collect();
+    match (&sizes[..], adapter.cooperative_usable) {
+        ([], _) => "    cooperative matrices: none of 8x8x8 or 16x16x16 halves with sums in f32\n".to_string(),
+        (_, false) => format!(
+            "    cooperative matrices: {}; not used on this adapter\n",
+            sizes.join(", ")
+        ),
+        (_, true) => format!(
+            "    cooperative matrices: {}, halves with sums in f32; SECATEUR_COOP=off leaves them alone\n",
+            sizes.join(", ")
+        ),
+    }
 }
 
 fn describe(diagnosis: &Diagnosis) -> String {
@@ -101,6 +129,7 @@ fn describe(diagnosis: &Diagnosis) -> String {
             a.storage_buffers,
             a.features.join(", "),
         );
+        text += &cooperative(a);
     }
     if diagnosis.adapters.is_empty() {
         text += "no graphics adapter: install your GPU's Vulkan driver, or keep to the host executor (--adapter cpu)\n";

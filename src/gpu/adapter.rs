@@ -1,6 +1,6 @@
 //! Which adapters exist, and which one to use.
 
-use super::GpuError;
+use super::{GpuError, cooperative};
 
 /// What `--adapter` (or `SECATEUR_ADAPTER`) asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +69,10 @@ pub struct AdapterSummary {
     pub storage_buffers: u32,
     /// Optional features we can use.
     pub features: Vec<String>,
+    /// Sizes of cooperative matrices of halves with sums in f32, square and known to WGSL.
+    pub cooperative_sizes: Vec<u8>,
+    /// Whether products may run on them: `f16` and `subgroups` are there too, on Vulkan, with subgroups of at most 64.
+    pub cooperative_usable: bool,
 }
 
 impl AdapterSummary {
@@ -87,6 +91,8 @@ impl AdapterSummary {
             backend: info.backend.to_string(),
             device_type: format!("{:?}", info.device_type),
             vendor: format!("{:#06x}", info.vendor),
+            cooperative_sizes: cooperative::sizes(adapter),
+            cooperative_usable: cooperative::usable(adapter).is_some(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,

@@ -8,7 +8,10 @@ use super::pool::Pool;
 use super::timing::{Timing, Timings};
 use super::tune::{Contest, Question, TuneMode, Tuner};
 use super::wgpu_device::WgpuDevice;
-use super::{AdapterChoice, AdapterSummary, Buffer, GpuError, Recording, Slice, Submission, adapter, host, submit};
+use super::{
+    AdapterChoice, AdapterSummary, Buffer, Cooperative, GpuError, Recording, Slice, Submission, adapter, cooperative,
+    host, submit,
+};
 
 /// Bytes of freed buffers kept for reuse on a GPU, where allocation is slow.
 const DEVICE_STOCK: u64 = 256 << 20;
@@ -39,6 +42,8 @@ pub struct GpuOptions {
     pub tune: Option<TuneMode>,
     /// Where the results are kept; `None`: in the user's cache folder.
     pub tune_file: Option<PathBuf>,
+    /// Whether to open cooperative matrices where the device has them; `None`: as `SECATEUR_COOP` says.
+    pub cooperative: Option<bool>,
 }
 
 /// What the ops must respect.
@@ -67,6 +72,7 @@ pub(super) struct Inner {
     flops: Mutex<f64>,
     name: String,
     software: bool,
+    cooperative: Option<Cooperative>,
     summary: Option<AdapterSummary>,
 }
 
@@ -108,13 +114,20 @@ impl Gpu {
             flops: Mutex::new(0.0),
             name: format!("host ({} threads)", rayon::current_num_threads()),
             software: false,
+            cooperative: None,
             summary: None,
             options,
         }))
     }
 
     fn wgpu(index: usize, adapter: &wgpu::Adapter, options: GpuOptions) -> Result<Self, GpuError> {
-        let device = WgpuDevice::open(adapter, options.profile)?;
+        let wanted = options.cooperative.map_or_else(cooperative::from_env, Ok)?;
+        let coop = cooperative::usable(adapter).filter(|_| wanted);
+        let (device, coop) = match WgpuDevice::open(adapter, options.profile, coop) {
+            // Listed and still refused: go without.
+            Err(_) if coop.is_some() => (WgpuDevice::open(adapter, options.profile, None)?, None),
+            other => (other?, coop),
+        };
         let limits = device.device.limits();
         let info = adapter.get_info();
         let default = match info.device_type {
@@ -138,6 +151,7 @@ impl Gpu {
             tuner: Tuner::new(mode, device_name, options.tune_file.clone()),
             flops: Mutex::new(0.0),
             software: info.device_type == wgpu::DeviceType::Cpu,
+            cooperative: coop,
             summary: Some(summary),
             name: info.name,
             executor: Executor::Wgpu(Box::new(device)),
@@ -158,6 +172,11 @@ impl Gpu {
     /// Whether this is a graphics driver that runs on the CPU: kernels without barriers are faster there.
     pub fn is_software(&self) -> bool {
         self.0.software
+    }
+
+    /// The cooperative matrices that this device was opened with. Being listed says nothing of their speed.
+    pub fn cooperative(&self) -> Option<Cooperative> {
+        self.0.cooperative
     }
 
     /// Flops of one dispatch at most, so that it stays short of a desktop watchdog, which the host does not have; a screen

@@ -25,6 +25,12 @@ pub enum GpuError {
         /// What it is.
         value: String,
     },
+    /// `SECATEUR_COOP` is none of its values.
+    #[error("SECATEUR_COOP is `{value}`; use auto or off")]
+    CoopMode {
+        /// What it is.
+        value: String,
+    },
     /// A buffer is larger than the device allows at all.
     #[error(
         "buffer `{label}` needs {bytes} bytes, but `{adapter}` allows {limit} per buffer; use fewer or shorter calibration samples, or `--adapter cpu`"

@@ -36,9 +36,16 @@ impl Kernel {
         self.stem.ends_with("_register")
     }
 
+    /// Whether it is `<stem>_coop`: the text of `<stem>`, in which `#import tile` gets `coop_tile`. It needs cooperative
+    /// matrices ([`super::Gpu::cooperative`]).
+    pub fn is_coop_variant(&self) -> bool {
+        self.stem.ends_with("_coop")
+    }
+
     /// Path of its text without the extension: `room/stem`.
     pub fn file(&self) -> &'static str {
-        self.stem.strip_suffix("_register").unwrap_or(self.stem)
+        let suffix = ["_register", "_coop"].iter().find_map(|s| self.stem.strip_suffix(s));
+        suffix.unwrap_or(self.stem)
     }
 }
 

@@ -7,6 +7,7 @@
 mod adapter;
 mod buffer;
 mod cache;
+mod cooperative;
 mod device;
 mod error;
 mod host;
@@ -23,6 +24,7 @@ mod wgpu_device;
 
 pub use adapter::{AdapterChoice, AdapterSummary, list_adapters};
 pub use buffer::{Buffer, Slice};
+pub use cooperative::Cooperative;
 pub(crate) use device::DISPATCH_FLOPS;
 pub use device::{Gpu, GpuOptions, Limits};
 pub use error::GpuError;

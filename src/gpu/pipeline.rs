@@ -19,10 +19,22 @@ impl WgpuDevice {
         }
         let source = compose(kernel, knobs)?;
         let built = self.guarded(kernel.stem, || {
-            let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.stem),
                 source: wgpu::ShaderSource::Wgsl(source.into()),
-            });
+            };
+            let module = if kernel.is_coop_variant() {
+                let checks = wgpu::ShaderRuntimeChecks {
+                    force_loop_bounding: false,
+                    ..wgpu::ShaderRuntimeChecks::checked()
+                };
+                // SAFETY: every loop of `coop_tile` and of its importers ends: they count up to constants, or to the length of
+                // the sums in steps of a tile. All other checks stay. Counters of wgpu's own would keep drivers from
+                // unrolling, and so the operands on their way from registers.
+                unsafe { self.device.create_shader_module_trusted(descriptor, checks) }
+            } else {
+                self.device.create_shader_module(descriptor)
+            };
             let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(kernel.stem),
                 layout: None,

@@ -17,6 +17,7 @@ const SHARED: &Modules = &[
     ("tanh", include_str!("../../shaders/shared/tanh.wgsl")),
     ("tile", include_str!("../../shaders/shared/tile.wgsl")),
     ("register_tile", include_str!("../../shaders/shared/register_tile.wgsl")),
+    ("coop_tile", include_str!("../../shaders/shared/coop_tile.wgsl")),
 ];
 
 /// Name and text of every shared module.
@@ -28,18 +29,23 @@ pub fn shared_modules() -> &'static [(&'static str, &'static str)] {
 ///
 /// Fails if an import is unknown or circular.
 pub fn compose(kernel: &Kernel, knobs: &[u32]) -> Result<String, GpuError> {
-    let mut text = String::new();
+    let mut text = coop_header(kernel, knobs);
     for (knob, value) in kernel.knobs.iter().zip(knobs) {
         text.push_str(&format!("const {}: u32 = {value}u;\n", knob.name));
     }
     let mut modules = SHARED.to_vec();
-    if kernel.is_register_variant() {
+    let stand_in = match kernel {
+        _ if kernel.is_register_variant() => Some("register_tile"),
+        _ if kernel.is_coop_variant() => Some("coop_tile"),
+        _ => None,
+    };
+    if let Some(stand_in) = stand_in {
         let text = |name| modules.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
-        let register = text("register_tile").expect("a shared module");
+        let other = text(stand_in).expect("a shared module");
         modules
             .iter_mut()
             .filter(|(name, _)| *name == "tile")
-            .for_each(|(_, text)| *text = register);
+            .for_each(|(_, text)| *text = other);
     }
     let mut done = Vec::new();
     expand(&modules, kernel.source, &mut Vec::new(), &mut done, &mut text).map_err(|message| GpuError::Shader {
@@ -47,6 +53,23 @@ pub fn compose(kernel: &Kernel, knobs: &[u32]) -> Result<String, GpuError> {
         message,
     })?;
     Ok(text)
+}
+
+/// What a cooperative variant needs before all else: the language extensions, and the matrices of the size that its last
+/// knob (`COOP`) holds.
+fn coop_header(kernel: &Kernel, knobs: &[u32]) -> String {
+    if !kernel.is_coop_variant() {
+        return String::new();
+    }
+    let size = knobs.last().map_or(0, |coop| coop >> 16);
+    let matrix = |name, element, role| format!("alias {name} = coop_mat{size}x{size}<{element}, {role}>;\n");
+    [
+        "enable f16;\nenable wgpu_cooperative_matrix;\n".to_string(),
+        matrix("Left", "f16", "A"),
+        matrix("Right", "f16", "B"),
+        matrix("Sums", "f32", "C"),
+    ]
+    .concat()
 }
 
 fn expand(

@@ -3,7 +3,8 @@
 //! An op names the question ([`Question`]) and how a candidate is checked and played ([`Contest`]); this file decides
 //! whether to measure, and remembers. `SECATEUR_TUNE`: `off` takes the first candidate, `load` what earlier runs found,
 //! `full` measures what nobody has measured yet. The default is `full` on hardware and `load` on software adapters,
-//! where a measurement costs more than it brings; the host executor has nothing to choose.
+//! where a measurement costs more than it brings; the host executor has nothing to choose. `SECATEUR_COOP=off` takes
+//! cooperative matrices from the candidates.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::pipeline::Pipeline;
 use super::pool::Pool;
-use super::{Buffer, GpuError, cache};
+use super::{Buffer, Cooperative, GpuError, cache, cooperative};
 
 /// Kernel stem and knob values.
 type PipelineKey = (&'static str, Vec<u32>);
@@ -24,11 +24,18 @@ pub(super) struct WgpuDevice {
 
 impl WgpuDevice {
     /// Opens `adapter` with its own limits and the optional features we use.
-    pub(super) fn open(adapter: &wgpu::Adapter, profile: bool) -> Result<Self, GpuError> {
+    pub(super) fn open(adapter: &wgpu::Adapter, profile: bool, coop: Option<Cooperative>) -> Result<Self, GpuError> {
         let info = adapter.get_info();
         let mut wanted = wgpu::Features::PIPELINE_CACHE;
         if profile {
             wanted |= wgpu::Features::TIMESTAMP_QUERY;
+        }
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if coop.is_some() {
+            wanted |= cooperative::features();
+            // SAFETY: asks for cooperative matrices alone, whose use wgpu does not yet check in full: our kernels keep loads
+            // and stores inside their arrays, in subgroups that are whole.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
@@ -36,6 +43,7 @@ impl WgpuDevice {
             required_features: features,
             required_limits: adapter.limits(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
+            experimental_features,
             ..Default::default()
         };
         let (device, queue) =

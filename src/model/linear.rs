@@ -70,7 +70,7 @@ pub fn linear(recording: &mut Recording, gpu: &Gpu, x: &Tensor, weight: &Weight,
         let window = weight.tensor.row_window(first, step.min(rows - first));
         let call = Gemm {
             out_col: first,
-            ..Gemm::new(x, &window, weight.layout, out)
+            ..Gemm::new(x, &window, weight.layout, out).split()
         };
         dense::gemm(recording, gpu, &if add { call.add() } else { call });
     }
@@ -87,11 +87,11 @@ pub fn linear_backward(recording: &mut Recording, gpu: &Gpu, g: &Tensor, weight:
         let call = match weight.layout {
             Layout::NT => Gemm {
                 a_col: first,
-                ..Gemm::new(g, &window, Layout::NN, dx)
+                ..Gemm::new(g, &window, Layout::NN, dx).split()
             },
             Layout::NN => Gemm {
                 out_col: first,
-                ..Gemm::new(g, &window, Layout::NT, dx)
+                ..Gemm::new(g, &window, Layout::NT, dx).split()
             },
         };
         let sum = add || (first > 0 && weight.layout == Layout::NT);

@@ -74,8 +74,8 @@ impl Contest for Products<'_> {
         if let Some(at) = found.iter().position(|v| !v.is_finite()) {
             return Ok(Some(format!("element {at} is {}", found[at])));
         }
-        // Sums of products of uniform numbers; eps/2 per term, tenfold for the order of the sums.
-        let bound = f64::from(f32::EPSILON) * 5.0 * self.inner as f64;
+        // Sums of products of uniform numbers.
+        let bound = self.variants[candidate].error_per_term() * self.inner as f64;
         let step = (found.len() / SAMPLES).max(1) | 1;
         for at in (0..found.len()).step_by(step).chain([found.len() - 1]) {
             let (row, col) = (at / cols, at % cols);

@@ -247,7 +247,7 @@ fn one_step(
     for (first, panel) in earlier {
         let call = Gemm {
             a_col: *first,
-            ..Gemm::new(y, panel, Layout::NN, y_next)
+            ..Gemm::new(y, panel, Layout::NN, y_next).split()
         };
         dense::gemm(recording, gpu, &if *first > 0 { call.add() } else { call });
     }

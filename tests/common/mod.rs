@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use secateur::gpu::{Gpu, GpuOptions, Recording};
+use secateur::gpu::{Gpu, GpuOptions, Kernel, Recording};
+use secateur::ops::Variant;
 use secateur::tensor::{DType, Tensor};
 
 /// The devices every kernel is tested on: the host executor and the adapter `SECATEUR_TEST_ADAPTER` names (default: the
@@ -32,6 +33,25 @@ pub(crate) fn open(adapter: &str, max_binding: Option<u64>) -> Gpu {
         ..Default::default()
     };
     Gpu::open(options).unwrap_or_else(|e| panic!("{e}\nSet SECATEUR_TEST_ADAPTER to an adapter, or to `none`."))
+}
+
+/// Every device with each of its cooperative variants of a kernel. Those without are named in the log with the test that
+/// they leave out; with `SECATEUR_TEST_COOP=1` it is a failure if all are.
+pub(crate) fn cooperative(test: &str, kernel: &'static Kernel) -> Vec<(&'static Gpu, Variant)> {
+    let mut found = Vec::new();
+    for gpu in devices() {
+        let variants = Variant::cooperative(gpu, kernel);
+        if variants.is_empty() {
+            eprintln!("SKIPPED {test}: {} has no cooperative matrices to use", gpu.name());
+        }
+        found.extend(variants.into_iter().map(|variant| (gpu, variant)));
+    }
+    let wanted = std::env::var("SECATEUR_TEST_COOP").is_ok_and(|value| value == "1");
+    assert!(
+        !wanted || !found.is_empty(),
+        "{test}: SECATEUR_TEST_COOP=1, and no device has cooperative matrices"
+    );
+    found
 }
 
 /// Seeded numbers.

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use secateur::gpu::{AdapterChoice, Contest, Gpu, GpuError, GpuOptions, Kernel, Question, TuneMode};
+use secateur::gpu::{AdapterChoice, Contest, Gpu, GpuError, GpuOptions, Kernel, Question, Recording, TuneMode};
 use secateur::ops::Variant;
-use secateur::ops::dense::{self, GEMM_REGISTER, GEMM_TILED, Layout};
-use secateur::tensor::DType;
+use secateur::ops::dense::{self, GEMM_COOPERATIVE, GEMM_REGISTER, GEMM_TILED, Gemm, Layout};
+use secateur::tensor::{DType, Tensor};
 
-use crate::common::devices;
+use crate::common::{cooperative, devices};
 
 /// A device on a software adapter, with results in `file`.
 fn tuned(mode: TuneMode, file: &Path) -> Gpu {
@@ -158,4 +158,65 @@ fn a_wrong_kernel_is_found_out() {
         let right: Vec<bool> = (0..4).map(|i| contest.check(i).unwrap().is_none()).collect();
         assert_eq!(right, [true, false, true, false], "{layout:?}");
     }
+}
+
+/// Cooperative matrices stand the check; without the low terms they do not, though all is right to 11 bits.
+#[test]
+fn halves_without_their_rest_are_found_out() {
+    let name = "tune: halves_without_their_rest_are_found_out";
+    let edited: &'static Kernel = {
+        let from = "const B_SHORT: bool = B_FORMAT != 0u;";
+        assert!(GEMM_COOPERATIVE.source.contains(from));
+        let source = GEMM_COOPERATIVE.source.replace(from, "const B_SHORT: bool = true;");
+        Box::leak(Box::new(Kernel {
+            stem: "dense/gemm_short_coop",
+            source: Box::leak(source.into_boxed_str()),
+            ..GEMM_COOPERATIVE
+        }))
+    };
+    for layout in [Layout::NN, Layout::NT] {
+        for kernel in [&GEMM_COOPERATIVE, edited] {
+            for (gpu, variant) in cooperative(name, kernel) {
+                let sizes = [70, 60, 130];
+                let contest = dense::gemm_contest(gpu, sizes, (layout, DType::F32), vec![variant]).unwrap();
+                let wrong = contest.check(0).unwrap();
+                assert_eq!(wrong.is_some(), std::ptr::eq(kernel, edited), "{layout:?} {wrong:?}");
+            }
+        }
+    }
+}
+
+/// Without the option the device has no such variant, and its choices are those of any other.
+#[test]
+fn cooperative_matrices_can_be_left_off() {
+    let device = devices().iter().find(|gpu| !gpu.is_host()).expect("an adapter");
+    let options = GpuOptions {
+        adapter: device.name().parse().expect("its name"),
+        cooperative: Some(false),
+        ..GpuOptions::default()
+    };
+    let gpu = Gpu::open(options).expect("the adapter of the other tests");
+    assert!(gpu.cooperative().is_none());
+    assert!(Variant::cooperative(&gpu, &GEMM_COOPERATIVE).is_empty());
+}
+
+/// On a software adapter they are an exercise: even a product that allows them is not tuned on them.
+#[test]
+fn software_adapters_do_not_choose_cooperative_matrices() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tune.json");
+    let gpu = tuned(TuneMode::Full, &file);
+    if !gpu.is_software() {
+        eprintln!(
+            "SKIPPED software_adapters_do_not_choose_cooperative_matrices: {} is hardware",
+            gpu.name()
+        );
+        return;
+    }
+    let [a, b, out] = [(); 3].map(|()| Tensor::empty(&gpu, "test", 16, 16).unwrap());
+    let mut recording = Recording::new();
+    dense::gemm(&mut recording, &gpu, &Gemm::new(&a, &b, Layout::NN, &out).split());
+    gpu.submit(recording).unwrap().wait().unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("tiled") && !text.contains("cooperative"), "{text}");
 }

@@ -1,9 +1,10 @@
+use secateur::gpu::Gpu;
 use secateur::ops::dense::{self, Gemm, Layout};
 use secateur::ops::{TILES, Variant};
 use secateur::reference::dense::gemm::{Target, View, gemm};
 use secateur::tensor::DType;
 
-use crate::common::{Data, assert_close, devices, f64s, play, stored, tensor};
+use crate::common::{Data, assert_close, cooperative, devices, f64s, play, stored, tensor};
 
 /// Sizes around a tile, a prime, a long thin one.
 const SIZES: [[usize; 3]; 8] = [
@@ -19,63 +20,67 @@ const SIZES: [[usize; 3]; 8] = [
 
 fn check(dtype: DType, layout: Layout, variant: Variant, sizes: &[[usize; 3]]) {
     for gpu in devices() {
-        // SwiftShader takes a third of a second per tile: the sizes that reach every edge are enough there.
-        let sizes = if gpu.name().contains("SwiftShader") {
-            &sizes[sizes.len() / 4..sizes.len().div_ceil(2)]
+        check_on(gpu, (dtype, layout), variant, sizes);
+    }
+}
+
+fn check_on(gpu: &Gpu, (dtype, layout): (DType, Layout), variant: Variant, sizes: &[[usize; 3]]) {
+    // SwiftShader takes a third of a second per tile: the sizes that reach every edge are enough there.
+    let sizes = if gpu.name().contains("SwiftShader") {
+        &sizes[sizes.len() / 4..sizes.len().div_ceil(2)]
+    } else {
+        sizes
+    };
+    for &[rows, cols, inner] in sizes {
+        let mut data = Data::new(1);
+        let (a, b) = (data.uniform(rows * inner), data.uniform(inner * cols));
+        let (b_rows, b_cols) = if layout == Layout::NN {
+            (inner, cols)
         } else {
-            sizes
+            (cols, inner)
         };
-        for &[rows, cols, inner] in sizes {
-            let mut data = Data::new(1);
-            let (a, b) = (data.uniform(rows * inner), data.uniform(inner * cols));
-            let (b_rows, b_cols) = if layout == Layout::NN {
-                (inner, cols)
-            } else {
-                (cols, inner)
-            };
-            let (b_tensor, b) = stored(gpu, b_rows, b_cols, &b, dtype);
-            let a_tensor = tensor(gpu, rows, inner, &a);
-            let old = data.uniform(rows * (cols + 3));
-            let (a, b) = (f64s(&a), f64s(&b));
-            let b_view = if layout == Layout::NN {
-                View::row_major(&b, b_cols)
-            } else {
-                View::transposed(&b, b_cols)
-            };
-            for beta in [0.0, 0.5] {
-                // Guard columns on both sides must survive; with beta 0 the old contents are NaN.
-                let mut start = old.clone();
-                if beta == 0.0 {
-                    for row in start.chunks_mut(cols + 3) {
-                        row[2..2 + cols].fill(f32::NAN);
-                    }
+        let (b_tensor, b) = stored(gpu, b_rows, b_cols, &b, dtype);
+        let a_tensor = tensor(gpu, rows, inner, &a);
+        let old = data.uniform(rows * (cols + 3));
+        let (a, b) = (f64s(&a), f64s(&b));
+        let b_view = if layout == Layout::NN {
+            View::row_major(&b, b_cols)
+        } else {
+            View::transposed(&b, b_cols)
+        };
+        for beta in [0.0, 0.5] {
+            // Guard columns on both sides must survive; with beta 0 the old contents are NaN.
+            let mut start = old.clone();
+            if beta == 0.0 {
+                for row in start.chunks_mut(cols + 3) {
+                    row[2..2 + cols].fill(f32::NAN);
                 }
-                let out = tensor(gpu, rows, cols + 3, &start);
-                let call = Gemm {
-                    out_col: 2,
-                    alpha: -1.5,
-                    beta,
-                    ..Gemm::new(&a_tensor, &b_tensor, layout, &out)
-                };
-                play(gpu, |recording| dense::gemm_with(recording, variant, &call));
-                let mut wanted = f64s(&old);
-                let target = Target {
-                    start: 2,
-                    stride: cols + 3,
-                    alpha: -1.5,
-                    beta: f64::from(beta),
-                };
-                gemm(
-                    [rows, cols, inner],
-                    View::row_major(&a, inner),
-                    b_view,
-                    target,
-                    &mut wanted,
-                );
-                let what = format!("{} {dtype:?} {layout:?} {rows}x{cols}x{inner} beta {beta}", gpu.name());
-                let tolerance = 8.0 * f64::from(f32::EPSILON) * (inner as f64).sqrt();
-                assert_close(&what, &out.fetch(gpu).unwrap(), &wanted, tolerance);
             }
+            let out = tensor(gpu, rows, cols + 3, &start);
+            let call = Gemm {
+                out_col: 2,
+                alpha: -1.5,
+                beta,
+                ..Gemm::new(&a_tensor, &b_tensor, layout, &out)
+            };
+            play(gpu, |recording| dense::gemm_with(recording, variant, &call));
+            let mut wanted = f64s(&old);
+            let target = Target {
+                start: 2,
+                stride: cols + 3,
+                alpha: -1.5,
+                beta: f64::from(beta),
+            };
+            gemm(
+                [rows, cols, inner],
+                View::row_major(&a, inner),
+                b_view,
+                target,
+                &mut wanted,
+            );
+            let what = format!("{} {dtype:?} {layout:?} {rows}x{cols}x{inner} beta {beta}", gpu.name());
+            let tolerance = 8.0 * f64::from(f32::EPSILON) * (inner as f64).sqrt();
+            assert_close(&what, &out.fetch(gpu).unwrap(), &wanted, tolerance);
         }
     }
 }
@@ -100,6 +105,19 @@ fn every_tile() {
         let sizes = [[rows + 1, cols - 1, depth + 1], [rows - 1, cols + 1, 2 * depth - 1]];
         for (dtype, layout) in [(DType::F32, Layout::NN), (DType::BF16, Layout::NT)] {
             check(dtype, layout, Variant::new(kernel, tile), &sizes);
+        }
+    }
+}
+
+/// The same epilogue after cooperative matrices.
+#[test]
+fn every_format_and_layout_on_cooperative_matrices() {
+    let name = "gemm: every_format_and_layout_on_cooperative_matrices";
+    for (gpu, variant) in cooperative(name, &dense::GEMM_COOPERATIVE) {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            for layout in [Layout::NN, Layout::NT] {
+                check_on(gpu, (dtype, layout), variant, &SIZES);
+            }
         }
     }
 }

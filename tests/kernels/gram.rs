@@ -1,49 +1,54 @@
+use secateur::gpu::Gpu;
 use secateur::ops::dense::{self, GramPart};
 use secateur::ops::{TILES, Variant};
 use secateur::reference::dense::gemm::View;
 use secateur::reference::dense::gram::gram;
 
-use crate::common::{Data, assert_close, devices, f64s, play, tensor};
+use crate::common::{Data, assert_close, cooperative, devices, f64s, play, tensor};
 
 /// Tokens, rows and columns.
 const SIZES: [[usize; 3]; 5] = [[1, 1, 1], [64, 65, 65], [17, 130, 130], [2100, 33, 33], [50, 3, 70]];
 
 fn check(variant: Variant, upper: bool, sizes: &[[usize; 3]]) {
     for gpu in devices() {
-        for &[tokens, rows, cols] in sizes {
-            let rows = if upper { cols } else { rows };
-            let mut data = Data::new(2);
-            let (a, b) = (data.normal(tokens * (rows + 4)), data.normal(tokens * cols));
-            let old = data.uniform(rows * cols);
-            let (ta, tb) = (tensor(gpu, tokens, rows + 4, &a), tensor(gpu, tokens, cols, &b));
-            let total = tensor(gpu, rows, cols, &old);
-            let part = GramPart {
-                a: &ta,
-                a_col: 4,
-                b: &tb,
-                total: &total,
-                upper,
-            };
-            play(gpu, |recording| dense::gram_with(recording, variant, &part));
-            let found = total.fetch(gpu).unwrap();
-            let mut wanted = f64s(&old);
-            let a = f64s(&a);
-            let view = View::new(&a, 4, rows + 4, 1);
-            gram(
-                [tokens, rows, cols],
-                view,
-                View::row_major(&f64s(&b), cols),
-                upper,
-                &mut wanted,
-            );
-            let what = format!("{} {} {tokens}x{rows}x{cols} upper {upper}", gpu.name(), variant.name());
-            assert_close(
-                &what,
-                &found,
-                &wanted,
-                8.0 * f64::from(f32::EPSILON) * (tokens as f64).sqrt(),
-            );
-        }
+        check_on(gpu, variant, upper, sizes);
+    }
+}
+
+fn check_on(gpu: &Gpu, variant: Variant, upper: bool, sizes: &[[usize; 3]]) {
+    for &[tokens, rows, cols] in sizes {
+        let rows = if upper { cols } else { rows };
+        let mut data = Data::new(2);
+        let (a, b) = (data.normal(tokens * (rows + 4)), data.normal(tokens * cols));
+        let old = data.uniform(rows * cols);
+        let (ta, tb) = (tensor(gpu, tokens, rows + 4, &a), tensor(gpu, tokens, cols, &b));
+        let total = tensor(gpu, rows, cols, &old);
+        let part = GramPart {
+            a: &ta,
+            a_col: 4,
+            b: &tb,
+            total: &total,
+            upper,
+        };
+        play(gpu, |recording| dense::gram_with(recording, variant, &part));
+        let found = total.fetch(gpu).unwrap();
+        let mut wanted = f64s(&old);
+        let a = f64s(&a);
+        let view = View::new(&a, 4, rows + 4, 1);
+        gram(
+            [tokens, rows, cols],
+            view,
+            View::row_major(&f64s(&b), cols),
+            upper,
+            &mut wanted,
+        );
+        let what = format!("{} {} {tokens}x{rows}x{cols} upper {upper}", gpu.name(), variant.name());
+        assert_close(
+            &what,
+            &found,
+            &wanted,
+            8.0 * f64::from(f32::EPSILON) * (tokens as f64).sqrt(),
+        );
     }
 }
 
@@ -52,6 +57,14 @@ fn gram_and_cross_gram() {
     for kernel in [&dense::GRAM_TILED, &dense::GRAM_REGISTER] {
         check(Variant::of(kernel), false, &SIZES);
         check(Variant::of(kernel), true, &SIZES);
+    }
+}
+
+#[test]
+fn on_cooperative_matrices() {
+    for (gpu, variant) in cooperative("gram: on_cooperative_matrices", &dense::GRAM_COOPERATIVE) {
+        check_on(gpu, variant, false, &SIZES);
+        check_on(gpu, variant, true, &SIZES);
     }
 }
 

@@ -22,6 +22,7 @@ mod fma;
 mod gate;
 mod gate_backward;
 mod gemm;
+mod gemm_coop;
 mod gemm_naive;
 mod gemv;
 mod gemv_two_four;

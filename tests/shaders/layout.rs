@@ -9,6 +9,8 @@ const INVOCATIONS: u32 = 256;
 const WORKGROUP_DEPTH: u32 = 64;
 const WORKGROUP_BYTES: u32 = 16 * 1024;
 const STORAGE_BUFFERS: usize = 8;
+/// What cooperative matrices of 16 x 16 may use instead at a depth beyond 16: `Variant::cooperative` asks the device first.
+const COOP_WORKGROUP_BYTES: u32 = 32 * 1024;
 
 /// One compute entry point, named `main`.
 pub(crate) fn entry_point(module: &Module) -> Result<(), String> {
@@ -99,7 +101,7 @@ pub(crate) fn params(module: &Module, kernel: &Kernel) -> Result<(), String> {
 }
 
 /// Invocations, workgroup memory and storage buffers of the poorest device.
-pub(crate) fn limits(module: &Module, info: &ModuleInfo) -> Result<(), String> {
+pub(crate) fn limits(module: &Module, info: &ModuleInfo, kernel: &Kernel, knobs: &[u32]) -> Result<(), String> {
     let [x, y, z] = module.entry_points[0].workgroup_size;
     if x * y * z > INVOCATIONS || z > WORKGROUP_DEPTH {
         return Err(format!(
@@ -116,8 +118,14 @@ pub(crate) fn limits(module: &Module, info: &ModuleInfo) -> Result<(), String> {
     };
     let memory = used().filter(|g| g.space == AddressSpace::WorkGroup);
     let bytes: u32 = memory.map(|g| module.types[g.ty].inner.size(module.to_ctx())).sum();
-    if bytes > WORKGROUP_BYTES {
-        return Err(format!("{bytes} bytes of workgroup memory; at most {WORKGROUP_BYTES}"));
+    let coop = knobs.last().filter(|_| kernel.is_coop_variant());
+    let most = if coop.is_some_and(|coop| coop >> 16 == 16 && coop & 0xff > 16) {
+        COOP_WORKGROUP_BYTES
+    } else {
+        WORKGROUP_BYTES
+    };
+    if bytes > most {
+        return Err(format!("{bytes} bytes of workgroup memory; at most {most}"));
     }
     let buffers = used()
         .filter(|g| matches!(g.space, AddressSpace::Storage { .. }))

@@ -16,6 +16,24 @@ pub(crate) fn portable(source: &str, module: &Module) -> Result<(Module, ModuleI
     resolve(source, module, Capabilities::SHADER_FLOAT16_IN_FLOAT32).map_err(|e| format!("portable WGSL: {e}"))
 }
 
+/// The same for a cooperative variant, which is only compiled where the adapter has these three features.
+pub(crate) fn cooperative(source: &str, module: &Module) -> Result<(Module, ModuleInfo), String> {
+    let optional = Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX;
+    resolve(source, module, Capabilities::SHADER_FLOAT16_IN_FLOAT32 | optional)
+        .map_err(|e| format!("WGSL with cooperative matrices: {e}"))
+}
+
+/// SPIR-V and MSL. The exception: HLSL has no cooperative matrices, and must refuse for that reason and no other.
+pub(crate) fn all_but_direct_x(source: &str, module: &Module) -> Result<(), String> {
+    spirv(source, module).map_err(|e| format!("SPIR-V: {e}"))?;
+    metal(source, module).map_err(|e| format!("MSL: {e}"))?;
+    match direct_x(source, module) {
+        Err(message) if message.contains("COOPERATIVE_MATRIX") => Ok(()),
+        Err(message) => Err(format!("HLSL refuses, but not for its cooperative matrices: {message}")),
+        Ok(()) => Err("HLSL takes cooperative matrices: end its exception".to_string()),
+    }
+}
+
 /// SPIR-V, MSL and HLSL. The writers do not check capabilities, so each gets a module validated with its own.
 pub(crate) fn all_back_ends(source: &str, module: &Module) -> Result<(), String> {
     spirv(source, module).map_err(|e| format!("SPIR-V: {e}"))?;

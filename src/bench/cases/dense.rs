@@ -8,8 +8,8 @@ use super::super::spec::{BenchKernel, Spec};
 use super::places;
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg::{self, Pivots};
-use crate::ops::bench;
 use crate::ops::dense::{self, Gemm, GramPart, Layout, TwoFour};
+use crate::ops::{Variant, bench};
 use crate::reference::dense::gemv::dot;
 use crate::tensor::{DType, PanelMatrix, Tensor};
 
@@ -78,6 +78,19 @@ pub(super) fn gemm(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError> 
     let ([a, b, out], layout) = (operands.tensors.clone(), operands.layout);
     let record = move |recording: &mut Recording, gpu: &Gpu| {
         dense::gemm(recording, gpu, &Gemm::new(&a, &b, layout, &out));
+        Ok(())
+    };
+    Ok(Case::recorded(operands.work(), record, move |gpu| operands.look(gpu)))
+}
+
+/// On cooperative matrices with the deepest tile that fits; the device has them.
+pub(super) fn gemm_coop(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError> {
+    let operands = Operands::new(gpu, spec, seed)?;
+    let ([a, b, out], layout) = (operands.tensors.clone(), operands.layout);
+    let variants = Variant::cooperative(gpu, &dense::GEMM_COOPERATIVE);
+    let variant = *variants.first().expect("left out where there are none");
+    let record = move |recording: &mut Recording, _: &Gpu| {
+        dense::gemm_with(recording, variant, &Gemm::new(&a, &b, layout, &out));
         Ok(())
     };
     Ok(Case::recorded(operands.work(), record, move |gpu| operands.look(gpu)))

@@ -16,6 +16,7 @@ pub(super) use roof::{ROUNDS, copy, fma};
 pub(super) fn build(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, BenchError> {
     match spec.kernel {
         BenchKernel::Gemm => dense::gemm(gpu, spec, seed),
+        BenchKernel::GemmCoop => dense::gemm_coop(gpu, spec, seed),
         BenchKernel::GemmNaive => dense::gemm_naive(gpu, spec, seed),
         BenchKernel::Gram => dense::gram(gpu, spec, seed),
         BenchKernel::Matvec | BenchKernel::MatvecTwoFour => dense::matvec(gpu, spec, seed),

@@ -1,9 +1,9 @@
-//! `dense/gemm` and `dense/gemm_register`: the general matrix product.
+//! `dense/gemm`, `dense/gemm_register` and `dense/gemm_coop`: the general matrix product.
 
 use crate::gpu::{Contest, Gpu, GpuError, HostCall, Kernel, Knob, Recording, Slice, Work, f32s, f32s_mut, params};
-use crate::ops::Variant;
 use crate::ops::contest::{Products, contest_size, uniform};
-use crate::ops::tile::TILE;
+use crate::ops::tile::{COOP, TILE};
+use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::{self as twin, View};
 use crate::tensor::{DType, Tensor};
 
@@ -68,6 +68,20 @@ pub static REGISTER: Kernel = Kernel {
     host,
 };
 
+/// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
+pub static COOPERATIVE: Kernel = Kernel {
+    stem: "dense/gemm_coop",
+    source: include_str!("../../../shaders/dense/gemm.wgsl"),
+    knobs: &[B_LAYOUT, B_FORMAT, COOP],
+    params: Params::FIELDS,
+    reads: 2,
+    writes: 1,
+    host,
+};
+
+/// All of them, as [`Variant`] wants them.
+const KERNELS: [&Kernel; 3] = [&TILED, &REGISTER, &COOPERATIVE];
+
 /// How b lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -97,6 +111,8 @@ pub struct Gemm<'a> {
     pub alpha: f32,
     /// Factor of the old contents; 0 does not read them.
     pub beta: f32,
+    /// How exact it has to be; in full unless [`Gemm::split`] says that less will do.
+    pub precision: Precision,
 }
 
 impl<'a> Gemm<'a> {
@@ -112,6 +128,7 @@ impl<'a> Gemm<'a> {
             out_col: 0,
             alpha: 1.0,
             beta: 0.0,
+            precision: Precision::Full,
         }
     }
 
@@ -129,19 +146,27 @@ impl<'a> Gemm<'a> {
     pub fn add(self) -> Self {
         Gemm { beta: 1.0, ..self }
     }
+
+    /// Allows halves on cooperative matrices, with the error of [`Precision::Split`].
+    pub fn split(self) -> Self {
+        Gemm {
+            precision: Precision::Split,
+            ..self
+        }
+    }
 }
 
 /// Records a product, cut into row blocks short enough for a watchdog, on the tile that is fastest for its size. Panics on
 /// shapes that do not fit.
 pub fn gemm(recording: &mut Recording, gpu: &Gpu, call: &Gemm<'_>) {
     let (sizes, b) = (call.sizes(), (call.layout, call.b.dtype()));
-    gemm_with(recording, fastest(gpu, sizes, b), call);
+    gemm_with(recording, fastest(gpu, call.precision, sizes, b), call);
 }
 
 /// The variant that is fastest for a product of `[rows, cols, inner]`, as far as that is known.
-pub(crate) fn fastest(gpu: &Gpu, sizes: [usize; 3], (layout, dtype): (Layout, DType)) -> Variant {
+pub(crate) fn fastest(gpu: &Gpu, precision: Precision, sizes: [usize; 3], (layout, dtype): (Layout, DType)) -> Variant {
     let knobs = knobs(layout, dtype);
-    Variant::fastest(gpu, [&TILED, &REGISTER], (&knobs, sizes), |variants| {
+    Variant::fastest(gpu, (KERNELS, precision), (&knobs, sizes), |variants| {
         gemm_contest(gpu, sizes, (layout, dtype), variants)
     })
 }

@@ -1,9 +1,9 @@
-//! `dense/gram` and `dense/gram_register`: two-level Gram accumulation.
+//! `dense/gram`, `dense/gram_register` and `dense/gram_coop`: two-level Gram accumulation.
 
 use crate::gpu::{Contest, Gpu, GpuError, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
-use crate::ops::Variant;
 use crate::ops::contest::{Products, contest_size, uniform};
-use crate::ops::tile::TILE;
+use crate::ops::tile::{COOP, TILE};
+use crate::ops::{Precision, Variant};
 use crate::reference::dense::{gemm::View, gram as twin};
 use crate::tensor::Tensor;
 
@@ -59,6 +59,20 @@ pub static REGISTER: Kernel = Kernel {
     host,
 };
 
+/// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
+pub static COOPERATIVE: Kernel = Kernel {
+    stem: "dense/gram_coop",
+    source: include_str!("../../../shaders/dense/gram.wgsl"),
+    knobs: &[COOP],
+    params: Params::FIELDS,
+    reads: 2,
+    writes: 1,
+    host,
+};
+
+/// All of them, as [`Variant`] wants them.
+const KERNELS: [&Kernel; 3] = [&TILED, &REGISTER, &COOPERATIVE];
+
 /// One block of a Gram: `total[rows, cols] += a[:, a_col ..]ᵀ b`, tokens being the rows of a and b.
 pub struct GramPart<'a> {
     /// `[tokens, >= a_col + rows]` f32.
@@ -76,7 +90,8 @@ pub struct GramPart<'a> {
 /// Records the accumulation of all tokens in chunks of at most [`CHUNK`].
 pub fn gram_chunk(recording: &mut Recording, gpu: &Gpu, part: &GramPart<'_>) {
     let sizes = [part.total.rows(), part.total.cols(), part.a.rows().min(CHUNK)];
-    let variant = Variant::fastest(gpu, [&TILED, &REGISTER], (&[], sizes), |variants| {
+    // What is factored later is summed in full.
+    let variant = Variant::fastest(gpu, (KERNELS, Precision::Full), (&[], sizes), |variants| {
         contest(gpu, sizes, variants)
     });
     gram_with(recording, variant, part);

@@ -23,10 +23,16 @@ pub use add_row::add_row;
 pub use axpby::axpby;
 pub use diagonal::diagonal;
 pub(crate) use gemm::fastest;
-pub use gemm::{Gemm, Layout, REGISTER as GEMM_REGISTER, TILED as GEMM_TILED, gemm, gemm_contest, gemm_with};
+pub use gemm::{
+    COOPERATIVE as GEMM_COOPERATIVE, Gemm, Layout, REGISTER as GEMM_REGISTER, TILED as GEMM_TILED, gemm, gemm_contest,
+    gemm_with,
+};
 pub use gemv::gemv;
 pub use gemv_two_four::{TwoFour, gemv_two_four};
-pub use gram::{CHUNK, GramPart, REGISTER as GRAM_REGISTER, TILED as GRAM_TILED, gram_chunk, gram_with};
+pub use gram::{
+    CHUNK, COOPERATIVE as GRAM_COOPERATIVE, GramPart, REGISTER as GRAM_REGISTER, TILED as GRAM_TILED, gram_chunk,
+    gram_with,
+};
 pub use mirror::mirror;
 pub use multiply::multiply;
 pub use permute::permute;
@@ -50,8 +56,10 @@ pub(crate) const HOST_TASK: usize = 1 << 14;
 pub const KERNELS: &[&Kernel] = &[
     &gemm::TILED,
     &gemm::REGISTER,
+    &gemm::COOPERATIVE,
     &gram::TILED,
     &gram::REGISTER,
+    &gram::COOPERATIVE,
     &axpby::KERNEL,
     &multiply::KERNEL,
     &scale::KERNEL,

@@ -1,12 +1,12 @@
-//! `prox/fista_step` and `prox/fista_step_register`: one FISTA iteration fused with its matrix product.
+//! `prox/fista_step`, `prox/fista_step_register` and `prox/fista_step_coop`: one FISTA iteration fused with its matrix product.
 
 use rayon::prelude::*;
 
 use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
-use crate::ops::Variant;
 use crate::ops::dense::HOST_TASK;
 use crate::ops::dense::{Layout, fastest};
-use crate::ops::tile::TILE;
+use crate::ops::tile::{COOP, TILE};
+use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::{Target, View, gemm_fast};
 use crate::reference::prox::fista_step as twin;
 use crate::tensor::{DType, Tensor};
@@ -63,6 +63,20 @@ pub static REGISTER: Kernel = Kernel {
     host,
 };
 
+/// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
+pub static COOPERATIVE: Kernel = Kernel {
+    stem: "prox/fista_step_coop",
+    source: include_str!("../../../shaders/prox/fista_step.wgsl"),
+    knobs: &[COOP],
+    params: Params::FIELDS,
+    reads: 4,
+    writes: 2,
+    host,
+};
+
+/// All of them, as [`Variant`] wants them.
+const KERNELS: [&Kernel; 3] = [&TILED, &REGISTER, &COOPERATIVE];
+
 /// `v = y - step (y h - b)`, `x' = soft(v, threshold) ∘ free`, `y_next = x' + momentum (x' - x)`, `x = x'`.
 ///
 /// H may be split into panels of rows when it exceeds a binding: record plain products of the earlier panels into
@@ -96,13 +110,8 @@ pub struct FistaStep<'a> {
 pub fn fista_step(recording: &mut Recording, gpu: &Gpu, call: &FistaStep<'_>) {
     // The product in it decides; what comes after is the same for all tiles.
     let sizes = [call.x.rows(), call.x.cols(), call.h.rows()];
-    let product = fastest(gpu, sizes, (Layout::NN, DType::F32));
-    let kernel = if product.kernel.is_register_variant() {
-        &REGISTER
-    } else {
-        &TILED
-    };
-    fista_step_with(recording, Variant { kernel, ..product }, call);
+    let product = fastest(gpu, Precision::Split, sizes, (Layout::NN, DType::F32));
+    fista_step_with(recording, product.of_kind(KERNELS), call);
 }
 
 /// Records a step on a given variant (tests and benches).

@@ -4,6 +4,7 @@ pub mod add_row;
 pub mod axpby;
 pub mod diagonal;
 pub mod gemm;
+pub mod gemm_coop;
 pub mod gemv;
 pub mod gemv_two_four;
 pub mod gram;
