@@ -83,12 +83,19 @@ impl Group {
         sum
     }
 
-    /// Sums on a device: those of `weighing` and `summed` in two batches.
-    fn add(&self, gpu: &Gpu, pairs: &[([&[f32]; 2], [usize; 2], &PanelMatrix, f32)], n: usize) -> Vec<f32> {
+    /// Sums on a device, in two batches.
+    fn add(gpu: &Gpu, pairs: &[Pair<'_>], n: usize) -> Vec<f32> {
         let mut recording = Recording::new();
         let sum = PanelMatrix::zeros(gpu, &mut recording, "sum", n).unwrap();
         for batch in 0..2 {
-            for ([y, z], [p, n], factor, scale) in pairs {
+            for Pair {
+                y,
+                z,
+                widths: [p, n],
+                factor,
+                scale,
+            } in pairs
+            {
                 let half = |v: &[f32], n: usize| v[batch * TOKENS / 2 * n..][..TOKENS / 2 * n].to_vec();
                 let y = tensor(gpu, TOKENS / 2, *p, &half(y, *p));
                 let z = tensor(gpu, TOKENS / 2, *n, &half(z, *n));
@@ -100,6 +107,15 @@ impl Group {
         let rows = sum.panels().map(|(_, panel)| panel.fetch(gpu).unwrap());
         rows.collect::<Vec<_>>().concat()
     }
+}
+
+/// Rows that weigh, rows that are summed, and the factor between the former.
+struct Pair<'p> {
+    y: &'p [f32],
+    z: &'p [f32],
+    widths: [usize; 2],
+    factor: &'p PanelMatrix,
+    scale: f32,
 }
 
 /// Raw sums of a factor.
@@ -121,16 +137,27 @@ fn half_steps_are_the_least_squares_solutions() {
             let of_a = panels(gpu, inputs, &raw(&a));
             let scale = output_scale(gpu, &of_a, TOKENS).unwrap();
             for (g, m) in group.g.iter().zip(outputs) {
-                let found = group.add(gpu, &[([&group.x, g], [inputs, m], &of_a, scale)], m);
+                let pair = Pair {
+                    y: &group.x,
+                    z: g,
+                    widths: [inputs, m],
+                    factor: &of_a,
+                    scale,
+                };
+                let found = Group::add(gpu, &[pair], m);
                 let wanted = Group::renewed(g, m, &[(&group.x, &a, inputs)]);
                 assert_close(&what("outputs"), &per_token(&found), &wanted, 1e-5);
             }
             let sums = [panels(gpu, outputs[0], &raw(&g0)), panels(gpu, outputs[1], &raw(&g1))];
             let scales = input_scales(gpu, &[(&sums[0], TOKENS), (&sums[1], TOKENS)]).unwrap();
-            let pairs: Vec<_> = (0..2)
-                .map(|l| ([&group.g[l][..], &group.x], [outputs[l], inputs], &sums[l], scales[l]))
-                .collect();
-            let found = group.add(gpu, &pairs, inputs);
+            let pair = |l: usize| Pair {
+                y: &group.g[l],
+                z: &group.x,
+                widths: [outputs[l], inputs],
+                factor: &sums[l],
+                scale: scales[l],
+            };
+            let found = Group::add(gpu, &[pair(0), pair(1)], inputs);
             let weighing = [(&group.g[0][..], &g0[..], outputs[0]), (&group.g[1], &g1, outputs[1])];
             let wanted = Group::renewed(&group.x, inputs, &weighing);
             assert_close(&what("inputs"), &per_token(&found), &wanted, 1e-5);
