@@ -72,28 +72,23 @@ fn shots() {
 #[test]
 fn what_makes_no_sense() {
     let case = Case::new();
-    let refused = |flags: &str, culprits: &[&str]| {
-        let flags: Vec<&str> = flags.split(' ').collect();
-        case.prune(&flags).fails(2, culprits);
-        assert!(!case.output().exists());
-    };
-    refused(
+    case.refuses(
         "--sparsity 0.5 --method kfac-fista --refit 0",
         &["--refit 0", "kfac-fista"],
     );
-    refused(
+    case.refuses(
         "--sparsity 0.5 --method kfac-fista --max-correlate 40",
         &["--max-correlate", "--method surgeon", "kfac-fista"],
     );
-    refused(
+    case.refuses(
         "--sparsity 0.5 --method kfac-fista --structure ffn",
         &["--structure", "--method surgeon"],
     );
-    refused(
+    case.refuses(
         "--sparsity 0.5 --method kfac-fista --scope row",
         &["--scope row", "kfac-fista"],
     );
-    refused(
+    case.refuses(
         "--sparsity 0.5 --method kfac",
         &["unknown method `kfac`", "auto", "kfac-fista"],
     );

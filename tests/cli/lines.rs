@@ -2,16 +2,8 @@
 
 use serde_json::Value;
 
-use super::surgeon::{assert_still_zero, with_zeros, zeros};
+use super::surgeon::{assert_still_zero, pruned, with_zeros, zeros};
 use super::{Case, weights};
-
-fn pruned(case: &Case, flags: &str) -> Value {
-    let flags: Vec<&str> = ["--method", "surgeon", "--json"]
-        .into_iter()
-        .chain(flags.split(' '))
-        .collect();
-    case.prune(&flags).json()
-}
 
 /// Rows and columns of zeros of every pruned linear; fails where there is a zero outside of them.
 fn lines(case: &Case, report: &Value) -> Vec<[usize; 2]> {
@@ -73,25 +65,20 @@ fn with_corrections_and_zeros_of_the_input() {
 #[test]
 fn what_makes_no_sense() {
     let case = Case::new();
-    let refused = |flags: &str, culprits: &[&str]| {
-        let flags: Vec<&str> = flags.split(' ').collect();
-        case.prune(&flags).fails(2, culprits);
-        assert!(!case.output().exists());
-    };
-    refused("--structure rows,ffn --sparsity 0.3", &["rows and columns", "ffn"]);
-    refused("--structure rows --sparsity 0.3 --round 4", &["--round"]);
-    refused("--structure rows --sparsity 0.3 --score wanda-sp", &["--score"]);
-    refused("--structure columns --pattern 2:4", &["--pattern", "columns"]);
-    refused("--structure rows --sparsity 0.3 --refit 5", &["--refit", "rows"]);
-    refused(
+    case.refuses("--structure rows,ffn --sparsity 0.3", &["rows and columns", "ffn"]);
+    case.refuses("--structure rows --sparsity 0.3 --round 4", &["--round"]);
+    case.refuses("--structure rows --sparsity 0.3 --score wanda-sp", &["--score"]);
+    case.refuses("--structure columns --pattern 2:4", &["--pattern", "columns"]);
+    case.refuses("--structure rows --sparsity 0.3 --refit 5", &["--refit", "rows"]);
+    case.refuses(
         "--structure rows --sparsity 0.3 --max-correlate 5",
         &["--max-correlate", "rows"],
     );
-    refused(
+    case.refuses(
         "--structure rows --sparsity 0.3 --method kfac-fista",
         &["--structure", "kfac-fista"],
     );
-    refused(
+    case.refuses(
         "--structure rows --sparsity 0.3 --method admm",
         &["--structure", "admm"],
     );

@@ -6,16 +6,8 @@ use serde_json::Value;
 
 use super::fixture::{Model, linear};
 use super::structure::{config, golden};
-use super::surgeon::{assert_groups, assert_still_zero, with_zeros, zeros};
+use super::surgeon::{assert_groups, assert_still_zero, pruned, with_zeros, zeros};
 use super::{Case, listing, run, secateur, weights};
-
-fn pruned(case: &Case, flags: &str) -> Value {
-    let flags: Vec<&str> = ["--method", "surgeon", "--json"]
-        .into_iter()
-        .chain(flags.split(' '))
-        .collect();
-    case.prune(&flags).json()
-}
 
 fn losses(report: &Value) -> Vec<[f64; 2]> {
     let shots = report["shots"].as_array().unwrap().iter();
@@ -115,18 +107,13 @@ fn resumes_after_the_shot_before_a_correction() {
 #[test]
 fn what_makes_no_sense() {
     let case = Case::new();
-    let refused = |flags: &str, culprits: &[&str]| {
-        let flags: Vec<&str> = flags.split(' ').collect();
-        case.prune(&flags).fails(2, culprits);
-        assert!(!case.output().exists());
-    };
     let by_surgeon = |flags: &str, culprits: &[&str]| {
-        refused(&format!("--method surgeon --sparsity 0.5 {flags}"), culprits);
+        case.refuses(&format!("--method surgeon --sparsity 0.5 {flags}"), culprits);
     };
     by_surgeon("--lora-steps 5 --lora-rank 0", &["--lora-rank 0"]);
     by_surgeon("--lora-steps 5 --lora-rate 0", &["--lora-rate 0 "]);
     by_surgeon("--lora-steps 5 --lora-rate 2", &["--lora-rate 2 "]);
-    refused(
+    case.refuses(
         "--sparsity 0.5 --lora-steps 5",
         &["--lora-steps", "--method surgeon", "admm"],
     );

@@ -126,6 +126,12 @@ impl Case {
         run(command.args(more))
     }
 
+    /// Expects `secateur prune` to refuse flags that make no sense, and to leave no output.
+    fn refuses(&self, flags: &str, culprits: &[&str]) {
+        self.prune(&flags.split(' ').collect::<Vec<_>>()).fails(2, culprits);
+        assert!(!self.output().exists(), "{:?} was left behind", listing(&self.output()));
+    }
+
     /// Expects `secateur prune` at 2:4 to fail and to leave no output.
     fn refused(&self, code: i32, culprits: &[&str]) {
         self.prune(&["--pattern", "2:4"]).fails(code, culprits);

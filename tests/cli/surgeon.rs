@@ -7,7 +7,7 @@ use super::{Case, weights};
 
 const SURGEON: [&str; 3] = ["--method", "surgeon", "--json"];
 
-fn pruned(case: &Case, flags: &str) -> Value {
+pub(super) fn pruned(case: &Case, flags: &str) -> Value {
     let flags: Vec<&str> = SURGEON.into_iter().chain(flags.split(' ')).collect();
     case.prune(&flags).json()
 }
@@ -114,35 +114,30 @@ fn zeros_of_a_shot_stay_and_what_was_zero_counts() {
 #[test]
 fn what_makes_no_sense() {
     let case = Case::new();
-    let refused = |flags: &str, culprits: &[&str]| {
-        let flags: Vec<&str> = flags.split(' ').collect();
-        case.prune(&flags).fails(2, culprits);
-        assert!(!case.output().exists());
-    };
-    refused("--sparsity 0.5 --shots 3", &["--shots", "--method surgeon", "admm"]);
-    refused(
+    case.refuses("--sparsity 0.5 --shots 3", &["--shots", "--method surgeon", "admm"]);
+    case.refuses(
         "--sparsity 0.5 --fisher sampled",
         &["--fisher", "--method surgeon", "admm"],
     );
-    refused(
+    case.refuses(
         "--sparsity 0.1 --structure ffn --score osscar --fisher sampled",
         &["--fisher", "--score surgeon"],
     );
-    refused("--sparsity 0.5 --method surgeon --shots 0", &["--shots"]);
-    refused(
+    case.refuses("--sparsity 0.5 --method surgeon --shots 0", &["--shots"]);
+    case.refuses(
         "--sparsity 0.5 --method surgeon --max-correlate 0 --refit 0",
         &["--max-correlate 0", "--refit"],
     );
-    refused(
+    case.refuses(
         "--sparsity 0.5 --method surgeon --propagate dense",
         &["--propagate", "surgeon"],
     );
-    refused(
+    case.refuses(
         "--sparsity 0.5 --method surgeon --output-damping 0",
         &["--output-damping 0 "],
     );
-    refused("--sparsity 0.5 --method surgeon --permute on", &["--permute on"]);
-    refused("--pattern 3:5 --method surgeon", &["q_proj", "3:5", "32"]);
+    case.refuses("--sparsity 0.5 --method surgeon --permute on", &["--permute on"]);
+    case.refuses("--pattern 3:5 --method surgeon", &["q_proj", "3:5", "32"]);
 }
 
 /// Targets drawn by the seed: the same twice, others by another seed, others than the text's.
