@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::weights::{finite, finite_from};
+use super::weights::{Amend, finite, finite_from};
 use super::{ActivationOptions, Activations, Block, LayerWeights, ModelError, Rope, Spec};
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::gpu::{Gpu, Recording};
@@ -24,12 +24,6 @@ pub struct Decoder<'a> {
     pub sequence: usize,
     ropes: Vec<Tensor>,
     amend: Option<&'a dyn Amend>,
-}
-
-/// What changes the weights of a checkpoint on their way to the device.
-pub trait Amend {
-    /// Changes a layer that was just loaded.
-    fn amend(&self, decoder: &Decoder<'_>, weights: &mut LayerWeights) -> Result<(), ModelError>;
 }
 
 impl<'a> Decoder<'a> {
@@ -57,11 +51,7 @@ impl<'a> Decoder<'a> {
 
     /// Weights of one decoder layer.
     pub fn layer(&self, layer: usize) -> Result<LayerWeights, ModelError> {
-        let mut weights = LayerWeights::load(self.gpu, self.checkpoint, self.spec, layer)?;
-        if let Some(amend) = self.amend {
-            amend.amend(self, &mut weights)?;
-        }
-        Ok(weights)
+        LayerWeights::load_amended(self.gpu, (self.checkpoint, self.spec), layer, self.amend)
     }
 
     /// A layer's forward pass with the given weights.

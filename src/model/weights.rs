@@ -9,6 +9,12 @@ use crate::checkpoint::{Checkpoint, TensorView};
 use crate::gpu::Gpu;
 use crate::tensor::{DType, Tensor};
 
+/// What changes the weights of a checkpoint on their way to the device.
+pub trait Amend {
+    /// A linear's weight `[outputs, inputs]` in f32 on the device, from the values of the checkpoint.
+    fn weight(&self, gpu: &Gpu, place: (usize, LinearId), values: &[f32]) -> Result<Tensor, ModelError>;
+}
+
 /// A norm's weight and, for layer norms, its bias; rows.
 #[derive(Clone)]
 pub(super) struct NormWeights {
@@ -36,6 +42,16 @@ pub struct LayerWeights {
 impl LayerWeights {
     /// Uploads layer `layer`. Fails on a non-finite weight, naming it.
     pub fn load(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, layer: usize) -> Result<Self, ModelError> {
+        Self::load_amended(gpu, (checkpoint, spec), layer, None)
+    }
+
+    /// The same, with the weights of linears that `amend` makes of those of the checkpoint.
+    pub(super) fn load_amended(
+        gpu: &Gpu,
+        (checkpoint, spec): (&Checkpoint, &Spec),
+        layer: usize,
+        amend: Option<&dyn Amend>,
+    ) -> Result<Self, ModelError> {
         let mut weights = LayerWeights {
             layer,
             norms: BTreeMap::new(),
@@ -56,7 +72,10 @@ impl LayerWeights {
             let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
             finite(&view)?;
             let rows = linear.rows(view.bytes, view.dtype);
-            weights.put(gpu, &linear, view.dtype, &rows)?;
+            match amend {
+                None => weights.put(gpu, &linear, view.dtype, &rows)?,
+                Some(amend) => weights.put_amended(gpu, &linear, (view.dtype, &rows), amend)?,
+            }
             checkpoint.release(&linear.tensor);
             if let Some(name) = &linear.bias {
                 let bias = row(checkpoint, name, linear.shape[0])?;
@@ -90,15 +109,19 @@ impl LayerWeights {
         Ok(())
     }
 
-    /// Puts a weight that is on the device, `[outputs, inputs]` f32, in place of one of the same linear.
-    pub fn replace(&mut self, gpu: &Gpu, id: LinearId, weight: Tensor) -> Result<(), ModelError> {
-        let linear = self.linears.get_mut(&id).expect("a linear of the layer");
-        assert_eq!(
-            [linear.weight.outputs(), linear.weight.inputs()],
-            weight.shape(),
-            "replace: shape"
-        );
-        linear.weight = Weight::of(gpu, weight)?;
+    fn put_amended(
+        &mut self,
+        gpu: &Gpu,
+        linear: &LinearSpec,
+        (dtype, rows): (DType, &[u8]),
+        amend: &dyn Amend,
+    ) -> Result<(), ModelError> {
+        for part in &linear.parts {
+            let values = dtype.decode(&LinearSpec::part(part, rows, linear.shape[1] * dtype.size()));
+            let id = linear.id_of(part);
+            let weight = Weight::of(gpu, amend.weight(gpu, (self.layer, id), &values)?)?;
+            self.linears.insert(id, Linear { weight, bias: None });
+        }
         Ok(())
     }
 

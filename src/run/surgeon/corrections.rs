@@ -10,9 +10,11 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::prune::pieces;
 use crate::checkpoint::{CheckpointError, Replacement};
-use crate::model::{Amend, Decoder, LayerWeights, LinearId, ModelError, Spec};
+use crate::gpu::Gpu;
+use crate::model::{Amend, LinearId, ModelError, Spec};
 use crate::prune::{AdamStep, LowRank, LowRankGradient};
 use crate::run::RunError;
+use crate::tensor::Tensor;
 
 /// Where the file has the losses of the steps so far.
 const LOSSES: &str = "losses";
@@ -51,14 +53,8 @@ impl Corrections {
 }
 
 impl Amend for Corrections {
-    fn amend(&self, decoder: &Decoder<'_>, weights: &mut LayerWeights) -> Result<(), ModelError> {
-        let (gpu, layer) = (decoder.gpu, weights.layer);
-        for piece in pieces(&decoder.spec.linears_of(layer)?) {
-            let (values, _) = piece.values(decoder.checkpoint)?;
-            let corrected = self.layers[layer][&piece.id].corrected(gpu, &values)?;
-            weights.replace(gpu, piece.id, corrected)?;
-        }
-        Ok(())
+    fn weight(&self, gpu: &Gpu, (layer, id): (usize, LinearId), values: &[f32]) -> Result<Tensor, ModelError> {
+        Ok(self.layers[layer][&id].corrected(gpu, values)?)
     }
 }
 

@@ -87,21 +87,15 @@ impl Passes {
 }
 
 /// Bytes that correcting takes: on the device, and of all corrections on the host. One sample of `rows` activations goes
-/// through a layer at a time, whose weights are there as stored, corrected and as gradients.
-pub(super) fn correction(
-    checkpoint: &Checkpoint,
-    spec: &Spec,
-    rows: usize,
-    rank: usize,
-) -> Result<(u64, u64), RunError> {
+/// through a layer at a time, whose weights are there corrected and as gradients.
+pub(super) fn correction(spec: &Spec, rows: usize, rank: usize) -> Result<(u64, u64), RunError> {
     let activations = (4 * rows * Need::ALL.row(spec)) as u64;
     let (mut device, mut host) = (0, 0);
     for layer in 0..spec.layers {
         let (mut weights, mut largest) = (0, 0);
         for linear in spec.linears_of(layer)? {
-            let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
             let [outputs, inputs] = linear.shape;
-            weights += (view.bytes.len() + 8 * outputs * inputs) as u64;
+            weights += (8 * outputs * inputs) as u64;
             // Change and mask of one linear.
             largest = largest.max((8 * outputs * inputs) as u64);
             host += LowRank::bytes(linear.shape, rank) as u64;

@@ -233,7 +233,7 @@ impl SurgeonPlan {
         let Passes { gather, solve } = Passes::of(checkpoint, spec, rows, need)?;
         let (correct, corrections) = match self.surgeon.low_rank.steps {
             0 => (0, 0),
-            _ => need::correction(checkpoint, spec, options.samples.length, self.surgeon.low_rank.rank)?,
+            _ => need::correction(spec, options.samples.length, self.surgeon.low_rank.rank)?,
         };
         self.device_bytes = gather.max(solve).max(correct);
         // The mapped pages of the embedding count while a pass begins and ends.
