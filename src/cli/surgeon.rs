@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::args::{Common, PruneArgs};
 use super::exit::CliError;
 use super::prune::{because, carry_out, in_memory, mib, pattern, walk_options};
+use super::structure::OUTPUT_DAMPING;
 use super::surgeon_args::SurgeonArgs;
 use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
@@ -128,8 +129,13 @@ fn resolve(
 ) -> Result<(Gpu, SurgeonPlan), CliError> {
     refuse_single_weights(args)?;
     let defaults = options(&args.surgeon);
+    let lines = args.structure.lines();
     let surgeon = SurgeonOptions {
-        lines: args.structure.lines(),
+        lines,
+        output_damping: match args.surgeon.output_damping {
+            None if lines.any() => OUTPUT_DAMPING,
+            _ => defaults.output_damping,
+        },
         refit: args.solve.refit.unwrap_or(defaults.refit),
         ..defaults
     };

@@ -45,6 +45,7 @@ fn whole_lines_within_the_budget() {
         assert_eq!(report["totals"]["zeros"].as_u64().unwrap() as usize, gone);
         assert_eq!(report["shots"][shots - 1]["removed"].as_u64().unwrap() as usize, gone);
         assert_eq!(report["settings"]["structure"], kinds);
+        assert_eq!(report["settings"]["output_damping"], 0.01);
         case.eval(&["--context", "32"]).succeeds();
     }
 }

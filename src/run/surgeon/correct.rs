@@ -50,9 +50,10 @@ impl Shots<'_> {
             let loss = match self.descend((&pruned, &spec), &mut corrections, [number, sample]) {
                 Ok(loss) => Some(loss.mean).filter(|mean| mean.is_finite()),
                 Err(error) => {
-                    // What stopped it is the error to report.
-                    let _ = corrections.save(&kept, &losses);
-                    self.steps_done = number;
+                    // What stopped it is the error to report, whether or not this can be kept.
+                    if corrections.save(&kept, &losses).is_ok() {
+                        self.steps_done = number;
+                    }
                     return Err(error);
                 }
             };
