@@ -4,8 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::CheckpointError;
-
 /// A file being written beside the one it will replace; dropped unfinished it leaves the old one alone.
 pub(crate) struct Replacement {
     path: PathBuf,
@@ -25,12 +23,10 @@ impl Replacement {
     }
 
     /// All at once.
-    pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-        let written = Self::create(path).and_then(|mut new| {
-            new.file().write_all(bytes)?;
-            new.finish()
-        });
-        written.map_err(|error| CheckpointError::write(path, bytes.len() as u64, error))
+    pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut new = Self::create(path)?;
+        new.file().write_all(bytes)?;
+        new.finish()
     }
 
     /// Where to write.

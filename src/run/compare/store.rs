@@ -4,7 +4,7 @@
 //! worked on unless it is kept elsewhere.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -114,12 +114,7 @@ impl Store {
         let [markdown, csv] = [compare_markdown(&self.report) + "\n", compare_csv(&self.report)];
         for (name, text) in [(JSON, json), ("compare.md", markdown), ("compare.csv", csv)] {
             let path = self.folder.path().join(name);
-            let write = || {
-                let mut file = Replacement::create(&path)?;
-                file.file().write_all(text.as_bytes())?;
-                file.finish()
-            };
-            write().map_err(|e| self.folder.failed(&path, e))?;
+            Replacement::write(&path, text.as_bytes()).map_err(|e| self.folder.failed(&path, e))?;
         }
         self.folder.keep();
         Ok(())

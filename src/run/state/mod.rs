@@ -122,14 +122,8 @@ impl RunState {
                 _ => Ok(()),
             },
             Step::State => {
-                use std::io::Write;
                 let text = serde_json::to_vec_pretty(self).expect("plain data");
-                let write = || {
-                    let mut file = Replacement::create(&folder.join(STATE_FILE))?;
-                    file.file().write_all(&text)?;
-                    file.finish()
-                };
-                write().map_err(failed)
+                Replacement::write(&folder.join(STATE_FILE), &text).map_err(failed)
             }
             Step::Older => self.remove_older(&folder).map_err(failed),
         }

@@ -116,12 +116,7 @@ impl StatisticsWriter {
     pub(in crate::run) fn finish(mut self) -> Result<Manifest, CheckpointError> {
         let path = self.folder.path().join(MANIFEST);
         let text = serde_json::to_vec_pretty(&self.manifest).expect("plain data");
-        let write = || {
-            let mut file = Replacement::create(&path)?;
-            file.file().write_all(&text)?;
-            file.finish()
-        };
-        write().map_err(|e| self.folder.failed(&path, e))?;
+        Replacement::write(&path, &text).map_err(|e| self.folder.failed(&path, e))?;
         self.folder.note(&path);
         self.folder.finish()?;
         Ok(self.manifest)

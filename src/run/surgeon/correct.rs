@@ -20,7 +20,7 @@ use crate::prune::AdamStep;
 use crate::report::CorrectionRecord;
 use crate::run::RunError;
 use crate::run::encode::encode;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 
 /// Times a correction is saved on its way: a crash loses as much of it at most.
 const SAVES: usize = 10;
@@ -129,23 +129,17 @@ impl Shots<'_> {
 
     fn note_correction(&mut self, losses: &[Option<f64>]) -> Result<(), RunError> {
         let ends = losses.len().min(self.ids.len());
-        let mean = |losses: &[Option<f64>]| {
+        let mean = |losses: &[Option<f64>]| -> Result<f64, RunError> {
             let finite: Vec<f64> = losses.iter().flatten().copied().collect();
-            let mean = finite.iter().sum::<f64>() / finite.len() as f64;
-            let loss = Loss {
-                mean,
-                skipped: losses.len() - finite.len(),
-                layers: Vec::new(),
-            };
-            loss.of_any_sample()
+            Ok(Loss::of(&finite, &[]).of_any_sample()?.mean)
         };
-        let [first, last] = [mean(&losses[..ends])?, mean(&losses[losses.len() - ends..])?];
+        let loss = [mean(&losses[..ends])?, mean(&losses[losses.len() - ends..])?];
         let record = CorrectionRecord {
             rank: self.plan.surgeon.low_rank.rank,
             rate: self.plan.surgeon.low_rank.rate,
             steps: losses.len(),
             skipped_steps: losses.iter().filter(|loss| loss.is_none()).count(),
-            loss: [first.mean, last.mean],
+            loss,
         };
         let shot = self.report.shots.last_mut().expect("a shot was before");
         shot.correction = Some(record);
@@ -163,7 +157,7 @@ fn absorb(
     for linear in spec.linears_of(layer)? {
         let mut whole = Stored::of(&linear, pruned)?;
         for piece in pieces(std::slice::from_ref(&linear)) {
-            let (values, dtype): (Vec<f32>, DType) = piece.values(pruned)?;
+            let (values, dtype) = piece.values(pruned)?;
             let corrected = corrections.layers[layer][&piece.id].corrected(gpu, &values)?;
             // Where the weight is zero it stays so.
             whole.put(piece.part, &encode(&corrected.fetch(gpu)?, &values, dtype), [0.0; 2]);

@@ -81,7 +81,8 @@ impl Corrections {
         let losses = serde_json::to_string(losses).expect("numbers");
         let about = HashMap::from([(LOSSES.to_string(), losses)]);
         let bytes = serialize(tensors, Some(about)).expect("plain tensors");
-        Ok(Replacement::write(path, &bytes)?)
+        let failed = |error| CheckpointError::write(path, bytes.len() as u64, error);
+        Ok(Replacement::write(path, &bytes).map_err(failed)?)
     }
 
     /// Takes up what [`Corrections::save`] kept; `None`, and nothing has changed, if it kept nothing.

@@ -131,7 +131,7 @@ pub(in crate::run) struct Loss {
 }
 
 impl Loss {
-    fn of(losses: &[f64], skipped: &[usize]) -> Self {
+    pub(super) fn of(losses: &[f64], skipped: &[usize]) -> Self {
         let finite: Vec<f64> = losses.iter().copied().filter(|loss| loss.is_finite()).collect();
         let mean = match skipped.len() == losses.len() {
             true => f64::NAN,
