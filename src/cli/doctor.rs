@@ -1,12 +1,14 @@
 //! `secateur doctor`: what this machine offers, and whether our shaders suit it.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::args::Common;
 use super::exit::CliError;
 use super::print;
 use crate::gpu::{AdapterSummary, Gpu, GpuOptions, compose, list_adapters};
-use crate::run::total_memory;
+use crate::run::{free_disk, total_memory};
 
 #[derive(Serialize)]
 struct Diagnosis {
@@ -31,7 +33,7 @@ pub(super) fn run(common: &Common) -> Result<(), CliError> {
         cores: rayon::current_num_threads(),
         memory_bytes: memory.map(|m| m[0]),
         memory_available_bytes: memory.map(|m| m[1]),
-        disk_available_bytes: free_disk(),
+        disk_available_bytes: free_disk(Path::new(".")),
         shader_variants,
         shader_faults,
     };
@@ -65,17 +67,6 @@ fn check_shaders() -> (usize, Vec<String>) {
         }
     }
     (kernels.len(), faults)
-}
-
-/// Free space where the working folder is.
-fn free_disk() -> Option<u64> {
-    let here = std::env::current_dir().ok()?;
-    let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
-    let best = disks
-        .iter()
-        .filter(|d| here.starts_with(d.mount_point()))
-        .max_by_key(|d| d.mount_point().as_os_str().len())?;
-    Some(best.available_space())
 }
 
 /// One line on the cooperative matrices of an adapter that lists the feature.

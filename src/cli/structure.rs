@@ -61,6 +61,9 @@ fn resolve(
     if args.surgeon.half_steps.is_some() {
         return wrong("--half-steps is for single weights, rows and columns: drop it");
     }
+    if args.surgeon.factors.is_some() {
+        return wrong("--factors is for single weights, rows and columns: drop it");
+    }
     let by_gradients = structure.score == Score::Surgeon;
     if args.surgeon.output_damping.is_some() && !by_gradients {
         return wrong("--output-damping is for --score surgeon, the only one with gradients: drop it");

@@ -44,6 +44,7 @@ pub(super) fn options(args: &SurgeonArgs) -> SurgeonOptions {
         max_correlate: args.max_correlate.unwrap_or(defaults.max_correlate),
         fisher: args.fisher.unwrap_or(defaults.fisher),
         half_steps: args.half_steps.unwrap_or(defaults.half_steps),
+        factors: args.factors.unwrap_or(defaults.factors),
         low_rank: LowRankOptions {
             rank: args.lora_rank.unwrap_or(defaults.low_rank.rank),
             steps: args.lora_steps.unwrap_or(defaults.low_rank.steps),
@@ -61,6 +62,7 @@ pub(super) fn refuse_flags(args: &PruneArgs, method: &str) -> Result<(), CliErro
         ("--max-correlate", args.surgeon.max_correlate.is_some()),
         ("--fisher", args.surgeon.fisher.is_some()),
         ("--half-steps", args.surgeon.half_steps.is_some()),
+        ("--factors", args.surgeon.factors.is_some()),
         ("--lora-steps", args.surgeon.lora_steps.is_some()),
         ("--structure", args.structure.any()),
     ];
@@ -215,7 +217,7 @@ pub(super) fn describe_inputs(plan: &SurgeonPlan) -> String {
     let kept = in_memory(plan.activation_ram);
     format!(
         "{} x {} calibration tokens of {}, seed {}; {:.0} MiB of activations of all layers, {kept}\n\
-         on {}: predicted peak {:.0} MiB of device buffers, {:.0} MiB of host memory; {:.0} MiB on disk in {} while it runs",
+         on {}: predicted peak {:.0} MiB of device buffers, {:.0} MiB of host memory; {:.0} MiB on disk in {} while it runs{}",
         options.samples.samples,
         options.samples.length,
         options.calibration.display(),
@@ -226,5 +228,9 @@ pub(super) fn describe_inputs(plan: &SurgeonPlan) -> String {
         mib(plan.host_bytes),
         mib(plan.disk_bytes),
         options.output.display(),
+        match plan.factors_on_disk {
+            true => "",
+            false => ", which has the factors gathered twice",
+        }
     )
 }

@@ -1,6 +1,6 @@
 //! Flags of methods by gradients.
 
-use crate::run::Fisher;
+use crate::run::{FactorPlace, Fisher};
 
 /// What only methods by gradients have.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,10 @@ pub(super) struct SurgeonArgs {
     /// published unstructured runs take 10 [default: 0]
     #[arg(long, value_name = "N")]
     pub(super) half_steps: Option<usize>,
+    /// Where the curvature factors are between the two passes of a shot: on disk, or gathered again by a second backward pass, which
+    /// gives the same result and takes longer; `auto` asks whether the disk has room [default: auto]
+    #[arg(long, value_enum, value_name = "PLACE")]
+    pub(super) factors: Option<FactorPlace>,
     /// Removed weights that the others make up for in one solve, chunk after chunk; published runs take 2000 with --refit 0. By
     /// default the refit makes up for all of them together, which loses less and takes a fraction of the time [default: 0]
     #[arg(long, value_name = "N")]

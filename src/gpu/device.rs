@@ -15,8 +15,8 @@ use super::{
 
 /// Bytes of freed buffers kept for reuse on a GPU, where allocation is slow.
 const DEVICE_STOCK: u64 = 256 << 20;
-/// The same on the host, where the allocator is quick and the memory is the user's.
-const HOST_STOCK: u64 = 16 << 20;
+/// The same on the host, where fresh memory costs a page fault for every 4 KiB. The pool never holds more than was in use at once.
+const HOST_STOCK: u64 = 128 << 20;
 
 /// Flops of one dispatch of a product at most: about 0.1 s on a slow integrated GPU.
 pub(crate) const DISPATCH_FLOPS: usize = 20_000_000_000;

@@ -1,6 +1,6 @@
 //! Reuse of freed buffers, the count of what is held, and the budget it must stay within.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::buffer::Storage;
@@ -10,8 +10,8 @@ const STOCK_SHARE: u64 = 8;
 
 #[derive(Default)]
 struct State {
-    /// Freed buffers by exact size.
-    free: HashMap<u64, Vec<Storage>>,
+    /// Freed buffers and their bytes, the one longest free first.
+    free: VecDeque<(u64, Storage)>,
     /// Bytes of these.
     stock: u64,
     /// Bytes in use.
@@ -23,17 +23,21 @@ struct State {
 }
 
 impl State {
-    /// `counted`: as bytes that the driver still has.
-    fn give_up_stock(&mut self, counted: bool) {
-        self.free.clear();
-        let stock = std::mem::take(&mut self.stock);
+    /// Gives up `bytes` of the stock at least, or all of it. `counted`: as bytes that the driver still has.
+    fn give_up(&mut self, bytes: u64, counted: bool) {
+        let before = self.stock;
+        while before - self.stock < bytes
+            && let Some((freed, _)) = self.free.pop_front()
+        {
+            self.stock -= freed;
+        }
         if counted {
-            self.returned += stock;
+            self.returned += before - self.stock;
         }
     }
 }
 
-/// Freed buffers by exact size, up to a stock in bytes, and a count of all that is held.
+/// Freed buffers, up to a stock in bytes, and a count of all that is held.
 pub(super) struct Pool {
     stock: u64,
     budget: Option<u64>,
@@ -57,7 +61,9 @@ impl Pool {
     /// A freed buffer of this size, if there is one.
     pub(super) fn take(&self, bytes: u64) -> Option<Storage> {
         let mut state = self.state();
-        let storage = state.free.get_mut(&bytes)?.pop()?;
+        // What was freed last may still be in the processor's caches.
+        let at = state.free.iter().rposition(|(size, _)| *size == bytes)?;
+        let (_, storage) = state.free.remove(at)?;
         state.stock -= bytes;
         state.live += bytes;
         Some(storage)
@@ -67,9 +73,8 @@ impl Pool {
     pub(super) fn reserve(&self, bytes: u64) -> Result<(), u64> {
         let mut state = self.state();
         // The stock never adds to the peak, which is then that of the buffers in use and can be predicted.
-        if state.live + state.stock + bytes > state.peak {
-            state.give_up_stock(self.budget.is_some());
-        }
+        let beyond = (state.live + state.stock + bytes).saturating_sub(state.peak);
+        state.give_up(beyond, self.budget.is_some());
         let held = state.live + state.stock + state.returned;
         if self.budget.is_some_and(|budget| held.saturating_add(bytes) > budget) {
             return Err(held);
@@ -90,7 +95,7 @@ impl Pool {
         state.live -= bytes;
         if state.stock + bytes <= self.stock {
             state.stock += bytes;
-            state.free.entry(bytes).or_default().push(storage);
+            state.free.push_back((bytes, storage));
         } else if self.budget.is_some() {
             state.returned += bytes;
         }
@@ -99,7 +104,7 @@ impl Pool {
     /// Gives the stock back to the driver; returns the bytes that are free once the device has been waited for.
     pub(super) fn clear(&self) -> u64 {
         let mut state = self.state();
-        state.give_up_stock(true);
+        state.give_up(u64::MAX, true);
         state.returned
     }
 

@@ -1,5 +1,7 @@
 //! Memory: what this process and machine have, as the system reports it, and what a run will take under its limits.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::RunError;
@@ -29,6 +31,16 @@ pub fn peak_resident() -> Option<u64> {
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// Free space on the disk that holds a path, or will.
+pub fn free_disk(path: &Path) -> Option<u64> {
+    let path = std::path::absolute(path).ok()?;
+    let present = path.ancestors().find(|folder| folder.exists())?.canonicalize().ok()?;
+    let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
+    let holding = disks.iter().filter(|d| present.starts_with(d.mount_point()));
+    let nearest = holding.max_by_key(|d| d.mount_point().as_os_str().len())?;
+    Some(nearest.available_space())
 }
 
 /// From now on [`peak_resident`] tells of what follows, where the system can forget; else still of the whole process.

@@ -32,7 +32,7 @@ pub use calibrate::calibrate;
 pub use compare::{CompareOptions, CompareProgress, Subject, compare};
 pub use error::RunError;
 pub use evaluate::{EvalText, compare_with, evaluate};
-pub use memory::{Demand, peak_resident, total_memory};
+pub use memory::{Demand, free_disk, peak_resident, total_memory};
 pub use plan::{Plan, PruneOptions, SPREAD, Sums};
 pub use prune::prune;
 pub use rate::gemm_rate;
@@ -41,8 +41,8 @@ pub use state::{RunIdentity, RunState, StateError};
 pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
 pub use structure::{Layout, Promise, Score, StructureOptions, StructurePlan, Update, structure};
 pub use surgeon::{
-    BY_GRADIENTS, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan,
-    surgeon,
+    BY_GRADIENTS, FactorPlace, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions,
+    SurgeonPlan, surgeon,
 };
 pub use walk::Progress;
 pub use weights_only::{WeightsOnly, prune_weights};

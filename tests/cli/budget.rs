@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
+use super::Case;
 use super::fixture::{Model, text};
-use super::{Case, run, secateur};
 
 const FLAGS: [&str; 6] = ["--samples", "16", "--length", "64", "--adapter", "cpu"];
 
@@ -13,13 +13,6 @@ fn case() -> Case {
     let case = Case::of(&Model::of_sizes(2, 8));
     std::fs::write(case.text(), text(4000)).unwrap();
     case
-}
-
-fn plan(case: &Case, more: &[&str]) -> super::Run {
-    let mut command = secateur();
-    command.arg("plan").arg(case.model()).arg("--output").arg(case.output());
-    command.arg("--calibration").arg(case.text());
-    run(command.args(FLAGS).args(more))
 }
 
 /// The report of a run; its output is removed.
@@ -67,7 +60,7 @@ fn a_tight_budget_is_kept_and_the_sparsity_exact() {
         &["--pattern", "2:4", "--method", "wanda", "--refit", "2"][..],
         &["--sparsity", "0.5", "--method", "wanda", "--refit", "2"],
     ] {
-        let free = plan(&case, &[flags, &["--json"]].concat()).json();
+        let free = case.plan(&FLAGS, &[flags, &["--json"]].concat()).json();
         let budget = (number(&free, "device_bytes") * 0.45) as u64;
         let text = budget.to_string();
         let report = report(&case, &[flags, &["--max-vram", &text]].concat());
@@ -100,7 +93,7 @@ fn a_budget_too_small() {
         ("--max-vram", &["weights", "Gram", "--propagate pruned"][..]),
         ("--max-ram", &["--max-vram"]),
     ] {
-        let with = |size: &str| plan(&case, &[&flags[..], &[limit, size]].concat());
+        let with = |size: &str| case.plan(&FLAGS, &[&flags[..], &[limit, size]].concat());
         let culprits = [culprits, &[limit, "of 1 MiB is too little", "at least"]].concat();
         with("1MiB").fails(4, &culprits);
         case.prune(&[&flags[..], &[limit, "1MiB"]].concat()).fails(4, &culprits);

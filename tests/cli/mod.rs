@@ -114,6 +114,14 @@ impl Case {
         run(command.args(flags).args(more))
     }
 
+    /// `secateur plan` of a run with nothing set but paths.
+    fn plan(&self, flags: &[&str], more: &[&str]) -> Run {
+        let mut command = secateur();
+        command.arg("plan").arg(self.model()).arg("--output").arg(self.output());
+        command.arg("--calibration").arg(self.text());
+        run(command.args(flags).args(more))
+    }
+
     /// `secateur eval` of the checkpoint on short windows.
     fn eval(&self, more: &[&str]) -> Run {
         let mut command = secateur();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::fixture::{Model, linear};
-use super::{Case, weights};
+use super::{Case, FLAGS, weights};
 
 const SURGEON: [&str; 3] = ["--method", "surgeon", "--json"];
 
@@ -191,6 +191,50 @@ fn half_steps_to_the_nearest_product() {
     let flags = "--method surgeon --structure ffn --sparsity 0.2 --half-steps 2";
     let flags: Vec<&str> = flags.split(' ').collect();
     Case::new().prune(&flags).fails(2, &["--half-steps"]);
+}
+
+/// Without files for the factors: the same weights and errors, less disk, and no such files.
+#[test]
+fn factors_gathered_twice() {
+    let of = |flags: &str| {
+        let case = Case::new();
+        let report = pruned(&case, &format!("--shots 2 {flags}"));
+        let flags: Vec<&str> = SURGEON.into_iter().chain(flags.split(' ')).collect();
+        let plan = case.plan(&FLAGS, &flags);
+        (weights(&case.output()), report["linears"].clone(), plan.json())
+    };
+    let without_seconds = |linears: &Value| -> Vec<Value> {
+        let linears = linears.as_array().unwrap().iter().cloned();
+        linears
+            .map(|mut l| {
+                l.as_object_mut().unwrap().remove("seconds");
+                l
+            })
+            .collect()
+    };
+    for pattern in [
+        "--sparsity 0.5",
+        "--pattern 2:4 --fisher sampled",
+        "--sparsity 0.3 --structure rows,columns",
+    ] {
+        let (kept, linears, plan) = of(&format!("{pattern} --factors disk"));
+        let (again, others, smaller) = of(&format!("{pattern} --factors recompute"));
+        assert_eq!(kept, again, "{pattern}");
+        assert_eq!(without_seconds(&linears), without_seconds(&others), "{pattern}");
+        assert_eq!(plan["factors_on_disk"], true);
+        assert_eq!(smaller["factors_on_disk"], false);
+        let disk = |plan: &Value| plan["disk_bytes"].as_u64().unwrap();
+        assert!(disk(&smaller) < disk(&plan), "{pattern}");
+    }
+    let case = Case::new();
+    for (flags, words) in [
+        ("--method kfac-fista --sparsity 0.5", "kfac-fista goes"),
+        ("--method surgeon --sparsity 0.5 --half-steps 1", "--half-steps goes"),
+        ("--method surgeon --sparsity 0.1 --structure ffn", "single weights"),
+        ("--method admm --sparsity 0.5", "--method surgeon"),
+    ] {
+        case.refuses(&format!("{flags} --factors recompute"), &["--factors", words]);
+    }
 }
 
 /// A comparison runs it as `prune` does.

@@ -4,7 +4,7 @@
 //! With `kfac-fista` a search (`search`) improves each shot's solution before it is written.
 //!
 //! A shot goes through the model twice: backwards, from layer to layer, to gather the factors and count the costs, and
-//! forwards to prune with them. Its result is a checkpoint in the state folder, which the next shot reads; so memory is one
+//! again to prune with them: forwards with those on the disk, or, where that has no room, backwards once more. Its result is a checkpoint in the state folder, which the next shot reads; so memory is one
 //! layer's factors and the streams between layers, and a run can be resumed after any shot. Start reading at [`surgeon`].
 
 mod correct;
@@ -12,29 +12,33 @@ mod corrections;
 pub(super) mod factors;
 mod found;
 mod need;
+mod options;
 pub(super) mod pass;
 mod plan;
 pub(super) mod prune;
+mod report;
 mod search;
 pub(super) mod shots;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub(super) use need::{Need, Pass, Passes};
-pub use plan::{
-    BY_GRADIENTS, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions, SurgeonPlan,
+pub use options::{
+    BY_GRADIENTS, FactorPlace, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions,
 };
+pub use plan::SurgeonPlan;
+pub(super) use report::begin_report;
 
 use super::RunError;
-use super::report::{adapter_record, warn_of_experts};
+use super::report::warn_of_experts;
 use super::walk::Progress;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Decoder, LinearGradient, Spec};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{CostHistogram, Lines, allocate, cheapest_lines};
-use crate::report::{Memory, PruneReport, SearchRecord, Settings, ShotRecord};
+use crate::report::{PruneReport, SearchRecord, ShotRecord};
 use factors::{FactorStore, Half, LayerFactors, Wanted};
 use pass::{BackwardPass, Loss};
 use prune::Order;
@@ -57,7 +61,7 @@ pub fn surgeon(
     })
 }
 
-impl Shots<'_> {
+impl<'r> Shots<'r> {
     /// From the checkpoint of the shot before to the next.
     fn shot(&mut self, shot: usize) -> Result<(), RunError> {
         let clock = Instant::now();
@@ -65,8 +69,11 @@ impl Shots<'_> {
         let earlier = self.earlier()?;
         let current = earlier.as_ref().unwrap_or(self.original);
         self.progress.stage(&format!("shot {} of {shots}: curvature", shot + 1));
-        let store = self.store(Wanted::ALL)?;
-        let (weighed, loss) = self.curvature(shot, current, &store)?;
+        let store = match self.plan.factors_on_disk {
+            true => Some(self.store(Wanted::ALL)?),
+            false => None,
+        };
+        let (weighed, loss) = self.curvature(shot, current, store.as_ref())?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let share = (shot + 1) as f64 / shots as f64;
@@ -82,23 +89,20 @@ impl Shots<'_> {
             100.0 * share * self.plan.options.pattern.sparsity()
         ));
         self.report.linears.clear();
-        let searched = match self.plan.searches() {
-            true => Some(self.search(current, &store, &weighed, target)?),
-            false => None,
+        let searched = match &store {
+            Some(store) if self.plan.searches() => Some(self.search(current, store, &weighed, target)?),
+            _ => None,
         };
         let mut writer = self.writer(current, Reshaping::default())?;
-        match (&searched, &lines) {
-            (Some(searched), _) => self.prune(current, &store, &mut searched.orders(), &mut writer)?,
-            (None, Some(lines)) => {
-                let mut orders = lines.iter().map(Order::Lines);
-                self.prune(current, &store, &mut orders, &mut writer)?;
-            }
+        let orders: Vec<Order<'_>> = match (&searched, &lines) {
+            (Some(searched), _) => searched.orders().collect(),
+            (None, Some(lines)) => lines.iter().map(Order::Lines).collect(),
             (None, None) => {
                 let removed = allocate(&weighed.removal, target.removed);
-                let mut orders = removed.into_iter().map(Order::Remove);
-                self.prune(current, &store, &mut orders, &mut writer)?;
+                removed.into_iter().map(Order::Remove).collect()
             }
-        }
+        };
+        self.prune(shot, current, (store.as_ref(), &orders), &mut writer)?;
         self.report.phases.solve += clock.elapsed().as_secs_f64();
         self.note(shot, (share, target), &loss, searched.map(|found| found.record));
         self.sum_up(warn_of_experts(&self.report.linears));
@@ -107,26 +111,36 @@ impl Shots<'_> {
         self.commit()
     }
 
-    /// The backward pass: saves every layer's factors and counts the costs of every linear, first layer first.
+    /// The passes of a shot through the model that is there before it.
+    fn pass<'p>(&self, shot: usize, decoder: &'p Decoder<'p>) -> BackwardPass<'p>
+    where
+        'r: 'p,
+    {
+        BackwardPass {
+            decoder,
+            ids: self.ids,
+            activations: self.plan.activation_options(),
+            fisher: self.plan.targets(shot),
+            layers: false,
+            stop: self.stop,
+        }
+    }
+
+    /// The backward pass: saves every layer's factors, if there is room, and counts the costs of every linear, first layer first.
     fn curvature(
         &mut self,
         shot: usize,
         current: &Checkpoint,
-        store: &FactorStore,
+        store: Option<&FactorStore>,
     ) -> Result<(Weighed, Loss), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
         let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
-        let pass = BackwardPass {
-            decoder: &decoder,
-            ids: self.ids,
-            activations: plan.activation_options(),
-            fisher: plan.targets(shot),
-            layers: false,
-            stop: self.stop,
-        };
+        let pass = self.pass(shot, &decoder);
         let (mut layers, half_steps) = (Vec::new(), plan.surgeon.half_steps);
         let mut found = |half_step: usize, layer, factors: &mut LayerFactors| {
-            store.put(gpu, layer, factors)?;
+            if let Some(store) = store {
+                store.put(gpu, layer, factors)?;
+            }
             if half_step == half_steps {
                 layers.push(plan.costs(&decoder, layer, factors)?);
             }
@@ -135,8 +149,9 @@ impl Shots<'_> {
                 .layer(layer, half_step * plan.linears + done, plan.steps());
             Ok(())
         };
-        let loss = pass.factors(store.wanted(), |layer, factors| found(0, layer, factors))?;
+        let loss = pass.factors(Wanted::ALL, |layer, factors| found(0, layer, factors))?;
         for number in 0..half_steps {
+            let store = store.expect("a plan with half-steps keeps the factors");
             pass.run(|layer, back| {
                 let mut factors = store.get(gpu, &plan.spec, layer)?;
                 let step = factors.begin_half_step(gpu, Half::of(number))?;
@@ -156,36 +171,53 @@ impl Shots<'_> {
         Ok((all, loss))
     }
 
-    /// The forward pass of a shot: every layer pruned with its factors, by an order for each linear.
-    fn prune<'o>(
+    /// The second pass of a shot: every layer pruned with its factors, by an order for each linear of the forward pass. Without a
+    /// store it is backward too.
+    fn prune(
         &mut self,
+        shot: usize,
         current: &Checkpoint,
-        store: &FactorStore,
-        orders: &mut impl Iterator<Item = Order<'o>>,
+        (store, orders): (Option<&FactorStore>, &[Order<'_>]),
         writer: &mut CheckpointWriter<'_>,
     ) -> Result<(), RunError> {
-        let plan = self.plan;
-        let before = plan.steps() - plan.linears;
-        for layer in 0..plan.spec.layers {
-            self.interrupted()?;
-            let mut factors = store.get(self.gpu, &plan.spec, layer)?;
-            let surgery = prune::Surgery {
-                plan,
-                gpu: self.gpu,
-                original: self.original,
-                current,
-            };
-            let records = surgery.layer(layer, &mut factors, orders, writer)?;
-            for record in records {
-                let done = before + self.report.linears.len() + 1;
-                self.progress.linear(done, plan.steps(), &record);
-                self.report.linears.push(record);
+        let (plan, gpu, original, stop) = (self.plan, self.gpu, self.original, self.stop);
+        let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
+        let pass = self.pass(shot, &decoder);
+        let surgery = prune::Surgery {
+            plan,
+            gpu,
+            original,
+            current,
+        };
+        let first = first_pieces(&plan.spec)?;
+        let mut records = vec![Vec::new(); plan.spec.layers];
+        let mut done = plan.steps() - plan.linears;
+        let mut each = |layer: usize, factors: &mut LayerFactors| {
+            let mut orders = orders[first[layer]..].iter().copied();
+            records[layer] = surgery.layer(layer, factors, &mut orders, writer)?;
+            for record in &records[layer] {
+                done += 1;
+                self.progress.linear(done, plan.steps(), record);
             }
             current.release_all();
-            self.original.release_all();
-            let done = before + self.report.linears.len();
+            original.release_all();
             self.progress.layer(layer, done, plan.steps());
+            Ok(())
+        };
+        match store {
+            None => {
+                pass.factors(Wanted::ALL, each)?;
+            }
+            Some(store) => {
+                for layer in 0..plan.spec.layers {
+                    if stop.load(Ordering::Relaxed) {
+                        return Err(RunError::Interrupted);
+                    }
+                    each(layer, &mut store.get(gpu, &plan.spec, layer)?)?;
+                }
+            }
         }
+        self.report.linears = records.into_iter().flatten().collect();
         Ok(())
     }
 
@@ -207,6 +239,17 @@ fn linears_of(spec: &Spec, mut layers: std::ops::Range<usize>) -> Result<usize, 
     layers.try_fold(0, |sum, layer| Ok(sum + spec.linears_of(layer)?.len()))
 }
 
+/// Linears of the forward pass before each layer.
+fn first_pieces(spec: &Spec) -> Result<Vec<usize>, RunError> {
+    let mut first = vec![0];
+    for layer in 0..spec.layers {
+        let groups = spec.groups(layer)?;
+        let count: usize = groups.iter().map(|group| prune::pieces(&group.linears).count()).sum();
+        first.push(first[layer] + count);
+    }
+    Ok(first)
+}
+
 /// Rows and columns that are zero after a shot, linear by linear; those of the shot before cost nothing and are among
 /// them.
 fn lines(plan: &SurgeonPlan, weighed: &Weighed, share: f64) -> Vec<Lines> {
@@ -226,44 +269,5 @@ fn target(plan: &SurgeonPlan, histograms: &[CostHistogram], share: f64) -> Targe
     Target {
         removed: ((at_last * share).round() as u64).max(done),
         weights: (plan.weights as f64 * plan.options.pattern.sparsity() * share).round() as u64,
-    }
-}
-
-/// A report with the settings of a plan.
-pub(super) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gpu) -> PruneReport {
-    let options = &plan.options;
-    PruneReport {
-        tool: format!("secateur {}", env!("CARGO_PKG_VERSION")),
-        settings: Settings {
-            model: options.model.display().to_string(),
-            output: options.output.display().to_string(),
-            family: plan.family.clone(),
-            method: options.method.clone(),
-            chosen: options.chosen.clone(),
-            pattern: options.pattern.to_string(),
-            sparsity: options.pattern.sparsity(),
-            refit: plan.surgeon.refit,
-            damping: options.damping.fraction,
-            damping_rule: "mean".into(),
-            output_damping: Some(plan.surgeon.output_damping),
-            shots: Some(plan.surgeon.shots),
-            fisher: Some(plan.surgeon.fisher.name()),
-            half_steps: Some(plan.surgeon.half_steps).filter(|steps| *steps > 0),
-            structure: plan.surgeon.lines.any().then(|| plan.surgeon.lines.name()),
-            max_correlate: (!plan.searches()).then_some(plan.surgeon.max_correlate),
-            propagate: "pruned".into(),
-            allocation: "global".into(),
-            activations: "float32".into(),
-            batch_rows: plan.activation_options().rows,
-            ..Default::default()
-        },
-        input_fingerprint: checkpoint.fingerprint(),
-        adapter: adapter_record(gpu),
-        memory: Memory {
-            predicted_device: plan.device_bytes,
-            predicted_host: plan.host_bytes,
-            ..Default::default()
-        },
-        ..Default::default()
     }
 }

@@ -1,152 +1,25 @@
 //! A run of LLM Surgeon, resolved.
 
-use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::factors;
+use super::factors::{self, Wanted};
 use super::need::{self, Need, Passes};
+use super::options::{FactorPlace, Fisher, KFAC_FISTA, SurgeonOptions, check_fraction};
 use super::pass::Targets;
 use super::prune::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
 use crate::run::RunError;
+use crate::run::memory::free_disk;
 use crate::run::plan::{PruneOptions, Sums};
 use crate::tensor::DType;
 
-/// Name of the method.
-pub const SURGEON: &str = "surgeon";
-/// Name of K-FAC-weighted convex pruning, which goes on where [`SURGEON`] ends.
-pub const KFAC_FISTA: &str = "kfac-fista";
-/// Methods that weigh all layers against each other by gradients.
-pub const BY_GRADIENTS: [&str; 2] = [SURGEON, KFAC_FISTA];
 /// Bytes on disk a weight while a search works: an iterate, and two solutions with their supports.
 const FOUND_BYTES: u64 = 20;
 /// Rows of activations that go through a layer at once.
 const ROWS: usize = 2048;
-
-/// What the user asked for beyond [`PruneOptions`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct SurgeonOptions {
-    /// Times the curvature is estimated, and so the steps to the target.
-    pub shots: usize,
-    /// Damping of the factor of gradients, a fraction of its mean diagonal.
-    pub output_damping: f64,
-    /// Removed weights that are made up for together; 0 leaves that to the refit.
-    pub max_correlate: usize,
-    /// Conjugate-gradient steps in the metric of the curvature after each shot; 0 is off.
-    pub refit: usize,
-    /// Targets of the backward pass.
-    pub fisher: Fisher,
-    /// Half-steps from K-FAC's factors towards the nearest Kronecker product, each of which goes through the model once more.
-    pub half_steps: usize,
-    /// What [`KFAC_FISTA`] does beyond; not used by [`SURGEON`].
-    pub search: SearchOptions,
-    /// Corrections after each shot.
-    pub low_rank: LowRankOptions,
-    /// Whole rows and columns in place of single weights.
-    pub lines: LineKinds,
-}
-
-/// Whether whole rows (outputs) and columns (inputs) of each linear go, by [`SURGEON`]. They become zero: nothing gets
-/// smaller, for what goes in one linear is not tied to what goes in the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct LineKinds {
-    /// Outputs.
-    pub rows: bool,
-    /// Inputs.
-    pub columns: bool,
-}
-
-impl LineKinds {
-    /// Whether any go.
-    pub fn any(self) -> bool {
-        self.rows || self.columns
-    }
-
-    /// As on the command line.
-    pub fn name(self) -> String {
-        let names = [("rows", self.rows), ("columns", self.columns)];
-        let names = names.iter().filter(|(_, given)| *given);
-        names.map(|(name, _)| *name).collect::<Vec<_>>().join(",")
-    }
-}
-
-/// Low-rank corrections between shots.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct LowRankOptions {
-    /// Of the two factors of each linear.
-    pub rank: usize,
-    /// Steps of Adam after each shot, of one sample each; 0 is off.
-    pub steps: usize,
-    /// How far a factor moves in the first step; it falls linearly to zero.
-    pub rate: f64,
-}
-
-impl Default for LowRankOptions {
-    fn default() -> Self {
-        // A fifth of SmolLM2-135M's neurons gone in one shot costs a perplexity of 46.6; after 16 steps on 8 x 1024 tokens it
-        // is 41.1 at a rate of 0.001, 38.6 at 0.003, 40.7 at 0.01.
-        LowRankOptions {
-            rank: 8,
-            steps: 0,
-            rate: 3e-3,
-        }
-    }
-}
-
-/// Which Fisher information the curvature is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Fisher {
-    /// Of the text's own tokens, as published
-    #[default]
-    Empirical,
-    /// Of tokens drawn from the model's distribution, anew in every shot, by --seed: the Fisher information proper
-    Sampled,
-}
-
-impl Fisher {
-    /// Name on the command line and in reports.
-    pub fn name(self) -> String {
-        self.to_possible_value().expect("none is hidden").get_name().to_string()
-    }
-}
-
-/// How [`KFAC_FISTA`] searches, within each shot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct SearchOptions {
-    /// Penalties tried.
-    pub rounds: usize,
-    /// FISTA steps for each, of two products a linear.
-    pub steps: usize,
-}
-
-impl Default for SearchOptions {
-    fn default() -> Self {
-        // On correlated factors at 70 % zeros, of LLM Surgeon's expected loss: 20 steps leave .93, 40 .89, 80 .83, 160 .81,
-        // and a second round takes another two percent.
-        SearchOptions { rounds: 2, steps: 40 }
-    }
-}
-
-impl Default for SurgeonOptions {
-    fn default() -> Self {
-        SurgeonOptions {
-            shots: 5,
-            output_damping: 0.1,
-            // All of a linear's weights together cost less than chunks of them, and lose less.
-            max_correlate: 0,
-            refit: 20,
-            fisher: Fisher::default(),
-            half_steps: 0,
-            search: SearchOptions::default(),
-            low_rank: LowRankOptions::default(),
-            lines: LineKinds::default(),
-        }
-    }
-}
 
 /// A resolved run; printable before it starts.
 #[derive(Serialize)]
@@ -183,6 +56,8 @@ pub struct SurgeonPlan {
     pub host_bytes: u64,
     /// Bytes on disk while it runs: curvature factors and the checkpoint of a shot.
     pub disk_bytes: u64,
+    /// Whether the factors of a shot are on disk between its passes; else a second backward pass gathers them again.
+    pub factors_on_disk: bool,
 }
 
 impl SurgeonPlan {
@@ -215,6 +90,7 @@ impl SurgeonPlan {
             activation_ram: None,
             host_bytes: 0,
             disk_bytes: 0,
+            factors_on_disk: true,
             options,
             surgeon,
             spec,
@@ -257,7 +133,15 @@ impl SurgeonPlan {
         } else {
             0
         };
-        self.disk_bytes = factors + corrections + 2 * checkpoint.total_bytes() + found + self.activation_bytes - held;
+        let others = corrections + 2 * checkpoint.total_bytes() + found + self.activation_bytes - held;
+        self.factors_on_disk = match self.surgeon.factors {
+            FactorPlace::Disk => true,
+            FactorPlace::Recompute => false,
+            FactorPlace::Auto if need.factors != Wanted::ALL => true,
+            FactorPlace::Auto if self.surgeon.reads_often(&options.method).is_some() => true,
+            FactorPlace::Auto => free_disk(&options.output).is_none_or(|free| factors + others <= free),
+        };
+        self.disk_bytes = others + if self.factors_on_disk { factors } else { 0 };
         Ok(())
     }
 
@@ -323,54 +207,15 @@ impl SurgeonPlan {
 
 fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunError> {
     let wrong = |message: String| Err(RunError::Setting(message));
-    for (flag, fraction) in [
-        ("--damping", options.damping.fraction),
-        ("--output-damping", surgeon.output_damping),
-    ] {
-        if !(fraction > 0.0 && fraction <= 1.0) {
-            return wrong(format!(
-                "{flag} {fraction} is a fraction of the mean energy: above 0, at most 1"
-            ));
-        }
-    }
-    let low_rank = surgeon.low_rank;
-    if low_rank.steps > 0 && low_rank.rank == 0 {
-        return wrong("--lora-rank 0 corrects nothing; use at least 1, or drop --lora-steps".into());
-    }
-    if !(low_rank.rate > 0.0 && low_rank.rate <= 1.0) {
-        let rate = low_rank.rate;
-        return wrong(format!("--lora-rate {rate} is a step of weights: above 0, at most 1"));
-    }
-    if surgeon.shots == 0 {
-        return wrong("--shots 0 would prune nothing; use at least 1".into());
-    }
-    if options.method == KFAC_FISTA {
-        if surgeon.refit == 0 {
-            return wrong(format!(
-                "--refit 0: --method {KFAC_FISTA} ends with a refit; use at least 1"
-            ));
-        }
-        if surgeon.max_correlate > 0 {
-            let message = format!("--max-correlate is for --method {SURGEON}; --method {KFAC_FISTA} refits: drop it");
-            return wrong(message);
-        }
-        if surgeon.search.rounds == 0 || surgeon.search.steps == 0 {
-            return wrong("a search has at least one round of one step".into());
-        }
-    }
-    if surgeon.max_correlate == 0 && surgeon.refit == 0 {
-        return wrong(
-            "--max-correlate 0 and --refit 0 leave nothing that updates the kept weights; set one of them".into(),
-        );
-    }
+    let method = &options.method;
+    check_fraction("--damping", options.damping.fraction)?;
+    surgeon.check(method)?;
     if matches!(options.sums, Sums::Loaded(_)) {
-        let method = &options.method;
         return wrong(format!(
             "--statistics holds no gradients: --method {method} needs --calibration"
         ));
     }
     if options.limit_layers.is_some() || !options.only_layers.is_empty() {
-        let method = &options.method;
         return wrong(format!(
             "--method {method} weighs all layers against each other: drop --layers and --limit-layers"
         ));

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::factors::{LayerFactors, Sum};
 use super::found::Found;
-use super::plan::{LineKinds, SurgeonPlan};
+use super::options::LineKinds;
+use super::plan::SurgeonPlan;
 use super::search::Weighed;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::{Gpu, Recording};

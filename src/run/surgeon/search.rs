@@ -9,7 +9,8 @@
 
 use super::factors::FactorStore;
 use super::found::Found;
-use super::plan::{SearchOptions, SurgeonPlan};
+use super::options::SearchOptions;
+use super::plan::SurgeonPlan;
 use super::prune::{Order, Piece, each_curvature, grain};
 use super::shots::Shots;
 use crate::checkpoint::Checkpoint;
