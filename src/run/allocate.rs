@@ -14,7 +14,7 @@ use super::state::RunIdentity;
 use super::surgeon::SurgeonOptions;
 use super::surgeon::factors::Wanted;
 use super::surgeon::pass::{BackwardPass, Targets};
-use super::surgeon::prune::Weigh;
+use super::surgeon::weigh::Weigh;
 use super::walk::{Progress, Sink, Walk};
 use crate::model::{ActivationOptions, Decoder, LinearSpec};
 use crate::prune::surgeon::{CostHistogram, allocate_within};

@@ -19,7 +19,8 @@ use crate::linalg::{self, Pivots, largest_eigenvalue};
 use crate::ops::dense::{self, RowReduce};
 use crate::prune::PruneError;
 use crate::prune::damping::escalate;
-use crate::prune::problem::{read_diagonal, sum};
+use crate::prune::inputs::read_diagonal;
+use crate::prune::problem::sum;
 use crate::tensor::{PanelMatrix, Tensor};
 
 /// Products of the power iteration behind a step size.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::measure::{Present, reads_units};
 use super::moments::LayerMoments;
-use super::plan::Score;
+use super::options::Score;
 use crate::checkpoint::CheckpointWriter;
 use crate::model::{Group, LinearSpec, Part, Spec};
 use crate::prune::surgeon::{LayerCut, Side, remove_columns, remove_rows};
@@ -12,7 +12,8 @@ use crate::report::LinearRecord;
 use crate::run::RunError;
 use crate::run::encode::encode;
 use crate::run::surgeon::factors::LayerFactors;
-use crate::run::surgeon::prune::{Piece, pieces, side};
+use crate::run::surgeon::piece::{Piece, pieces};
+use crate::run::surgeon::weigh::side;
 use crate::tensor::{DType, Tensor};
 
 /// Which of the lines of a matrix stay, a number of them for each unit, one unit after the other.

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::moments::{LayerMoments, Moments};
-use super::plan::{Score, StructurePlan};
+use super::options::Score;
+use super::plan::StructurePlan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Block, Decoder, Group, Spec, Tap};
@@ -17,7 +18,8 @@ use crate::run::RunError;
 use crate::run::samples::TokenIds;
 use crate::run::surgeon::factors::{FactorStore, LayerFactors};
 use crate::run::surgeon::pass::{BackwardPass, Loss, Targets};
-use crate::run::surgeon::prune::{each_curvature, pieces, side};
+use crate::run::surgeon::piece::pieces;
+use crate::run::surgeon::weigh::{each_curvature, side};
 use crate::run::walk::Progress;
 use crate::tensor::Tensor;
 

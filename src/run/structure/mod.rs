@@ -9,12 +9,14 @@
 mod cut;
 mod measure;
 mod moments;
+mod options;
 mod plan;
 
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-pub use plan::{Layout, Promise, Score, StructureOptions, StructurePlan, Update};
+pub use options::{Layout, Score, StructureOptions, Update};
+pub use plan::{Promise, StructurePlan};
 
 use super::RunError;
 use super::surgeon::begin_report;

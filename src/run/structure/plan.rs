@@ -1,157 +1,16 @@
 //! A run that makes a model smaller, resolved.
 
-use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
 
+use super::options::{Layout, StructureOptions};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::model::{FewerHeads, ModelError, Spec, Tap};
+use crate::model::{FewerHeads, ModelError, Spec};
 use crate::prune::surgeon::{DepthCut, DepthTarget, LayerCosts, SizeTarget, Sizes, Widths, default_round};
 use crate::run::RunError;
 use crate::run::plan::PruneOptions;
-use crate::run::surgeon::factors::Wanted;
-use crate::run::surgeon::{Need, Pass, SurgeonOptions, SurgeonPlan};
-
-/// By what the units to remove are chosen, and with it what becomes of the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Score {
-    /// Cost by the curvature of outputs and inputs; --update says what makes up for it
-    #[default]
-    Surgeon,
-    /// Squared weights of down and o; nothing makes up for it
-    Magnitude,
-    /// Wanda-sp: weights of down and o times the energy of their inputs; nothing makes up for it
-    WandaSp,
-    /// FLAP: squared weights of down and o times the variance of their inputs; biases, where there are any, take the mean
-    Flap,
-    /// OSSCAR: error of down and o after a least-squares refit, which they get
-    Osscar,
-    /// Block Influence (ShortGPT), for layers: how far the stream turns in one, 1 - cosine; nothing makes up for it
-    BlockInfluence,
-}
-
-impl Score {
-    /// Name on the command line and in reports.
-    pub fn name(self) -> String {
-        self.to_possible_value().expect("none is hidden").get_name().to_string()
-    }
-
-    /// Whether the inputs' second moments, inverted, are needed.
-    pub(super) fn has_factors(self) -> bool {
-        matches!(self, Score::Surgeon | Score::Osscar)
-    }
-}
-
-/// What makes up for the units that LLM Surgeon removes.
-///
-/// That a unit is gone shows in its rows and in its columns, but it is one and the same loss: both sides making up for it,
-/// as for rows and columns that are removed independently, is to make up for it several times.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Update {
-    /// The columns of down and o that stay
-    #[default]
-    Columns,
-    /// The rows of gate, up, q, k and v that stay, and these columns, each as if it were alone
-    Both,
-    /// Nothing
-    None,
-}
-
-impl Update {
-    /// Name on the command line and in reports.
-    pub fn name(self) -> String {
-        self.to_possible_value().expect("none is hidden").get_name().to_string()
-    }
-}
-
-/// Widths of the layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Layout {
-    /// Every layer loses as many neurons and heads, its own cheapest
-    #[default]
-    Uniform,
-    /// One threshold for all layers; zeros fill them up to the widest
-    Padded,
-}
-
-impl Layout {
-    /// Name on the command line and in reports.
-    pub fn name(self) -> String {
-        self.to_possible_value().expect("none is hidden").get_name().to_string()
-    }
-}
-
-/// What to remove, and how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StructureOptions {
-    /// Neurons of the MLPs.
-    pub ffn: bool,
-    /// Key/value heads with all their query heads.
-    pub heads: bool,
-    /// Whole layers.
-    pub layers: bool,
-    /// By what.
-    pub score: Score,
-    /// What makes up for what goes, by the score of LLM Surgeon; the others have their own.
-    pub update: Update,
-    /// Widths of the layers.
-    pub layout: Layout,
-    /// What the width of the MLP becomes a multiple of; [`default_round`] if none.
-    pub round: Option<usize>,
-}
-
-impl StructureOptions {
-    /// As on the command line.
-    pub fn name(&self) -> String {
-        let parts = [("ffn", self.ffn), ("heads", self.heads), ("layers", self.layers)];
-        let parts: Vec<&str> = parts.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
-        parts.join(",")
-    }
-
-    /// Whether linears that read at `tap` change.
-    pub(super) fn touches(&self, tap: Tap) -> bool {
-        if tap.in_mlp() { self.ffn } else { self.heads }
-    }
-
-    /// Whether rows that stay make up for what goes.
-    pub(super) fn updates_rows(&self) -> bool {
-        self.score == Score::Surgeon && self.update == Update::Both
-    }
-
-    /// Whether columns that stay do.
-    pub(super) fn updates_columns(&self) -> bool {
-        self.score == Score::Osscar || self.score == Score::Surgeon && self.update != Update::None
-    }
-
-    /// What a shot gathers.
-    fn need(&self) -> Need {
-        let factors = match self.score.has_factors() {
-            true => self.wanted(),
-            false => Wanted::NONE,
-        };
-        let pass = match self.score {
-            Score::Surgeon => Pass::Backward,
-            Score::Osscar | Score::WandaSp | Score::Flap | Score::BlockInfluence => Pass::Forward,
-            Score::Magnitude => Pass::Weights,
-        };
-        Need { factors, pass }
-    }
-
-    /// Curvature factors to gather.
-    pub(super) fn wanted(&self) -> Wanted {
-        Wanted {
-            attention: self.heads,
-            mlp: self.ffn,
-            gradients: self.score == Score::Surgeon,
-            // Without its column a unit's rows do nothing: they count where they are updated.
-            all_linears: self.updates_rows(),
-        }
-    }
-}
+use crate::run::surgeon::{SurgeonOptions, SurgeonPlan};
 
 /// What a run may end with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -340,29 +199,7 @@ fn check(
     notes: &mut Vec<String>,
 ) -> Result<Vec<usize>, RunError> {
     let wrong = |message: String| Err(RunError::Setting(message));
-    if !structure.ffn && !structure.heads && !structure.layers {
-        return wrong("--structure: choose ffn, heads, layers, or several of them".into());
-    }
-    if structure.layers {
-        if structure.layout == Layout::Padded {
-            return wrong("--layout padded is for units of layers that stay: drop it, or layers".into());
-        }
-        if spec.layers < 2 {
-            return wrong("--structure layers: the only layer has to stay".into());
-        }
-        let alone = !structure.ffn && !structure.heads;
-        if structure.score != Score::Surgeon && !(alone && structure.score == Score::BlockInfluence) {
-            return wrong(format!(
-                "--structure layers goes by --score surgeon, or alone by block-influence; {} says nothing of layers beside units",
-                structure.score.name()
-            ));
-        }
-    } else if structure.score == Score::BlockInfluence {
-        return wrong("--score block-influence is for --structure layers".into());
-    }
-    if structure.round == Some(0) {
-        return wrong("--round must be at least 1".into());
-    }
+    structure.check(spec)?;
     if spec.has_experts() {
         let family = &spec.family;
         return wrong(format!(

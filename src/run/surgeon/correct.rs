@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::corrections::{Corrections, OfLayer};
 use super::pass::{BackwardPass, Loss, Targets};
-use super::prune::{Stored, pieces};
+use super::piece::{Stored, pieces};
 use super::shots::Shots;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::{Gpu, Recording};

@@ -8,7 +8,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
-use super::prune::pieces;
+use super::piece::pieces;
 use crate::checkpoint::{CheckpointError, Replacement};
 use crate::gpu::Gpu;
 use crate::model::{Amend, LinearId, ModelError, Spec};

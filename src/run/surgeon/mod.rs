@@ -14,11 +14,13 @@ mod found;
 mod need;
 mod options;
 pub(super) mod pass;
+pub(super) mod piece;
 mod plan;
-pub(super) mod prune;
+mod prune;
 mod report;
 mod search;
 pub(super) mod shots;
+pub(super) mod weigh;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -41,6 +43,7 @@ use crate::prune::surgeon::{CostHistogram, Lines, allocate, cheapest_lines};
 use crate::report::{PruneReport, SearchRecord, ShotRecord};
 use factors::{FactorStore, Half, LayerFactors, Wanted};
 use pass::{BackwardPass, Loss};
+use piece::pieces;
 use prune::Order;
 use search::{Target, Weighed};
 use shots::{Shots, Watch, in_shots};
@@ -244,7 +247,7 @@ fn first_pieces(spec: &Spec) -> Result<Vec<usize>, RunError> {
     let mut first = vec![0];
     for layer in 0..spec.layers {
         let groups = spec.groups(layer)?;
-        let count: usize = groups.iter().map(|group| prune::pieces(&group.linears).count()).sum();
+        let count: usize = groups.iter().map(|group| pieces(&group.linears).count()).sum();
         first.push(first[layer] + count);
     }
     Ok(first)

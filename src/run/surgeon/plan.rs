@@ -7,7 +7,7 @@ use super::factors::{self, Wanted};
 use super::need::{self, Need, Passes};
 use super::options::{FactorPlace, Fisher, KFAC_FISTA, SurgeonOptions, check_fraction};
 use super::pass::Targets;
-use super::prune::Weigh;
+use super::weigh::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};

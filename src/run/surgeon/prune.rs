@@ -1,197 +1,24 @@
-//! One layer of a shot: its costs counted, and its linears pruned.
+//! One layer of a shot: its linears pruned.
 
-use std::borrow::Cow;
-use std::rc::Rc;
 use std::time::Instant;
 
-use super::factors::{LayerFactors, Sum};
+use super::factors::LayerFactors;
 use super::found::Found;
-use super::options::LineKinds;
+use super::piece::{Piece, Stored, pieces};
 use super::plan::SurgeonPlan;
-use super::search::Weighed;
+use super::weigh::{grain, side};
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::{Gpu, Recording};
-use crate::model::{Decoder, LinearId, LinearSpec, ModelError, Part, Spec, Tap};
-use crate::prune::Pattern;
+use crate::model::LinearSpec;
 use crate::prune::surgeon::{
-    CostHistogram, Costs, Curvature, Grain, LinearLines, Lines, MetricProblem, Saliency, Side, UpdateSettings,
-    column_costs, correlated_update, remove_columns, remove_rows, row_costs,
+    Costs, Curvature, Lines, MetricProblem, Saliency, Side, UpdateSettings, correlated_update, remove_columns,
+    remove_rows,
 };
 use crate::report::LinearRecord;
 use crate::run::RunError;
-use crate::run::encode::{Encoded, encode};
+use crate::run::encode::encode;
 use crate::run::solve::in_products;
-use crate::tensor::{DType, Tensor};
-
-/// What a pattern removes as one.
-pub(super) fn grain(pattern: Pattern) -> Grain {
-    match pattern {
-        Pattern::Unstructured { .. } => Grain::Weights,
-        Pattern::NM { n, m } => Grain::Groups { n, m },
-    }
-}
-
-/// A linear of the forward pass, cut out of a stored one.
-pub(in crate::run) struct Piece<'l> {
-    pub(in crate::run) linear: &'l LinearSpec,
-    pub(in crate::run) id: LinearId,
-    pub(in crate::run) part: &'l Part,
-}
-
-impl Piece<'_> {
-    /// Its rows of a stored weight, as f32 on the device.
-    pub(in crate::run) fn weight(&self, gpu: &Gpu, checkpoint: &Checkpoint) -> Result<(Tensor, DType), RunError> {
-        let (values, dtype) = self.values(checkpoint)?;
-        let cols = self.linear.shape[1];
-        let weight = Tensor::upload(gpu, "weight", values.len() / cols, cols, &values)?;
-        Ok((weight, dtype))
-    }
-
-    /// Outputs and inputs.
-    pub(super) fn shape(&self) -> [usize; 2] {
-        [self.part.rows.iter().map(|r| r.len()).sum(), self.linear.shape[1]]
-    }
-
-    /// Its rows of a stored weight.
-    pub(super) fn values(&self, checkpoint: &Checkpoint) -> Result<(Vec<f32>, DType), ModelError> {
-        let linear = self.linear;
-        let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
-        let stored = linear.rows(view.bytes, view.dtype);
-        let width = linear.shape[1] * view.dtype.size();
-        let ranges = self.part.rows.iter();
-        let values = ranges.flat_map(|range| view.dtype.decode(&stored[range.start * width..range.end * width]));
-        Ok((values.collect(), view.dtype))
-    }
-}
-
-/// The linears of the forward pass in stored ones.
-pub(in crate::run) fn pieces(linears: &[LinearSpec]) -> impl Iterator<Item = Piece<'_>> {
-    linears.iter().flat_map(|linear| {
-        linear
-            .ids()
-            .zip(&linear.parts)
-            .map(move |(id, part)| Piece { linear, id, part })
-    })
-}
-
-/// A side from its sums, and the tokens in them.
-pub(in crate::run) fn side(gpu: &Gpu, sum: Sum, damping: f64, place: &str) -> Result<(Rc<Side>, usize), RunError> {
-    let Sum { matrix, tokens } = sum;
-    Ok((Rc::new(Side::prepare(gpu, matrix, tokens, damping, place)?), tokens))
-}
-
-/// Gives the curvature of every linear of the forward pass of a layer that has factors to `each`, with where it reads, in the
-/// order of the linears; the factors are used up. Damping is that of inputs and of outputs.
-pub(in crate::run) fn each_curvature(
-    (gpu, spec): (&Gpu, &Spec),
-    layer: usize,
-    factors: &mut LayerFactors,
-    damping: [f64; 2],
-    mut each: impl FnMut(Tap, &Piece<'_>, &Curvature) -> Result<(), RunError>,
-) -> Result<(), RunError> {
-    for (number, group) in spec.groups(layer)?.iter().enumerate() {
-        if !factors.has(number) {
-            continue;
-        }
-        let place = format!("layer {layer}, {:?}", group.input);
-        let (inputs, _) = side(gpu, factors.take_inputs(number), damping[0], &place)?;
-        for piece in pieces(&group.linears) {
-            let (outputs, _) = side(gpu, factors.take_outputs(piece.id), damping[1], &place)?;
-            let curvature = Curvature {
-                outputs,
-                inputs: inputs.clone(),
-            };
-            each(group.input, &piece, &curvature)?;
-        }
-    }
-    Ok(())
-}
-
-/// How costs are counted.
-pub(in crate::run) struct Weigh {
-    pub(in crate::run) pattern: Pattern,
-    /// Of the factors of inputs and of outputs.
-    pub(in crate::run) damping: [f64; 2],
-}
-
-impl Weigh {
-    /// Costs of every linear of the forward pass of a layer, counted, in the order of [`Surgery::layer`], with the tensor
-    /// it is in; the factors are used up.
-    pub(in crate::run) fn histograms(
-        &self,
-        decoder: &Decoder<'_>,
-        layer: usize,
-        factors: &mut LayerFactors,
-    ) -> Result<Vec<(String, CostHistogram)>, RunError> {
-        let (gpu, mut out) = (decoder.gpu, Vec::new());
-        each_curvature(
-            (gpu, decoder.spec),
-            layer,
-            factors,
-            self.damping,
-            |_, piece, curvature| {
-                let (weight, _) = piece.weight(gpu, decoder.checkpoint)?;
-                let costs = Costs::new(gpu, curvature, &weight, Saliency::Obs, grain(self.pattern))?;
-                out.push((piece.linear.tensor.clone(), costs.histogram(gpu, &weight)?));
-                Ok(())
-            },
-        )?;
-        Ok(out)
-    }
-}
-
-impl SurgeonPlan {
-    /// The costs of a layer's linears, in the order of [`Surgery::layer`]; the factors are used up.
-    pub(super) fn costs(
-        &self,
-        decoder: &Decoder<'_>,
-        layer: usize,
-        factors: &mut LayerFactors,
-    ) -> Result<Weighed, RunError> {
-        let (gpu, weigh, mut out) = (decoder.gpu, self.weigh(), Weighed::default());
-        each_curvature(
-            (gpu, decoder.spec),
-            layer,
-            factors,
-            weigh.damping,
-            |_, piece, curvature| {
-                let (weight, _) = piece.weight(gpu, decoder.checkpoint)?;
-                let kinds = self.surgeon.lines;
-                if kinds.any() {
-                    out.lines.push(lines(gpu, curvature, &weight, kinds)?);
-                    return Ok(());
-                }
-                let count = |saliency, grain| -> Result<CostHistogram, RunError> {
-                    Ok(Costs::new(gpu, curvature, &weight, saliency, grain)?.histogram(gpu, &weight)?)
-                };
-                out.removal.push(count(Saliency::Obs, grain(weigh.pattern))?);
-                if self.searches() {
-                    let problem = MetricProblem::new(gpu, curvature, &weight)?;
-                    let costs = problem.costs(gpu, problem.weight(), Grain::Weights)?;
-                    out.alone.push(costs.histogram(gpu, &weight)?);
-                }
-                Ok(())
-            },
-        )?;
-        Ok(out)
-    }
-}
-
-/// What the rows and columns of a weight cost.
-fn lines(gpu: &Gpu, curvature: &Curvature, weight: &Tensor, kinds: LineKinds) -> Result<LinearLines, RunError> {
-    let none = Vec::new;
-    Ok(LinearLines {
-        shape: weight.shape(),
-        rows: match kinds.rows {
-            true => row_costs(gpu, curvature, weight, Saliency::Obs)?,
-            false => none(),
-        },
-        cols: match kinds.columns {
-            true => column_costs(gpu, curvature, weight, Saliency::Obs)?,
-            false => none(),
-        },
-    })
-}
+use crate::tensor::Tensor;
 
 /// What is to become of a linear.
 #[derive(Clone, Copy)]
@@ -359,68 +186,5 @@ impl Surgery<'_> {
             cost = Some([cost.map_or(found.before, |c| c[0]), found.after]);
         }
         Ok(cost.expect("a plan has an update or a refit"))
-    }
-}
-
-/// A linear as it will be stored, filled piece by piece.
-pub(super) struct Stored {
-    /// `[outputs, inputs]` elements.
-    bytes: Vec<u8>,
-    dtype: DType,
-    width: usize,
-    zeros: usize,
-    raised: usize,
-    saturated: usize,
-    lost: f64,
-    energy: f64,
-}
-
-impl Stored {
-    pub(super) fn of(linear: &LinearSpec, checkpoint: &Checkpoint) -> Result<Self, RunError> {
-        let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
-        Ok(Stored {
-            bytes: vec![0; view.bytes.len()],
-            dtype: view.dtype,
-            width: linear.shape[1] * view.dtype.size(),
-            zeros: 0,
-            raised: 0,
-            saturated: 0,
-            lost: 0.0,
-            energy: 0.0,
-        })
-    }
-
-    pub(super) fn put(&mut self, part: &Part, encoded: &Encoded, [lost, energy]: [f64; 2]) {
-        let mut from = 0;
-        for range in &part.rows {
-            let bytes = range.len() * self.width;
-            self.bytes[range.start * self.width..][..bytes].copy_from_slice(&encoded.bytes[from..from + bytes]);
-            from += bytes;
-        }
-        self.zeros += encoded.zeros;
-        self.raised += encoded.raised;
-        self.saturated += encoded.saturated;
-        self.lost += lost;
-        self.energy += energy;
-    }
-
-    /// What the file holds.
-    pub(super) fn stored<'b>(&'b self, linear: &LinearSpec) -> Cow<'b, [u8]> {
-        linear.stored(&self.bytes, self.dtype)
-    }
-
-    fn close(&self, record: &mut LinearRecord) {
-        let [rows, cols] = record.shape;
-        record.zeros = self.zeros;
-        record.raised = self.raised;
-        record.saturated = self.saturated;
-        record.sparsity = self.zeros as f64 / (rows * cols) as f64;
-        // A weight of zeros has no energy to lose.
-        record.error_after = if self.energy > 0.0 {
-            self.lost / self.energy
-        } else {
-            0.0
-        };
-        record.error_before = record.error_after;
     }
 }

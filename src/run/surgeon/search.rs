@@ -10,9 +10,11 @@
 use super::factors::FactorStore;
 use super::found::Found;
 use super::options::SearchOptions;
+use super::piece::Piece;
 use super::plan::SurgeonPlan;
-use super::prune::{Order, Piece, each_curvature, grain};
+use super::prune::Order;
 use super::shots::Shots;
+use super::weigh::{each_curvature, grain};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Recording;
 use crate::ops::dense;

@@ -1,0 +1,207 @@
+//! The inputs of the layer problem: Jacobi scaling, damping, dead inputs; its mathematics is in `problem`.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+
+use super::damping::escalate;
+use super::problem::dot;
+use super::{Damping, PruneError};
+use crate::gpu::{Gpu, GpuError, ReadId, Recording};
+use crate::linalg::{self, Pivots, largest_eigenvalue};
+use crate::ops::dense;
+use crate::tensor::{PanelMatrix, Tensor};
+
+/// Products of the power iteration behind the step size.
+const POWER_STEPS: usize = 48;
+/// An input whose energy is below this fraction of the mean is dead: no weight on it matters.
+const DEAD: f64 = 1e-10;
+
+/// Raw sums over the calibration tokens of one group's inputs.
+pub struct GramStatistics {
+    /// `Σ x* x*ᵀ`, complete (mirrored).
+    pub gram: PanelMatrix,
+    /// `Σ δ x*ᵀ` and `Σ δ δᵀ`; absent if the inputs are the dense ones.
+    pub drift: Option<[PanelMatrix; 2]>,
+    /// Number of tokens.
+    pub tokens: usize,
+}
+
+/// What methods know of a group's inputs, scaled and damped.
+pub struct InputStatistics {
+    /// Unit-diagonal damped Gram.
+    pub gram: PanelMatrix,
+    /// Largest eigenvalue of it, from above.
+    pub lipschitz: f64,
+    /// Share `a` of the drift that is corrected.
+    pub correction: f64,
+    /// Inputs that are never active.
+    pub dead: usize,
+    /// Calibration tokens.
+    pub tokens: usize,
+    pub(super) drift: Option<[PanelMatrix; 2]>,
+    pub(super) scale: Tensor,
+    pub(super) inverse_scale: Tensor,
+    /// Square root of the share of each unit diagonal element that is damping.
+    ridge: Tensor,
+    place: String,
+    factor: OnceCell<Rc<PanelMatrix>>,
+    escalations: Cell<usize>,
+}
+
+impl InputStatistics {
+    /// Scales and damps the sums in place. `correction` is the share of the drift to correct, 0 to 1; `place` names the
+    /// layer and tap in errors.
+    pub fn prepare(
+        gpu: &Gpu,
+        sums: GramStatistics,
+        damping: Damping,
+        correction: f64,
+        place: &str,
+    ) -> Result<Self, PruneError> {
+        let n = sums.gram.n();
+        let diagonal = read_diagonal(gpu, &sums.gram)?;
+        if let Some(index) = diagonal.iter().position(|v| !v.is_finite()) {
+            return Err(PruneError::NonFiniteActivations {
+                place: place.to_string(),
+                index,
+            });
+        }
+        let tokens = sums.tokens as f64;
+        let mean = diagonal.iter().map(|v| f64::from(*v)).sum::<f64>() / (n as f64 * tokens);
+        let floor = (mean * DEAD).max(f64::from(f32::MIN_POSITIVE) * 1e6);
+        let energy: Vec<f64> = diagonal.iter().map(|v| f64::from(*v) / tokens).collect();
+        let dead = energy.iter().filter(|h| **h <= floor).count();
+        let damped: Vec<f64> = energy.iter().map(|h| damping.of(h.max(floor), mean)).collect();
+        let scale: Vec<f64> = damped.iter().map(|h| 1.0 / h.sqrt()).collect();
+        let ridge: Vec<f32> = (energy.iter().zip(&damped))
+            .map(|(h, damped)| (1.0 - h / damped).max(0.0).sqrt() as f32)
+            .collect();
+        let ridge = Tensor::upload(gpu, "ridge", 1, n, &ridge)?;
+        let row = |label: &str, f: &dyn Fn(f64) -> f64| {
+            let values: Vec<f32> = scale.iter().map(|e| f(*e) as f32).collect();
+            Tensor::upload(gpu, label, 1, n, &values)
+        };
+        let (scale, inverse_scale) = (row("scale", &|e| e)?, row("inverse scale", &|e| 1.0 / e)?);
+        let mean_scale = row("scale per token", &|e| e / tokens)?;
+        let ones = Tensor::upload(gpu, "ones", 1, n, &vec![1.0; n])?;
+        let mut recording = Recording::new();
+        for (first, panel) in sums.gram.panels() {
+            let part = column_range(gpu, &scale, first, panel.rows())?;
+            dense::scale(&mut recording, panel, &part, &mean_scale);
+            dense::set_diagonal(&mut recording, &ones, first, panel);
+        }
+        gpu.submit(recording)?;
+        let lipschitz = largest_eigenvalue(gpu, &sums.gram, POWER_STEPS)?.upper();
+        let GramStatistics { gram, drift, tokens } = sums;
+        Ok(InputStatistics {
+            gram,
+            lipschitz,
+            correction: if drift.is_some() { correction } else { 0.0 },
+            dead,
+            tokens,
+            drift,
+            scale,
+            inverse_scale,
+            ridge,
+            place: place.to_string(),
+            factor: OnceCell::new(),
+            escalations: Cell::new(0),
+        })
+    }
+
+    /// Norm of each input over the tokens, but for one common factor, and as damped.
+    pub fn norms(&self, gpu: &Gpu) -> Result<Vec<f32>, GpuError> {
+        self.inverse_scale.fetch(gpu)
+    }
+
+    /// The upper triangular U, in panels of rows, with `H'⁻¹ = Uᵀ U`; made once for all linears of the group.
+    pub fn inverse_factor(&self, gpu: &Gpu) -> Result<Rc<PanelMatrix>, PruneError> {
+        if let Some(factor) = self.factor.get() {
+            return Ok(factor.clone());
+        }
+        let factor = Rc::new(self.gram.empty_like(gpu, "inverse factor")?);
+        self.factorise(|shift| {
+            let mut recording = Recording::new();
+            let pivots = Pivots::new(gpu, &mut recording)?;
+            linalg::inverse_factor(&mut recording, gpu, [&self.gram, &factor], shift, &pivots)?;
+            let id = pivots.read(&mut recording);
+            Pivots::failed(&gpu.submit(recording)?, id)
+        })?;
+        Ok(self.factor.get_or_init(|| factor).clone())
+    }
+
+    /// Tries a factorisation of the Gram with more and more added to its diagonal until no pivot fails; `attempt` returns
+    /// the row of the first that did. Returns what was added.
+    pub fn factorise(&self, attempt: impl FnMut(f32) -> Result<Option<usize>, GpuError>) -> Result<f32, PruneError> {
+        escalate(&self.place, &self.escalations, attempt)
+    }
+
+    /// How often a factorisation failed and was repeated with more damping.
+    pub fn escalations(&self) -> usize {
+        self.escalations.get()
+    }
+
+    /// Records `v' = v / e` in place.
+    pub fn enter(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<(), GpuError> {
+        let rows = Tensor::upload(gpu, "ones", 1, v.rows(), &vec![1.0; v.rows()])?;
+        dense::scale(recording, v, &rows, &self.inverse_scale);
+        Ok(())
+    }
+
+    /// Records `v = v' e` in place.
+    pub fn leave(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<(), GpuError> {
+        let rows = Tensor::upload(gpu, "ones", 1, v.rows(), &vec![1.0; v.rows()])?;
+        dense::scale(recording, v, &rows, &self.scale);
+        Ok(())
+    }
+}
+
+impl InputStatistics {
+    /// With every matrix and every row of values put in another order, the same for all.
+    pub(super) fn reordered(
+        self,
+        square: impl Fn(PanelMatrix) -> Result<PanelMatrix, PruneError>,
+        row: impl Fn(&Tensor) -> Result<Tensor, PruneError>,
+    ) -> Result<Self, PruneError> {
+        let drift = match self.drift {
+            Some([cross, own]) => Some([square(cross)?, square(own)?]),
+            None => None,
+        };
+        Ok(InputStatistics {
+            gram: square(self.gram)?,
+            drift,
+            scale: row(&self.scale)?,
+            inverse_scale: row(&self.inverse_scale)?,
+            ridge: row(&self.ridge)?,
+            factor: OnceCell::new(),
+            ..self
+        })
+    }
+
+    /// Records `Σ r v²`, the part of a quadratic form that is damping; v is scaled by the root of r.
+    pub(super) fn damped_norm(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<ReadId, GpuError> {
+        let rows = Tensor::upload(gpu, "ones", 1, v.rows(), &vec![1.0; v.rows()])?;
+        dense::scale(recording, v, &rows, &self.ridge);
+        dot(recording, gpu, v, v)
+    }
+}
+
+/// The diagonal of a square matrix, now.
+pub(super) fn read_diagonal(gpu: &Gpu, gram: &PanelMatrix) -> Result<Vec<f32>, GpuError> {
+    let out = Tensor::empty(gpu, "diagonal", 1, gram.n())?;
+    let mut recording = Recording::new();
+    for (first, panel) in gram.panels() {
+        dense::diagonal(&mut recording, panel, first, &out);
+    }
+    let id = recording.read(&out.slice());
+    gpu.submit(recording)?.floats(id)
+}
+
+/// Elements `first ..` of a row vector as a tensor of its own (panels may start at any element).
+fn column_range(gpu: &Gpu, row: &Tensor, first: usize, count: usize) -> Result<Tensor, GpuError> {
+    if first == 0 && count == row.cols() {
+        return Ok(row.clone());
+    }
+    let values = row.fetch(gpu)?;
+    Tensor::upload(gpu, row.label(), 1, count, &values[first..first + count])
+}
