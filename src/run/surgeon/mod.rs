@@ -28,8 +28,9 @@ use std::time::Instant;
 pub(super) use need::{Need, Pass, Passes};
 pub use options::{
     BY_GRADIENTS, FactorPlace, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions,
+    default_shots,
 };
-pub use plan::SurgeonPlan;
+pub use plan::{SurgeonPlan, search_has_room};
 pub(super) use report::begin_report;
 
 use super::RunError;
