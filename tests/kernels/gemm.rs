@@ -1,6 +1,6 @@
 use secateur::gpu::Gpu;
 use secateur::ops::dense::{self, Gemm, Layout};
-use secateur::ops::{TILES, Variant};
+use secateur::ops::{TILES, Tile, Variant};
 use secateur::reference::dense::gemm::{Target, View, gemm};
 use secateur::tensor::DType;
 
@@ -128,6 +128,19 @@ fn every_format_and_layout_in_subgroups() {
             for layout in [Layout::NN, Layout::NT] {
                 check_on(gpu, (dtype, layout), variant, &SUBGROUP_SIZES);
             }
+        }
+    }
+}
+
+/// Workgroups that no subgroup divides, or smaller than one.
+#[test]
+fn workgroups_that_do_not_fill_subgroups() {
+    let name = "gemm: workgroups_that_do_not_fill_subgroups";
+    for (gpu, _) in subgroups(name, &dense::GEMM_SUBGROUP).into_iter().take(1) {
+        for lanes in [1, 2, 3, 12, 33] {
+            let tile = Tile::new(16, 4 * lanes, 1);
+            let variant = Variant::new(&dense::GEMM_SUBGROUP, tile);
+            check_on(gpu, (DType::F32, Layout::NN), variant, &SUBGROUP_SIZES[..5]);
         }
     }
 }

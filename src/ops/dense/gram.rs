@@ -124,7 +124,7 @@ fn fastest(gpu: &Gpu, part: &GramPart<'_>) -> Variant {
     all.extend(split);
     let question = Question::new(TILED.stem, &knobs, &sizes);
     Variant::fastest(gpu, &all, &question, |variants| {
-        contest(gpu, sizes, part.upper, variants)
+        gram_contest(gpu, sizes, part.upper, variants)
     })
 }
 
@@ -155,8 +155,13 @@ fn in_parts(gpu: &Gpu, all: &[Variant], sizes: [usize; 3], upper: bool) -> Vec<V
         .collect()
 }
 
-/// The contest between variants on a whole Gram of about `[rows, cols, tokens]`.
-fn contest(gpu: &Gpu, sizes: [usize; 3], upper: bool, variants: Vec<Variant>) -> Result<impl Contest, GpuError> {
+/// The contest between `variants` on a whole Gram, or its upper triangle, of about `[rows, cols, tokens]`.
+pub fn gram_contest(
+    gpu: &Gpu,
+    sizes: [usize; 3],
+    upper: bool,
+    variants: Vec<Variant>,
+) -> Result<impl Contest, GpuError> {
     let [rows, cols, tokens] = sizes.map(contest_size);
     let (a_values, b_values) = (uniform(tokens * rows, 1), uniform(tokens * cols, 2));
     let a = Tensor::upload(gpu, "left inputs", tokens, rows, &a_values)?;

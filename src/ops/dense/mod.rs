@@ -32,7 +32,7 @@ pub use gemv::gemv;
 pub use gemv_two_four::{TwoFour, gemv_two_four};
 pub use gram::{
     CHUNK, COOPERATIVE as GRAM_COOPERATIVE, GramPart, REGISTER as GRAM_REGISTER, SUBGROUP as GRAM_SUBGROUP,
-    TILED as GRAM_TILED, gram_chunk, gram_with,
+    TILED as GRAM_TILED, gram_chunk, gram_contest, gram_with,
 };
 pub use mirror::mirror;
 pub use multiply::multiply;
