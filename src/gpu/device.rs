@@ -175,7 +175,7 @@ impl Gpu {
         self.0.software
     }
 
-    /// Whether lanes of this device can hand values to each other.
+    /// Whether lanes of this device can hand values to each other, and its driver compiles kernels in which they do.
     pub fn has_subgroups(&self) -> bool {
         matches!(&self.0.executor, Executor::Wgpu(device) if device.subgroups)
     }

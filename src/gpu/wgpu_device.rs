@@ -27,7 +27,11 @@ impl WgpuDevice {
     /// Opens `adapter` with its own limits and the optional features we use.
     pub(super) fn open(adapter: &wgpu::Adapter, profile: bool, coop: Option<Cooperative>) -> Result<Self, GpuError> {
         let info = adapter.get_info();
-        let mut wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
+        let mut wanted = wgpu::Features::PIPELINE_CACHE;
+        // SwiftShader has them too, and compiles a kernel with many shuffles for minutes.
+        if !info.name.contains("SwiftShader") {
+            wanted |= wgpu::Features::SUBGROUP;
+        }
         if profile {
             wanted |= wgpu::Features::TIMESTAMP_QUERY;
         }
