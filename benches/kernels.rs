@@ -90,6 +90,12 @@ fn dense_rows(gpu: &Gpu) -> Vec<Row> {
                 },
             );
         }),
+        row_of(
+            "dense/sum_parts",
+            8 * N * N,
+            (m(8 * N, N), m(N, N)),
+            |r, _, (parts, total)| dense::sum_parts(r, &parts.slice(), true, total),
+        ),
         row_of("dense/axpby", ROWS * N, both.clone(), |r, _, [x, y]| {
             dense::axpby(r, 0.5, x, 0.5, y)
         }),

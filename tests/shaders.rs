@@ -23,10 +23,10 @@ use secateur::ops::kernels;
 fn check_variant(kernel: &Kernel, knobs: &[u32]) -> Result<(), String> {
     let source = compose(kernel, knobs).map_err(|e| e.to_string())?;
     let module = translate::parse(&source)?;
-    let (module, info) = if kernel.is_coop_variant() {
-        translate::cooperative(&source, &module)?
-    } else {
-        translate::portable(&source, &module)?
+    let (module, info) = match kernel {
+        _ if kernel.is_coop_variant() => translate::cooperative(&source, &module)?,
+        _ if kernel.is_subgroup_variant() => translate::with_subgroups(&source, &module)?,
+        _ => translate::portable(&source, &module)?,
     };
     layout::entry_point(&module)?;
     layout::bindings(&module, &info, kernel)?;

@@ -1,6 +1,8 @@
 // Gram or cross-Gram of one chunk of tokens, added to a running total (two-level summation: the chunk from zero, in
 // f32, then one addition; a single running f32 sum over 100 k tokens would be 100 x less accurate).
 // total += a^T b, on and above the diagonal if only the upper triangle is wanted. Reads a and b once per tile of the total, the total once.
+// Where there are few tiles, the chunk comes in parts side by side: workgroups z sum part z from zero and put it into the
+// z-th of several matrices, which `sum_parts` then adds up.
 #import tile
 
 struct Params {
@@ -13,32 +15,36 @@ struct Params {
     b_stride: u32,
     upper: u32, // 1: leave what is below the diagonal as it is
     first_row: u32, // first row of the total that this dispatch computes
-    pad0: u32,
-    pad1: u32,
-    pad2: u32,
+    part: u32, // tokens of a part
+    apart: u32, // 1: each part replaces a matrix of its own; 0: the only part is added to the total
+    part_stride: u32, // elements from one part's matrix to the next
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>; // [tokens, >= rows] row-major
 @group(0) @binding(2) var<storage, read> b: array<f32>; // [tokens, >= cols] row-major
-@group(0) @binding(3) var<storage, read_write> total: array<f32>; // [rows, cols] row-major
+@group(0) @binding(3) var<storage, read_write> total: array<f32>; // [rows, cols] row-major, or [parts, .., cols]
 
 const A_ALONG_K: bool = false;
 const B_ALONG_K: bool = false;
 const B_SHORT: bool = false;
 
+var<private> first_token: u32; // of this workgroup's part
+var<private> part_tokens: u32;
+var<private> out_start: u32;
+
 fn load_a(row: u32, k: u32) -> f32 {
-    if row >= params.rows || k >= params.tokens {
+    if row >= params.rows || k >= part_tokens {
         return 0.0;
     }
-    return a[params.a_start + k * params.a_stride + row];
+    return a[params.a_start + (first_token + k) * params.a_stride + row];
 }
 
 fn load_b(k: u32, col: u32) -> f32 {
-    if k >= params.tokens || col >= params.cols {
+    if k >= part_tokens || col >= params.cols {
         return 0.0;
     }
-    return b[params.b_start + k * params.b_stride + col];
+    return b[params.b_start + (first_token + k) * params.b_stride + col];
 }
 
 fn finish(row: u32, col: u32, value: vec4<f32>) {
@@ -48,7 +54,12 @@ fn finish(row: u32, col: u32, value: vec4<f32>) {
     for (var i = 0u; i < 4u; i++) {
         let c = col + i * COL_STEP;
         if c < params.cols && (params.upper == 0u || c >= row) {
-            total[row * params.cols + c] += value[i];
+            let at = out_start + row * params.cols + c;
+            var sum = value[i];
+            if params.apart == 0u {
+                sum += total[at];
+            }
+            total[at] = sum;
         }
     }
 }
@@ -59,6 +70,9 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    first_token = group.z * params.part;
+    part_tokens = min(params.part, params.tokens - min(params.tokens, first_token));
+    out_start = group.z * params.part_stride;
     // Rows of tiles from both ends in turn: of a triangle the first half has three quarters of the work, and drivers that
     // run on the CPU give each thread its share of the groups in advance.
     let half = group.y / 2u;
@@ -67,7 +81,7 @@ fn main(
     let col0 = group.x * TILE_COLS;
     // The choice is the same for the whole workgroup, so the barriers inside stay uniform.
     if params.upper == 0u || col0 + TILE_COLS > row0 {
-        tile_product(lane, row0, col0, params.tokens);
+        tile_product(lane, row0, col0, part_tokens);
         tile_finish(lane, row0, col0);
     }
 }

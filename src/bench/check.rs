@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::case::Accuracy;
+use super::case::{Accuracy, Case};
 use super::spec::{Spec, short};
 use super::{BenchError, BenchKernel, cases};
 use crate::gpu::Gpu;
+use crate::ops::{Variant, dense};
 use crate::tensor::DType;
 
 /// One kernel at one size.
@@ -27,27 +28,48 @@ pub struct CheckRow {
     pub passed: bool,
 }
 
-/// Plays each of them once and compares.
+/// Plays each of them once and compares, and then those that only tuning would choose.
 pub fn check(gpu: &Gpu, seed: u64) -> Result<Vec<CheckRow>, BenchError> {
-    let row = |spec: Spec| {
-        let case = cases::build(gpu, &spec, seed)?;
-        let accuracy: Accuracy = (case.check)(gpu)?;
-        Ok(CheckRow {
-            kernel: spec.kernel.name().to_string(),
-            variant: spec.variant,
-            size: spec.size,
-            dtype: short(spec.dtype).to_string(),
-            error: accuracy.error.is_finite().then_some(accuracy.error),
-            bound: accuracy.bound,
-            passed: accuracy.is_fine(),
-        })
-    };
     let coop = gpu.cooperative().is_some();
     let specs = odd_sizes().into_iter();
-    specs
+    let mut rows = specs
         .filter(|spec| coop || spec.kernel != BenchKernel::GemmCoop)
-        .map(row)
-        .collect()
+        .map(|spec| row(gpu, &spec, "", cases::build(gpu, &spec, seed)?))
+        .collect::<Result<Vec<CheckRow>, _>>()?;
+    for variant in Variant::subgroup(gpu, &dense::GEMM_SUBGROUP) {
+        for (layout, dtype) in [
+            ("nn", DType::F32),
+            ("nt", DType::F32),
+            ("nt", DType::F16),
+            ("nt", DType::BF16),
+        ] {
+            let spec = Spec::new(BenchKernel::Gemm, layout, "", [65, 131, 67]).of(dtype);
+            let case = cases::gemm_on(gpu, &spec, seed, variant)?;
+            rows.push(row(gpu, &spec, &variant.name(), case)?);
+        }
+    }
+    let grams = Variant::subgroup(gpu, &dense::GRAM_SUBGROUP);
+    let tiled = Variant::of(&dense::GRAM_TILED);
+    for variant in grams.into_iter().chain([tiled.in_parts(4), tiled.in_parts(16)]) {
+        let spec = Spec::new(BenchKernel::Gram, "upper", "", [65, 65, 2101]);
+        let case = cases::gram_on(gpu, &spec, seed, Some(variant))?;
+        rows.push(row(gpu, &spec, &variant.name(), case)?);
+    }
+    Ok(rows)
+}
+
+/// Plays one, on a variant of this name if it has one.
+fn row(gpu: &Gpu, spec: &Spec, on: &str, case: Case) -> Result<CheckRow, BenchError> {
+    let accuracy: Accuracy = (case.check)(gpu)?;
+    Ok(CheckRow {
+        kernel: spec.kernel.name().to_string(),
+        variant: [&spec.variant, on].join(" ").trim().to_string(),
+        size: spec.size,
+        dtype: short(spec.dtype).to_string(),
+        error: accuracy.error.is_finite().then_some(accuracy.error),
+        bound: accuracy.bound,
+        passed: accuracy.is_fine(),
+    })
 }
 
 /// Around a tile, a prime, a long thin one, on cooperative matrices too.

@@ -52,6 +52,9 @@ fn check_shaders() -> (usize, Vec<String>) {
             let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
             // `unpack2x16float`: any adapter wgpu lists has it.
             let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+            if kernel.is_subgroup_variant() {
+                capabilities |= Capabilities::SUBGROUP;
+            }
             if kernel.is_coop_variant() {
                 capabilities |=
                     Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::buffer::Storage;
 use super::pool::Pool;
+use super::record::SCRATCH;
 use super::timing::{Timing, Timings};
 use super::tune::{Contest, Question, TuneMode, Tuner};
 use super::wgpu_device::WgpuDevice;
@@ -174,6 +175,11 @@ impl Gpu {
         self.0.software
     }
 
+    /// Whether lanes of this device can hand values to each other, and its driver compiles kernels in which they do.
+    pub fn has_subgroups(&self) -> bool {
+        matches!(&self.0.executor, Executor::Wgpu(device) if device.subgroups)
+    }
+
     /// The cooperative matrices that this device was opened with. Being listed says nothing of their speed.
     pub fn cooperative(&self) -> Option<Cooperative> {
         self.0.cooperative
@@ -214,6 +220,20 @@ impl Gpu {
             }
         };
         Ok(Buffer::new(label, bytes, storage, &self.0.pool))
+    }
+
+    /// A buffer that work can do without: none under a budget, all of which is planned for what cannot, nor where memory
+    /// is short.
+    pub(crate) fn spare(&self, label: &str, bytes: u64) -> Option<Buffer> {
+        let allowed = self.0.options.budget.is_none();
+        allowed.then(|| self.buffer(label, bytes).ok()).flatten()
+    }
+
+    /// Bytes that a recording may take beside the buffers it is given, because its products are faster so: none under a
+    /// budget, nor on the host and on drivers that run there, which have nothing to gain.
+    pub fn scratch_bytes(&self) -> u64 {
+        let gains = !self.is_host() && !self.is_software() && self.0.options.budget.is_none();
+        if gains { SCRATCH } else { 0 }
     }
 
     fn allocate(&self, label: &str, bytes: u64) -> Result<Storage, GpuError> {

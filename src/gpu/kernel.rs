@@ -36,6 +36,12 @@ impl Kernel {
         self.stem.ends_with("_register")
     }
 
+    /// Whether it is `<stem>_subgroup`: the text of `<stem>`, in which `#import tile` gets `subgroup_tile`. It needs
+    /// [`super::Gpu::has_subgroups`].
+    pub fn is_subgroup_variant(&self) -> bool {
+        self.stem.ends_with("_subgroup")
+    }
+
     /// Whether it is `<stem>_coop`: the text of `<stem>`, in which `#import tile` gets `coop_tile`. It needs cooperative
     /// matrices ([`super::Gpu::cooperative`]).
     pub fn is_coop_variant(&self) -> bool {
@@ -44,8 +50,9 @@ impl Kernel {
 
     /// Path of its text without the extension: `room/stem`.
     pub fn file(&self) -> &'static str {
-        let suffix = ["_register", "_coop"].iter().find_map(|s| self.stem.strip_suffix(s));
-        suffix.unwrap_or(self.stem)
+        let suffixes = ["_register", "_subgroup", "_coop"];
+        let base = suffixes.iter().find_map(|s| self.stem.strip_suffix(s));
+        base.unwrap_or(self.stem)
     }
 }
 

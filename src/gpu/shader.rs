@@ -17,6 +17,7 @@ const SHARED: &Modules = &[
     ("tanh", include_str!("../../shaders/shared/tanh.wgsl")),
     ("tile", include_str!("../../shaders/shared/tile.wgsl")),
     ("register_tile", include_str!("../../shaders/shared/register_tile.wgsl")),
+    ("subgroup_tile", include_str!("../../shaders/shared/subgroup_tile.wgsl")),
     ("coop_tile", include_str!("../../shaders/shared/coop_tile.wgsl")),
 ];
 
@@ -36,6 +37,7 @@ pub fn compose(kernel: &Kernel, knobs: &[u32]) -> Result<String, GpuError> {
     let mut modules = SHARED.to_vec();
     let stand_in = match kernel {
         _ if kernel.is_register_variant() => Some("register_tile"),
+        _ if kernel.is_subgroup_variant() => Some("subgroup_tile"),
         _ if kernel.is_coop_variant() => Some("coop_tile"),
         _ => None,
     };

@@ -17,6 +17,7 @@ pub(super) struct WgpuDevice {
     pub(super) queue: wgpu::Queue,
     pub(super) name: String,
     pub(super) timestamps: bool,
+    pub(super) subgroups: bool,
     pub(super) pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     pub(super) cache: Option<(wgpu::PipelineCache, PathBuf)>,
     lost: Arc<Mutex<Option<String>>>,
@@ -27,6 +28,10 @@ impl WgpuDevice {
     pub(super) fn open(adapter: &wgpu::Adapter, profile: bool, coop: Option<Cooperative>) -> Result<Self, GpuError> {
         let info = adapter.get_info();
         let mut wanted = wgpu::Features::PIPELINE_CACHE;
+        // SwiftShader has them too, and compiles a kernel with many shuffles for minutes.
+        if !info.name.contains("SwiftShader") {
+            wanted |= wgpu::Features::SUBGROUP;
+        }
         if profile {
             wanted |= wgpu::Features::TIMESTAMP_QUERY;
         }
@@ -62,6 +67,7 @@ impl WgpuDevice {
             .flatten();
         Ok(WgpuDevice {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
             device,
             queue,
             name: info.name,

@@ -4,6 +4,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::gpu::{Contest, Gpu, GpuError, Recording, compose, rounded_log};
 use crate::ops::Variant;
+use crate::ops::dense::SUM_PARTS;
 use crate::tensor::Tensor;
 
 /// Sizes are measured up to here: larger products behave alike, and memory is the user's.
@@ -54,9 +55,12 @@ impl Products<'_> {
 impl Contest for Products<'_> {
     fn candidates(&self) -> Vec<(String, String)> {
         let candidate = |variant: &Variant| {
-            let source = compose(variant.kernel, &variant.knobs(&self.knobs));
             // A kernel that cannot be composed is rejected when it is checked.
-            (variant.name(), source.unwrap_or_default())
+            let mut source = compose(variant.kernel, &variant.knobs(&self.knobs)).unwrap_or_default();
+            if variant.parts > 1 {
+                source += SUM_PARTS.source;
+            }
+            (variant.name(), source)
         };
         self.variants.iter().map(candidate).collect()
     }

@@ -2,31 +2,31 @@
 
 use crate::gpu::{Contest, Cooperative, DISPATCH_FLOPS, Gpu, GpuError, Kernel, Knob, Question};
 
-/// Rows, columns and depth of a tile: multiples of 8, of 8 and of 1; 8 x 8 elements per invocation.
+/// Rows, columns and depth of a tile: multiples of 8, of 8 and of 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tile {
     /// Rows of the product.
-    pub rows: u8,
+    pub rows: u16,
     /// Columns of the product.
-    pub cols: u8,
+    pub cols: u16,
     /// Terms of the sums that are in workgroup memory at a time.
-    pub depth: u8,
+    pub depth: u16,
 }
 
 impl Tile {
     /// A shape.
-    pub const fn new(rows: u8, cols: u8, depth: u8) -> Self {
+    pub const fn new(rows: u16, cols: u16, depth: u16) -> Self {
         Tile { rows, cols, depth }
     }
 
-    /// The knob `TILE`.
+    /// The knob `TILE`: a byte for each.
     pub(crate) const fn knob(self) -> u32 {
         (self.rows as u32) << 16 | (self.cols as u32) << 8 | self.depth as u32
     }
 }
 
-/// What may be chosen on a GPU, the default first: at most 256 invocations and 16 KiB of workgroup memory. All give the
-/// same sums in the same order.
+/// What may be chosen on a GPU, the default first: at most 256 invocations of 8 x 8 elements, and 16 KiB of workgroup
+/// memory. All give the same sums in the same order.
 pub const TILES: [Tile; 8] = [
     Tile::new(64, 64, 16),
     Tile::new(128, 64, 16),
@@ -52,6 +52,14 @@ pub(crate) const TILE: Knob = Knob {
     },
 };
 
+/// The knob of kernels that import `tile` and hand registers round in subgroups: invocations of a workgroup.
+pub(crate) const LANES: Knob = Knob {
+    name: "LANES",
+    values: &[32, 64, 128],
+};
+/// Rows of such a tile, and columns of each lane.
+const SUBGROUP_SHAPE: [u16; 2] = [16, 4];
+
 /// Size of the cooperative matrices, lanes of the largest subgroup, depth of a tile.
 const fn coop(size: u32, width: u32, depth: u32) -> u32 {
     size << 16 | width << 8 | depth
@@ -71,7 +79,7 @@ pub(crate) const COOP: Knob = Knob {
 };
 
 /// Depths of tiles on cooperative matrices, the larger first: with matrices of 16 x 16 it takes 24 KiB.
-const COOP_DEPTHS: [u8; 2] = [32, 16];
+const COOP_DEPTHS: [u16; 2] = [32, 16];
 /// Workgroup memory that every device has.
 const COMMON_MEMORY: u32 = 16 << 10;
 
@@ -89,6 +97,19 @@ pub enum Precision {
     Split,
 }
 
+/// The kernels of one product, one for each module that `#import tile` may get.
+#[derive(Clone, Copy)]
+pub(crate) struct Kinds {
+    /// `tile`.
+    pub(crate) tiled: &'static Kernel,
+    /// `register_tile`.
+    pub(crate) register: &'static Kernel,
+    /// `subgroup_tile`.
+    pub(crate) subgroup: &'static Kernel,
+    /// `coop_tile`.
+    pub(crate) cooperative: &'static Kernel,
+}
+
 /// A kernel, its tile, and how its work is cut.
 #[derive(Clone, Copy)]
 pub struct Variant {
@@ -100,10 +121,12 @@ pub struct Variant {
     pub(crate) dispatch: usize,
     /// Lanes of the largest subgroup, for a cooperative variant.
     pub(crate) width: u8,
+    /// Parts of the sums that are taken side by side; 1 but for some Grams.
+    pub(crate) parts: u8,
 }
 
 impl Variant {
-    /// The kernel with its default tile; `kernel` is not a cooperative variant.
+    /// The kernel with its default tile; `kernel` is no subgroup or cooperative variant.
     pub fn of(kernel: &'static Kernel) -> Self {
         let tile = if kernel.is_register_variant() {
             Tile::new(16, 64, 1)
@@ -113,14 +136,28 @@ impl Variant {
         Variant::new(kernel, tile)
     }
 
-    /// The kernel with another tile; `kernel` is not a register variant.
+    /// The kernel with another tile; `kernel` is no register variant.
     pub fn new(kernel: &'static Kernel, tile: Tile) -> Self {
         Variant {
             kernel,
             tile,
             dispatch: DISPATCH_FLOPS,
             width: 0,
+            parts: 1,
         }
+    }
+
+    /// The same with the tokens of a Gram in at most so many parts.
+    pub fn in_parts(self, parts: u8) -> Self {
+        Variant { parts, ..self }
+    }
+
+    /// A subgroup variant with every number of lanes; none where lanes cannot hand values round.
+    pub fn subgroup(gpu: &Gpu, kernel: &'static Kernel) -> Vec<Self> {
+        let [rows, each] = SUBGROUP_SHAPE;
+        let lanes = LANES.values.iter().filter(|_| gpu.has_subgroups());
+        let tile = |lanes: &u32| Tile::new(rows, each * *lanes as u16, 1);
+        lanes.map(|lanes| Variant::new(kernel, tile(lanes))).collect()
     }
 
     /// A cooperative variant with every depth that fits the device, the deepest first; none where it has no such matrices.
@@ -128,28 +165,32 @@ impl Variant {
         let Some(Cooperative { size, width, memory }) = gpu.cooperative() else {
             return Vec::new();
         };
-        let fits = |depth: &u8| *depth <= 16 || size == 8 || memory >= 2 * COMMON_MEMORY;
+        let fits = |depth: &u16| *depth <= 16 || size == 8 || memory >= 2 * COMMON_MEMORY;
         let depths = COOP_DEPTHS.into_iter().filter(fits);
         let variant = |depth| Variant {
             width,
-            ..Variant::new(kernel, Tile::new(4 * size, 4 * size, depth))
+            ..Variant::new(kernel, Tile::new(4 * u16::from(size), 4 * u16::from(size), depth))
         };
         depths.map(variant).collect()
     }
 
-    /// Every way to run a product on a device, the default of its kind first. Cooperative matrices are no choice on software
-    /// adapters, where they are an exercise.
-    fn all(gpu: &Gpu, [tiled, register, coop]: [&'static Kernel; 3], precision: Precision) -> Vec<Self> {
-        let tiled = TILES.iter().map(|&tile| Variant::new(tiled, tile));
-        let register = Variant::of(register);
+    /// Every way to run a product on a device, the default of its kind first. Subgroups and cooperative matrices are no
+    /// choice on software adapters, where they are an exercise.
+    pub(crate) fn all(gpu: &Gpu, kinds: Kinds, precision: Precision) -> Vec<Self> {
+        if gpu.is_host() {
+            return vec![Variant::of(kinds.tiled)];
+        }
+        let tiled = TILES.iter().map(|&tile| Variant::new(kinds.tiled, tile));
+        let register = Variant::of(kinds.register);
         let mut all: Vec<Self> = if gpu.is_software() {
             [register].into_iter().chain(tiled.take(1)).collect()
         } else {
+            let subgroup = Variant::subgroup(gpu, kinds.subgroup);
             let coop = match precision {
                 Precision::Full => Vec::new(),
-                Precision::Split => Variant::cooperative(gpu, coop),
+                Precision::Split => Variant::cooperative(gpu, kinds.cooperative),
             };
-            tiled.chain([register]).chain(coop).collect()
+            tiled.chain([register]).chain(subgroup).chain(coop).collect()
         };
         for variant in &mut all {
             variant.dispatch = gpu.dispatch_flops();
@@ -157,34 +198,37 @@ impl Variant {
         all
     }
 
-    /// The fastest of all for products of about `sizes`, as far as that is known; `contest` is between those it is given.
+    /// The fastest of `all` for what `question` asks, as far as that is known; `contest` is between those it is given.
     pub(crate) fn fastest<C: Contest>(
         gpu: &Gpu,
-        (kernels, precision): ([&'static Kernel; 3], Precision),
-        (knobs, sizes): (&[u32], [usize; 3]),
+        all: &[Variant],
+        question: &Question,
         contest: impl FnOnce(Vec<Variant>) -> Result<C, GpuError>,
     ) -> Self {
-        if gpu.is_host() {
-            return Variant::of(kernels[0]);
-        }
-        let all = Variant::all(gpu, kernels, precision);
-        // With more candidates it is another question.
-        let is_wider = all.iter().any(Variant::is_cooperative);
-        let asked = if is_wider { kernels[2] } else { kernels[0] };
-        let question = Question::new(asked.stem, knobs, &sizes);
-        all[gpu.tuned(&question, || contest(all.clone()))]
+        all[gpu.tuned(question, || contest(all.to_vec()))]
     }
 
     /// What it is called in results of tuning.
     pub fn name(&self) -> String {
         let Tile { rows, cols, depth } = self.tile;
-        if self.kernel.is_register_variant() {
+        let shape = if self.kernel.is_register_variant() {
             format!("register {rows}x{cols}")
+        } else if self.kernel.is_subgroup_variant() {
+            format!("subgroup {rows}x{cols}")
         } else if self.is_cooperative() {
             format!("cooperative {rows}x{cols}x{depth}")
         } else {
             format!("tiled {rows}x{cols}x{depth}")
+        };
+        match self.parts {
+            1 => shape,
+            parts => format!("{shape} in {parts} parts"),
         }
+    }
+
+    /// Whether its operands go through workgroup memory as they are.
+    pub(crate) fn is_tiled(&self) -> bool {
+        !(self.kernel.is_register_variant() || self.kernel.is_subgroup_variant() || self.is_cooperative())
     }
 
     /// Whether it runs on cooperative matrices.
@@ -192,17 +236,15 @@ impl Variant {
         self.kernel.is_coop_variant()
     }
 
-    /// The same way to run another kernel of `[tiled, register, cooperative]`.
-    pub(crate) fn of_kind(self, kernels: [&'static Kernel; 3]) -> Self {
-        let kind = match self.kernel {
-            kernel if kernel.is_register_variant() => 1,
-            kernel if kernel.is_coop_variant() => 2,
-            _ => 0,
+    /// The same way to run another product.
+    pub(crate) fn of_kind(self, kinds: Kinds) -> Self {
+        let kernel = match self.kernel {
+            kernel if kernel.is_register_variant() => kinds.register,
+            kernel if kernel.is_subgroup_variant() => kinds.subgroup,
+            kernel if kernel.is_coop_variant() => kinds.cooperative,
+            _ => kinds.tiled,
         };
-        Variant {
-            kernel: kernels[kind],
-            ..self
-        }
+        Variant { kernel, ..self }
     }
 
     /// Error of a product of numbers in -1..1 at most, for each term: eps/2, tenfold for the order of the sums, and what
@@ -220,9 +262,10 @@ impl Variant {
     pub(crate) fn knobs(&self, others: &[u32]) -> Vec<u32> {
         let tile = match self.kernel {
             kernel if kernel.is_register_variant() => None,
+            kernel if kernel.is_subgroup_variant() => Some(u32::from(self.tile.cols / SUBGROUP_SHAPE[1])),
             kernel if kernel.is_coop_variant() => {
-                let [size, width, depth] = [self.tile.rows / 4, self.width, self.tile.depth].map(u32::from);
-                Some(coop(size, width, depth))
+                let [size, depth] = [self.tile.rows / 4, self.tile.depth].map(u32::from);
+                Some(coop(size, self.width.into(), depth))
             }
             _ => Some(self.tile.knob()),
         };

@@ -35,6 +35,20 @@ pub(crate) fn open(adapter: &str, max_binding: Option<u64>) -> Gpu {
     Gpu::open(options).unwrap_or_else(|e| panic!("{e}\nSet SECATEUR_TEST_ADAPTER to an adapter, or to `none`."))
 }
 
+/// Every device with each of its subgroup variants of a kernel. Adapters without any are named in the log with the test
+/// that they leave out.
+pub(crate) fn subgroups(test: &str, kernel: &'static Kernel) -> Vec<(&'static Gpu, Variant)> {
+    let mut found = Vec::new();
+    for gpu in devices() {
+        let variants = Variant::subgroup(gpu, kernel);
+        if variants.is_empty() {
+            eprintln!("SKIPPED {test}: {} has no subgroups to use", gpu.name());
+        }
+        found.extend(variants.into_iter().map(|variant| (gpu, variant)));
+    }
+    found
+}
+
 /// Every device with each of its cooperative variants of a kernel. Those without are named in the log with the test that
 /// they leave out; with `SECATEUR_TEST_COOP=1` it is a failure if all are.
 pub(crate) fn cooperative(test: &str, kernel: &'static Kernel) -> Vec<(&'static Gpu, Variant)> {

@@ -1,5 +1,6 @@
 use secateur::gpu::{Gpu, GpuError, GpuOptions, Recording};
-use secateur::ops::dense::{self, Gemm, Layout};
+use secateur::ops::Variant;
+use secateur::ops::dense::{self, GRAM_TILED, Gemm, GramPart, Layout};
 use secateur::tensor::Tensor;
 
 use crate::common::{devices, tensor};
@@ -89,6 +90,32 @@ fn without_a_budget_too() {
         let first = gpu.buffer("first again", 4000).unwrap();
         assert_eq!(gpu.peak_bytes(), 12_000);
         drop((first, second));
+    }
+}
+
+/// Sums in parts take memory that nobody planned: under a budget they are taken in one.
+#[test]
+fn a_gram_comes_in_parts_only_without_a_budget() {
+    for (budget, commands) in [(None, 2), (Some(64 << 20), 1)] {
+        for gpu in fresh(budget) {
+            let (tokens, n) = (512, 5);
+            let x = tensor(&gpu, tokens, n, &vec![0.5; tokens * n]);
+            let total = tensor(&gpu, n, n, &vec![1.0; n * n]);
+            let held = gpu.peak_bytes();
+            let part = GramPart {
+                a: &x,
+                a_col: 0,
+                b: &x,
+                total: &total,
+                upper: false,
+            };
+            let mut recording = Recording::new();
+            dense::gram_with(&mut recording, &gpu, Variant::of(&GRAM_TILED).in_parts(4), &part);
+            assert_eq!(recording.len(), commands, "{}", gpu.name());
+            gpu.submit(recording).unwrap();
+            assert_eq!(total.fetch(&gpu).unwrap(), vec![129.0; n * n], "{}", gpu.name());
+            assert_eq!(gpu.peak_bytes() > held, budget.is_none(), "{}", gpu.name());
+        }
     }
 }
 

@@ -1,14 +1,18 @@
 //! Autotuning: measured once, asked again when a source changes, and never a wrong candidate.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use secateur::gpu::{AdapterChoice, Contest, Gpu, GpuError, GpuOptions, Kernel, Question, Recording, TuneMode};
 use secateur::ops::Variant;
-use secateur::ops::dense::{self, GEMM_COOPERATIVE, GEMM_REGISTER, GEMM_TILED, Gemm, Layout};
+use secateur::ops::dense::{
+    self, GEMM_COOPERATIVE, GEMM_REGISTER, GEMM_SUBGROUP, GEMM_TILED, GRAM_REGISTER, GRAM_SUBGROUP, GRAM_TILED, Gemm,
+    Layout,
+};
 use secateur::tensor::{DType, Tensor};
 
-use crate::common::{cooperative, devices};
+use crate::common::{cooperative, devices, subgroups};
 
 /// A device on a software adapter, with results in `file`.
 fn tuned(mode: TuneMode, file: &Path) -> Gpu {
@@ -186,6 +190,18 @@ fn halves_without_their_rest_are_found_out() {
     }
 }
 
+/// Subgroup variants stand the check in both layouts.
+#[test]
+fn subgroup_variants_are_checked() {
+    let name = "tune: subgroup_variants_are_checked";
+    for layout in [Layout::NN, Layout::NT] {
+        for (gpu, variant) in subgroups(name, &GEMM_SUBGROUP) {
+            let contest = dense::gemm_contest(gpu, [70, 60, 130], (layout, DType::F32), vec![variant]).unwrap();
+            assert_eq!(contest.check(0).unwrap(), None, "{layout:?} {}", variant.name());
+        }
+    }
+}
+
 /// Without the option the device has no such variant, and its choices are those of any other.
 #[test]
 fn cooperative_matrices_can_be_left_off() {
@@ -200,7 +216,45 @@ fn cooperative_matrices_can_be_left_off() {
     assert!(Variant::cooperative(&gpu, &GEMM_COOPERATIVE).is_empty());
 }
 
-/// On a software adapter they are an exercise: even a product that allows them is not tuned on them.
+/// A Gram in parts stands the check of its tokens' sum; one that leaves its last token out does not.
+#[test]
+fn grams_in_parts_are_checked() {
+    let from = "part_tokens = min(params.part,";
+    assert!(GRAM_TILED.source.contains(from));
+    let source = GRAM_TILED.source.replace(from, "part_tokens = min(params.part - 1u,");
+    let short: &'static Kernel = Box::leak(Box::new(Kernel {
+        stem: "dense/gram short",
+        source: Box::leak(source.into_boxed_str()),
+        ..GRAM_TILED
+    }));
+    for gpu in devices() {
+        for upper in [false, true] {
+            let [right, short] = [&GRAM_TILED, short].map(Variant::of);
+            let mut variants = vec![right, right.in_parts(4), Variant::of(&GRAM_REGISTER).in_parts(8)];
+            variants.extend(Variant::subgroup(gpu, &GRAM_SUBGROUP).first().map(|v| v.in_parts(16)));
+            let fine = variants.len();
+            if !gpu.is_host() {
+                variants.extend([short.in_parts(4), short]);
+            }
+            let count = variants.len();
+            let contest = dense::gram_contest(gpu, [33, 33, 2100], upper, variants).unwrap();
+            let names: BTreeSet<String> = contest.candidates().into_iter().map(|(name, _)| name).collect();
+            assert!(names.contains("tiled 64x64x16 in 4 parts"), "{names:?}");
+            for i in 0..count {
+                let found = contest.check(i).unwrap();
+                assert_eq!(
+                    found.is_some(),
+                    i >= fine,
+                    "{} {i} upper {upper}: {found:?}",
+                    gpu.name()
+                );
+                contest.play(i).unwrap();
+            }
+        }
+    }
+}
+
+/// On a software adapter they are an exercise: even a product that allows them is not tuned on them, nor on subgroups.
 #[test]
 fn software_adapters_do_not_choose_cooperative_matrices() {
     let folder = tempfile::tempdir().unwrap();
@@ -218,5 +272,8 @@ fn software_adapters_do_not_choose_cooperative_matrices() {
     dense::gemm(&mut recording, &gpu, &Gemm::new(&a, &b, Layout::NN, &out).split());
     gpu.submit(recording).unwrap().wait().unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
-    assert!(text.contains("tiled") && !text.contains("cooperative"), "{text}");
+    assert!(
+        text.contains("tiled") && !text.contains("cooperative") && !text.contains("subgroup"),
+        "{text}"
+    );
 }

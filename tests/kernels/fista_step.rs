@@ -4,7 +4,7 @@ use secateur::ops::prox::{self, FistaStep};
 use secateur::ops::{TILES, Variant};
 use secateur::reference::prox::fista_step::{Row, Step, fista_step};
 
-use crate::common::{Data, assert_close, cooperative, devices, f64s, play, poisoned, tensor};
+use crate::common::{Data, assert_close, cooperative, devices, f64s, play, poisoned, subgroups, tensor};
 
 /// Rows and columns: around both tiles and TILE_K, a prime, long thin ones.
 const SIZES: [[usize; 2]; 8] = [
@@ -141,6 +141,14 @@ fn whole_and_in_panels_tiled() {
 #[test]
 fn whole_and_in_panels_register() {
     check(Variant::of(&prox::FISTA_REGISTER), &SIZES);
+}
+
+#[test]
+fn whole_and_in_panels_in_subgroups() {
+    let name = "fista_step: whole_and_in_panels_in_subgroups";
+    for (gpu, variant) in subgroups(name, &prox::FISTA_SUBGROUP) {
+        check_on(gpu, variant, &SIZES);
+    }
 }
 
 #[test]

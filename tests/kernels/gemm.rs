@@ -1,10 +1,10 @@
 use secateur::gpu::Gpu;
 use secateur::ops::dense::{self, Gemm, Layout};
-use secateur::ops::{TILES, Variant};
+use secateur::ops::{TILES, Tile, Variant};
 use secateur::reference::dense::gemm::{Target, View, gemm};
 use secateur::tensor::DType;
 
-use crate::common::{Data, assert_close, cooperative, devices, f64s, play, stored, tensor};
+use crate::common::{Data, assert_close, cooperative, devices, f64s, play, stored, subgroups, tensor};
 
 /// Sizes around a tile, a prime, a long thin one.
 const SIZES: [[usize; 3]; 8] = [
@@ -105,6 +105,67 @@ fn every_tile() {
         let sizes = [[rows + 1, cols - 1, depth + 1], [rows - 1, cols + 1, 2 * depth - 1]];
         for (dtype, layout) in [(DType::F32, Layout::NN), (DType::BF16, Layout::NT)] {
             check(dtype, layout, Variant::new(kernel, tile), &sizes);
+        }
+    }
+}
+
+/// Sizes around a tile of 16 rows and each number of lanes.
+const SUBGROUP_SIZES: [[usize; 3]; 6] = [
+    [1, 1, 1],
+    [15, 127, 31],
+    [16, 128, 32],
+    [17, 129, 33],
+    [33, 257, 7],
+    [131, 5, 300],
+];
+
+/// With lanes that hand a round.
+#[test]
+fn every_format_and_layout_in_subgroups() {
+    let name = "gemm: every_format_and_layout_in_subgroups";
+    for (gpu, variant) in subgroups(name, &dense::GEMM_SUBGROUP) {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            for layout in [Layout::NN, Layout::NT] {
+                check_on(gpu, (dtype, layout), variant, &SUBGROUP_SIZES);
+            }
+        }
+    }
+}
+
+/// Workgroups that no subgroup divides, or smaller than one.
+#[test]
+fn workgroups_that_do_not_fill_subgroups() {
+    let name = "gemm: workgroups_that_do_not_fill_subgroups";
+    for (gpu, _) in subgroups(name, &dense::GEMM_SUBGROUP).into_iter().take(1) {
+        for lanes in [1, 2, 3, 12, 33] {
+            let tile = Tile::new(16, 4 * lanes, 1);
+            let variant = Variant::new(&dense::GEMM_SUBGROUP, tile);
+            check_on(gpu, (DType::F32, Layout::NN), variant, &SUBGROUP_SIZES[..5]);
+        }
+    }
+}
+
+/// Terms are added in the same order, so tuning does not change results where products and sums are rounded apart.
+#[test]
+fn the_same_bits_in_subgroups() {
+    let name = "gemm: the_same_bits_in_subgroups";
+    let [rows, cols, inner] = [37, 150, 203];
+    for (gpu, variant) in subgroups(name, &dense::GEMM_SUBGROUP) {
+        let mut data = Data::new(3);
+        let (a, b) = (data.normal(rows * inner), data.normal(inner * cols));
+        let (a, b) = (tensor(gpu, rows, inner, &a), tensor(gpu, inner, cols, &b));
+        let product = |variant: Variant| {
+            let out = tensor(gpu, rows, cols, &vec![f32::NAN; rows * cols]);
+            let call = Gemm::new(&a, &b, Layout::NN, &out);
+            play(gpu, |recording| dense::gemm_with(recording, variant, &call));
+            out.fetch(gpu).unwrap()
+        };
+        let (found, wanted) = (product(variant), product(Variant::of(&dense::GEMM_TILED)));
+        if gpu.is_software() {
+            assert_eq!(found, wanted, "{} {}", gpu.name(), variant.name());
+        } else {
+            let tolerance = 8.0 * f64::from(f32::EPSILON) * (inner as f64).sqrt();
+            assert_close(&variant.name(), &found, &f64s(&wanted), tolerance);
         }
     }
 }

@@ -1,10 +1,10 @@
-use secateur::gpu::Gpu;
+use secateur::gpu::{Gpu, Recording};
 use secateur::ops::dense::{self, GramPart};
 use secateur::ops::{TILES, Variant};
 use secateur::reference::dense::gemm::View;
 use secateur::reference::dense::gram::gram;
 
-use crate::common::{Data, assert_close, cooperative, devices, f64s, play, tensor};
+use crate::common::{Data, assert_close, cooperative, devices, f64s, play, poisoned, subgroups, tensor};
 
 /// Tokens, rows and columns.
 const SIZES: [[usize; 3]; 5] = [[1, 1, 1], [64, 65, 65], [17, 130, 130], [2100, 33, 33], [50, 3, 70]];
@@ -30,7 +30,7 @@ fn check_on(gpu: &Gpu, variant: Variant, upper: bool, sizes: &[[usize; 3]]) {
             total: &total,
             upper,
         };
-        play(gpu, |recording| dense::gram_with(recording, variant, &part));
+        play(gpu, |recording| dense::gram_with(recording, gpu, variant, &part));
         let found = total.fetch(gpu).unwrap();
         let mut wanted = f64s(&old);
         let a = f64s(&a);
@@ -57,6 +57,61 @@ fn gram_and_cross_gram() {
     for kernel in [&dense::GRAM_TILED, &dense::GRAM_REGISTER] {
         check(Variant::of(kernel), false, &SIZES);
         check(Variant::of(kernel), true, &SIZES);
+    }
+}
+
+/// Sums in parts side by side, on every device. Tokens: of one chunk, of two, of one and too few for parts, an odd number
+/// that no number of parts divides.
+#[test]
+fn tokens_in_parts() {
+    let sizes = [[515, 33, 65], [1037, 70, 66], [2100, 3, 33]];
+    for gpu in devices() {
+        let mut variants = vec![Variant::of(&dense::GRAM_TILED), Variant::of(&dense::GRAM_REGISTER)];
+        variants.extend(Variant::subgroup(gpu, &dense::GRAM_SUBGROUP).first());
+        // SwiftShader takes a third of a second per tile.
+        let sizes = if gpu.name().contains("SwiftShader") {
+            &sizes[..1]
+        } else {
+            &sizes[..]
+        };
+        for variant in variants {
+            for parts in [3, 8, 16] {
+                // Memory that a recording may get for the parts: what they do not write must not be read.
+                drop(gpu.upload("spoilt", &vec![0xff; 32 << 20]).unwrap());
+                for upper in [false, true] {
+                    check_on(gpu, variant.in_parts(parts), upper, sizes);
+                }
+            }
+        }
+    }
+}
+
+/// Each chunk of enough tokens is two dispatches, the others are one.
+#[test]
+fn parts_are_taken_where_tokens_suffice() {
+    for gpu in devices() {
+        for (tokens, commands) in [(255, 1), (256, 2), (2048, 2), (2049, 3), (4096, 4)] {
+            let [x, total] = [(tokens, 9), (9, 9)].map(|(rows, cols)| poisoned(gpu, rows, cols));
+            let part = GramPart {
+                a: &x,
+                a_col: 0,
+                b: &x,
+                total: &total,
+                upper: true,
+            };
+            let variant = Variant::of(&dense::GRAM_TILED).in_parts(8);
+            let mut recording = Recording::new();
+            dense::gram_with(&mut recording, gpu, variant, &part);
+            assert_eq!(recording.len(), commands, "{tokens} tokens");
+        }
+    }
+}
+
+#[test]
+fn in_subgroups() {
+    for (gpu, variant) in subgroups("gram: in_subgroups", &dense::GRAM_SUBGROUP) {
+        check_on(gpu, variant, false, &SIZES);
+        check_on(gpu, variant, true, &SIZES);
     }
 }
 

@@ -57,6 +57,7 @@ mod set_diagonal;
 mod soft_cap;
 mod soft_cap_backward;
 mod soft_threshold;
+mod sum_parts;
 mod transpose;
 
 /// Shapes for elementwise kernels of 256 invocations: one, around a workgroup, a prime, a long thin one.

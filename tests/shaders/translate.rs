@@ -16,6 +16,13 @@ pub(crate) fn portable(source: &str, module: &Module) -> Result<(Module, ModuleI
     resolve(source, module, Capabilities::SHADER_FLOAT16_IN_FLOAT32).map_err(|e| format!("portable WGSL: {e}"))
 }
 
+/// The same for a subgroup variant, which is only compiled where the adapter has that feature.
+pub(crate) fn with_subgroups(source: &str, module: &Module) -> Result<(Module, ModuleInfo), String> {
+    let optional = Capabilities::SUBGROUP;
+    resolve(source, module, Capabilities::SHADER_FLOAT16_IN_FLOAT32 | optional)
+        .map_err(|e| format!("WGSL with subgroups: {e}"))
+}
+
 /// The same for a cooperative variant, which is only compiled where the adapter has these three features.
 pub(crate) fn cooperative(source: &str, module: &Module) -> Result<(Module, ModuleInfo), String> {
     let optional = Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX;

@@ -85,10 +85,15 @@ pub(super) fn gemm(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError> 
 
 /// On cooperative matrices with the deepest tile that fits; the device has them.
 pub(super) fn gemm_coop(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError> {
-    let operands = Operands::new(gpu, spec, seed)?;
-    let ([a, b, out], layout) = (operands.tensors.clone(), operands.layout);
     let variants = Variant::cooperative(gpu, &dense::GEMM_COOPERATIVE);
     let variant = *variants.first().expect("left out where there are none");
+    gemm_on(gpu, spec, seed, variant)
+}
+
+/// On a given variant.
+pub(in crate::bench) fn gemm_on(gpu: &Gpu, spec: &Spec, seed: u64, variant: Variant) -> Result<Case, GpuError> {
+    let operands = Operands::new(gpu, spec, seed)?;
+    let ([a, b, out], layout) = (operands.tensors.clone(), operands.layout);
     let record = move |recording: &mut Recording, _: &Gpu| {
         dense::gemm_with(recording, variant, &Gemm::new(&a, &b, layout, &out));
         Ok(())
@@ -108,6 +113,11 @@ pub(super) fn gemm_naive(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuE
 
 /// Upper triangle of `XᵀX`, added to what was there; the total is zero when it is checked.
 pub(super) fn gram(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError> {
+    gram_on(gpu, spec, seed, None)
+}
+
+/// The same, on a given variant if there is one.
+pub(in crate::bench) fn gram_on(gpu: &Gpu, spec: &Spec, seed: u64, variant: Option<Variant>) -> Result<Case, GpuError> {
     let [n, _, tokens] = spec.size;
     let (x, values) = Data::new(seed).tensor(gpu, tokens, n)?;
     let total = Tensor::upload(gpu, "bench", n, n, &vec![0.0; n * n])?;
@@ -125,7 +135,10 @@ pub(super) fn gram(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError> 
             total: &target,
             upper: true,
         };
-        dense::gram_chunk(recording, gpu, &part);
+        match variant {
+            Some(variant) => dense::gram_with(recording, gpu, variant, &part),
+            None => dense::gram_chunk(recording, gpu, &part),
+        }
         Ok(())
     };
     let look = move |gpu: &Gpu| {

@@ -10,6 +10,7 @@ use super::case::Case;
 use super::{BenchError, BenchKernel, Spec};
 use crate::gpu::Gpu;
 
+pub(super) use dense::{gemm_on, gram_on};
 pub(super) use roof::{ROUNDS, copy, fma};
 
 /// Data on the device for one measurement.

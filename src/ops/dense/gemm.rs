@@ -1,8 +1,10 @@
-//! `dense/gemm`, `dense/gemm_register` and `dense/gemm_coop`: the general matrix product.
+//! `dense/gemm`, `dense/gemm_register`, `dense/gemm_subgroup` and `dense/gemm_coop`: the general matrix product.
 
-use crate::gpu::{Contest, Gpu, GpuError, HostCall, Kernel, Knob, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{
+    Contest, Gpu, GpuError, HostCall, Kernel, Knob, Question, Recording, Slice, Work, f32s, f32s_mut, params,
+};
 use crate::ops::contest::{Products, contest_size, uniform};
-use crate::ops::tile::{COOP, TILE};
+use crate::ops::tile::{COOP, Kinds, LANES, TILE};
 use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::{self as twin, View};
 use crate::tensor::{DType, Tensor};
@@ -68,6 +70,17 @@ pub static REGISTER: Kernel = Kernel {
     host,
 };
 
+/// The variant for GPUs whose lanes hand values round quickly.
+pub static SUBGROUP: Kernel = Kernel {
+    stem: "dense/gemm_subgroup",
+    source: include_str!("../../../shaders/dense/gemm.wgsl"),
+    knobs: &[B_LAYOUT, B_FORMAT, LANES],
+    params: Params::FIELDS,
+    reads: 2,
+    writes: 1,
+    host,
+};
+
 /// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
 pub static COOPERATIVE: Kernel = Kernel {
     stem: "dense/gemm_coop",
@@ -80,7 +93,12 @@ pub static COOPERATIVE: Kernel = Kernel {
 };
 
 /// All of them, as [`Variant`] wants them.
-const KERNELS: [&Kernel; 3] = [&TILED, &REGISTER, &COOPERATIVE];
+const KINDS: Kinds = Kinds {
+    tiled: &TILED,
+    register: &REGISTER,
+    subgroup: &SUBGROUP,
+    cooperative: &COOPERATIVE,
+};
 
 /// How b lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,8 +183,12 @@ pub fn gemm(recording: &mut Recording, gpu: &Gpu, call: &Gemm<'_>) {
 
 /// The variant that is fastest for a product of `[rows, cols, inner]`, as far as that is known.
 pub(crate) fn fastest(gpu: &Gpu, precision: Precision, sizes: [usize; 3], (layout, dtype): (Layout, DType)) -> Variant {
-    let knobs = knobs(layout, dtype);
-    Variant::fastest(gpu, (KERNELS, precision), (&knobs, sizes), |variants| {
+    let all = Variant::all(gpu, KINDS, precision);
+    // With more candidates it is another question.
+    let is_wider = all.iter().any(Variant::is_cooperative);
+    let asked = if is_wider { KINDS.cooperative } else { KINDS.tiled };
+    let question = Question::new(asked.stem, &knobs(layout, dtype), &sizes);
+    Variant::fastest(gpu, &all, &question, |variants| {
         gemm_contest(gpu, sizes, (layout, dtype), variants)
     })
 }

@@ -1,9 +1,14 @@
-//! `dense/gram`, `dense/gram_register` and `dense/gram_coop`: two-level Gram accumulation.
+//! `dense/gram`, `dense/gram_register`, `dense/gram_subgroup` and `dense/gram_coop`: two-level Gram accumulation.
 
-use crate::gpu::{Contest, Gpu, GpuError, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use std::ops::Range;
+
+use super::sum_parts;
+use crate::gpu::{
+    Contest, Gpu, GpuError, HostCall, Kernel, Question, Recording, SCRATCH, Slice, Work, f32s, f32s_mut, params,
+};
 use crate::ops::contest::{Products, contest_size, uniform};
-use crate::ops::tile::{COOP, TILE};
-use crate::ops::{Precision, Variant};
+use crate::ops::tile::{COOP, Kinds, LANES, TILE};
+use crate::ops::{Precision, TILES, Tile, Variant};
 use crate::reference::dense::{gemm::View, gram as twin};
 use crate::tensor::Tensor;
 
@@ -28,12 +33,12 @@ params! {
         upper: u32,
         /// First row of the total that this dispatch computes.
         first_row: u32,
-        /// Padding.
-        pad0: u32,
-        /// Padding.
-        pad1: u32,
-        /// Padding.
-        pad2: u32,
+        /// Tokens of a part.
+        part: u32,
+        /// 1: each part replaces a matrix of its own; 0: the only part is added to the total.
+        apart: u32,
+        /// Elements from one part's matrix to the next.
+        part_stride: u32,
     }
 }
 
@@ -59,6 +64,17 @@ pub static REGISTER: Kernel = Kernel {
     host,
 };
 
+/// The variant for GPUs whose lanes hand values round quickly.
+pub static SUBGROUP: Kernel = Kernel {
+    stem: "dense/gram_subgroup",
+    source: include_str!("../../../shaders/dense/gram.wgsl"),
+    knobs: &[LANES],
+    params: Params::FIELDS,
+    reads: 2,
+    writes: 1,
+    host,
+};
+
 /// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
 pub static COOPERATIVE: Kernel = Kernel {
     stem: "dense/gram_coop",
@@ -71,7 +87,12 @@ pub static COOPERATIVE: Kernel = Kernel {
 };
 
 /// All of them, as [`Variant`] wants them.
-const KERNELS: [&Kernel; 3] = [&TILED, &REGISTER, &COOPERATIVE];
+const KINDS: Kinds = Kinds {
+    tiled: &TILED,
+    register: &REGISTER,
+    subgroup: &SUBGROUP,
+    cooperative: &COOPERATIVE,
+};
 
 /// One block of a Gram: `total[rows, cols] += a[:, a_col ..]ᵀ b`, tokens being the rows of a and b.
 pub struct GramPart<'a> {
@@ -89,16 +110,58 @@ pub struct GramPart<'a> {
 
 /// Records the accumulation of all tokens in chunks of at most [`CHUNK`].
 pub fn gram_chunk(recording: &mut Recording, gpu: &Gpu, part: &GramPart<'_>) {
-    let sizes = [part.total.rows(), part.total.cols(), part.a.rows().min(CHUNK)];
-    // What is factored later is summed in full.
-    let variant = Variant::fastest(gpu, (KERNELS, Precision::Full), (&[], sizes), |variants| {
-        contest(gpu, sizes, variants)
-    });
-    gram_with(recording, variant, part);
+    gram_with(recording, gpu, fastest(gpu, part), part);
 }
 
-/// The contest between variants on a whole Gram of about `[rows, cols, tokens]`.
-fn contest(gpu: &Gpu, sizes: [usize; 3], variants: Vec<Variant>) -> Result<impl Contest, GpuError> {
+/// The variant that is fastest for a Gram, as far as that is known.
+fn fastest(gpu: &Gpu, part: &GramPart<'_>) -> Variant {
+    let sizes = [part.total.rows(), part.total.cols(), part.a.rows().min(CHUNK)];
+    // What is factored later is summed in full.
+    let mut all = Variant::all(gpu, KINDS, Precision::Full);
+    let split = in_parts(gpu, &all, sizes, part.upper);
+    // With more candidates it is another question.
+    let knobs = [part.upper, !split.is_empty()].map(u32::from);
+    all.extend(split);
+    let question = Question::new(TILED.stem, &knobs, &sizes);
+    Variant::fastest(gpu, &all, &question, |variants| {
+        gram_contest(gpu, sizes, part.upper, variants)
+    })
+}
+
+/// Numbers of parts to choose from.
+const PARTS: [u8; 3] = [4, 8, 16];
+/// Tokens of a part at least.
+const PART_TOKENS: usize = 128;
+/// Tiles from which on a GPU has enough to do without parts.
+const MANY_TILES: usize = 256;
+
+/// Variants of `all` that take the tokens in parts; none where tiles are many, or tokens few. Alike for all sizes that
+/// tuning takes for one.
+fn in_parts(gpu: &Gpu, all: &[Variant], sizes: [usize; 3], upper: bool) -> Vec<Variant> {
+    /// Of [`TILES`], the default and the largest.
+    const BASES: [Tile; 2] = [TILES[0], TILES[3]];
+    let [rows, cols, tokens] = sizes.map(contest_size);
+    let [tall, wide] = [rows, cols].map(|n| n.div_ceil(TILES[0].rows.into()));
+    let tiles = if upper { wide * (wide + 1) / 2 } else { tall * wide };
+    if gpu.scratch_bytes() == 0 || tiles >= MANY_TILES {
+        return Vec::new();
+    }
+    let bases = all.iter().filter(|v| v.is_tiled() && BASES.contains(&v.tile()));
+    let fitting = PARTS
+        .into_iter()
+        .filter(|parts| tokens / usize::from(*parts) >= PART_TOKENS);
+    fitting
+        .flat_map(|parts| bases.clone().map(move |base| base.in_parts(parts)))
+        .collect()
+}
+
+/// The contest between `variants` on a whole Gram, or its upper triangle, of about `[rows, cols, tokens]`.
+pub fn gram_contest(
+    gpu: &Gpu,
+    sizes: [usize; 3],
+    upper: bool,
+    variants: Vec<Variant>,
+) -> Result<impl Contest, GpuError> {
     let [rows, cols, tokens] = sizes.map(contest_size);
     let (a_values, b_values) = (uniform(tokens * rows, 1), uniform(tokens * cols, 2));
     let a = Tensor::upload(gpu, "left inputs", tokens, rows, &a_values)?;
@@ -118,11 +181,14 @@ fn contest(gpu: &Gpu, sizes: [usize; 3], variants: Vec<Variant>) -> Result<impl 
                 a_col: 0,
                 b: &b,
                 total: &total,
-                upper: false,
+                upper,
             };
-            gram_with(recording, variant, &part);
+            gram_with(recording, gpu, variant, &part);
         }),
         truth: Box::new(move |row, col| {
+            if upper && col < row {
+                return 0.0;
+            }
             let term = |t: usize| f64::from(a_values[t * rows + row]) * f64::from(b_values[t * cols + col]);
             (0..tokens).map(term).sum()
         }),
@@ -132,10 +198,10 @@ fn contest(gpu: &Gpu, sizes: [usize; 3], variants: Vec<Variant>) -> Result<impl 
 /// Tokens summed from zero before they are added to the total.
 pub const CHUNK: usize = 2048;
 
-/// Records the accumulation on a given variant (tests and benches), cut into row blocks short enough for a watchdog.
-pub fn gram_with(recording: &mut Recording, variant: impl Into<Variant>, part: &GramPart<'_>) {
+/// Records the accumulation on a given variant (tests and benches), cut into row blocks short enough for a watchdog. A
+/// variant in parts takes as many of them as have tokens and memory enough; without memory to spare none.
+pub fn gram_with(recording: &mut Recording, gpu: &Gpu, variant: impl Into<Variant>, part: &GramPart<'_>) {
     let variant = variant.into();
-    let tile = variant.size();
     let (rows, cols, tokens) = (part.total.rows(), part.total.cols(), part.a.rows());
     assert_eq!(part.b.shape(), [tokens, cols], "gram: shape of b");
     assert!(
@@ -143,54 +209,98 @@ pub fn gram_with(recording: &mut Recording, variant: impl Into<Variant>, part: &
         "gram: a has {} columns",
         part.a.cols()
     );
-    for token in (0..tokens).step_by(CHUNK) {
-        let count = CHUNK.min(tokens - token);
-        let height = (variant.dispatch / (2 * cols * count)).next_multiple_of(tile[0]);
-        for first in (0..rows).step_by(height) {
-            let end = rows.min(first + height);
-            let params = Params {
-                tokens: count as u32,
-                rows: end as u32,
-                cols: cols as u32,
-                a_start: (token * part.a.cols() + part.a_col) as u32,
-                a_stride: part.a.cols() as u32,
-                b_start: (token * cols) as u32,
-                b_stride: cols as u32,
-                upper: u32::from(part.upper),
-                first_row: first as u32,
-                ..Default::default()
-            };
-            let groups = [cols.div_ceil(tile[1]) as u32, (end - first).div_ceil(tile[0]) as u32, 1];
-            let below = if part.upper {
-                (first..end).map(|row| row.min(cols)).sum()
-            } else {
-                0
-            };
-            let flops = 2.0 * ((end - first) * cols - below) as f64 * count as f64;
-            let bindings = [part.a.slice(), part.b.slice(), part.total.slice()];
-            recording.dispatch(
-                variant.kernel,
-                &variant.knobs(&[]),
-                &params,
-                &bindings,
-                Work { groups, flops },
-            );
+    for first in (0..tokens).step_by(CHUNK) {
+        let chunk = first..tokens.min(first + CHUNK);
+        let matrix = part.total.slice().len;
+        let parts = usize::from(variant.parts)
+            .min(chunk.len() / PART_TOKENS)
+            .min((SCRATCH / matrix.max(1)) as usize);
+        let each = chunk.len().div_ceil(parts.max(1));
+        let bytes = chunk.len().div_ceil(each) as u64 * matrix;
+        let scratch = if parts > 1 { recording.scratch(gpu, bytes) } else { None };
+        match scratch {
+            Some(scratch) => {
+                record(recording, variant, part, (chunk, each), Some(&scratch));
+                sum_parts(recording, &scratch, part.upper, part.total);
+            }
+            None => record(recording, variant, part, (chunk.clone(), chunk.len()), None),
         }
+    }
+}
+
+/// One chunk of tokens in parts of `each`: into matrices of their own in `apart`, or the only one into the total.
+fn record(
+    recording: &mut Recording,
+    variant: Variant,
+    part: &GramPart<'_>,
+    (chunk, each): (Range<usize>, usize),
+    apart: Option<&Slice>,
+) {
+    let tile = variant.size();
+    let ([rows, cols], count) = (part.total.shape(), chunk.len());
+    let height = (variant.dispatch / (2 * cols * count)).next_multiple_of(tile[0]);
+    for first in (0..rows).step_by(height) {
+        let end = rows.min(first + height);
+        let params = Params {
+            tokens: count as u32,
+            rows: end as u32,
+            cols: cols as u32,
+            a_start: (chunk.start * part.a.cols() + part.a_col) as u32,
+            a_stride: part.a.cols() as u32,
+            b_start: (chunk.start * cols) as u32,
+            b_stride: cols as u32,
+            upper: u32::from(part.upper),
+            first_row: first as u32,
+            part: each as u32,
+            apart: u32::from(apart.is_some()),
+            part_stride: (rows * cols) as u32,
+        };
+        let tiles = [cols.div_ceil(tile[1]), (end - first).div_ceil(tile[0])];
+        let groups = [tiles[0], tiles[1], count.div_ceil(each)].map(|n| n as u32);
+        let below = if part.upper {
+            (first..end).map(|row| row.min(cols)).sum()
+        } else {
+            0
+        };
+        let flops = 2.0 * ((end - first) * cols - below) as f64 * count as f64;
+        let out = apart.cloned().unwrap_or_else(|| part.total.slice());
+        let bindings = [part.a.slice(), part.b.slice(), out];
+        recording.dispatch(
+            variant.kernel,
+            &variant.knobs(&[]),
+            &params,
+            &bindings,
+            Work { groups, flops },
+        );
     }
 }
 
 fn host(call: &mut HostCall<'_>) {
     let p: Params = call.params();
     let ([a, b], [total]) = call.split::<2, 1>();
-    let a = View::new(f32s(a), p.a_start as usize, p.a_stride as usize, 1);
-    let b = View::new(f32s(b), p.b_start as usize, p.b_stride as usize, 1);
-    let rows = p.first_row as usize..p.rows as usize;
-    twin::gram_fast(
-        [p.tokens as usize, p.cols as usize],
-        rows,
-        a,
-        b,
-        p.upper == 1,
-        f32s_mut(total),
-    );
+    let (cols, rows) = (p.cols as usize, p.first_row as usize..p.rows as usize);
+    let upper = p.upper == 1;
+    for (part, first) in (0..p.tokens).step_by(p.part.max(1) as usize).enumerate() {
+        let a = View::new(
+            f32s(a),
+            (p.a_start + first * p.a_stride) as usize,
+            p.a_stride as usize,
+            1,
+        );
+        let b = View::new(
+            f32s(b),
+            (p.b_start + first * p.b_stride) as usize,
+            p.b_stride as usize,
+            1,
+        );
+        let tokens = p.part.min(p.tokens - first) as usize;
+        let total = &mut f32s_mut(total)[part * p.part_stride as usize..];
+        if p.apart == 1 {
+            for row in rows.clone() {
+                let below = if upper { row.min(cols) } else { 0 };
+                total[row * cols + below..(row + 1) * cols].fill(0.0);
+            }
+        }
+        twin::gram_fast([tokens, cols], rows.clone(), a, b, upper, total);
+    }
 }

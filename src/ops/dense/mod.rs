@@ -17,6 +17,7 @@ mod row_reduce;
 mod scale;
 mod scatter_rows;
 mod set_diagonal;
+mod sum_parts;
 mod transpose;
 
 pub use add_row::add_row;
@@ -24,14 +25,14 @@ pub use axpby::axpby;
 pub use diagonal::diagonal;
 pub(crate) use gemm::fastest;
 pub use gemm::{
-    COOPERATIVE as GEMM_COOPERATIVE, Gemm, Layout, REGISTER as GEMM_REGISTER, TILED as GEMM_TILED, gemm, gemm_contest,
-    gemm_with,
+    COOPERATIVE as GEMM_COOPERATIVE, Gemm, Layout, REGISTER as GEMM_REGISTER, SUBGROUP as GEMM_SUBGROUP,
+    TILED as GEMM_TILED, gemm, gemm_contest, gemm_with,
 };
 pub use gemv::gemv;
 pub use gemv_two_four::{TwoFour, gemv_two_four};
 pub use gram::{
-    CHUNK, COOPERATIVE as GRAM_COOPERATIVE, GramPart, REGISTER as GRAM_REGISTER, TILED as GRAM_TILED, gram_chunk,
-    gram_with,
+    CHUNK, COOPERATIVE as GRAM_COOPERATIVE, GramPart, REGISTER as GRAM_REGISTER, SUBGROUP as GRAM_SUBGROUP,
+    TILED as GRAM_TILED, gram_chunk, gram_contest, gram_with,
 };
 pub use mirror::mirror;
 pub use multiply::multiply;
@@ -43,6 +44,8 @@ pub use row_reduce::{RowReduce, row_reduce};
 pub use scale::scale;
 pub use scatter_rows::scatter_rows;
 pub use set_diagonal::set_diagonal;
+pub(crate) use sum_parts::KERNEL as SUM_PARTS;
+pub use sum_parts::sum_parts;
 pub use transpose::transpose;
 
 use crate::gpu::Kernel;
@@ -56,10 +59,13 @@ pub(crate) const HOST_TASK: usize = 1 << 14;
 pub const KERNELS: &[&Kernel] = &[
     &gemm::TILED,
     &gemm::REGISTER,
+    &gemm::SUBGROUP,
     &gemm::COOPERATIVE,
     &gram::TILED,
     &gram::REGISTER,
+    &gram::SUBGROUP,
     &gram::COOPERATIVE,
+    &sum_parts::KERNEL,
     &axpby::KERNEL,
     &multiply::KERNEL,
     &scale::KERNEL,

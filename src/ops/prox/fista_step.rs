@@ -1,11 +1,11 @@
-//! `prox/fista_step`, `prox/fista_step_register` and `prox/fista_step_coop`: one FISTA iteration fused with its matrix product.
+//! `prox/fista_step`, `prox/fista_step_register`, `prox/fista_step_subgroup` and `prox/fista_step_coop`: one FISTA iteration fused with its matrix product.
 
 use rayon::prelude::*;
 
 use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
 use crate::ops::dense::HOST_TASK;
 use crate::ops::dense::{Layout, fastest};
-use crate::ops::tile::{COOP, TILE};
+use crate::ops::tile::{COOP, Kinds, LANES, TILE};
 use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::{Target, View, gemm_fast};
 use crate::reference::prox::fista_step as twin;
@@ -63,6 +63,17 @@ pub static REGISTER: Kernel = Kernel {
     host,
 };
 
+/// The variant for GPUs whose lanes hand values round quickly.
+pub static SUBGROUP: Kernel = Kernel {
+    stem: "prox/fista_step_subgroup",
+    source: include_str!("../../../shaders/prox/fista_step.wgsl"),
+    knobs: &[LANES],
+    params: Params::FIELDS,
+    reads: 4,
+    writes: 2,
+    host,
+};
+
 /// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
 pub static COOPERATIVE: Kernel = Kernel {
     stem: "prox/fista_step_coop",
@@ -75,7 +86,12 @@ pub static COOPERATIVE: Kernel = Kernel {
 };
 
 /// All of them, as [`Variant`] wants them.
-const KERNELS: [&Kernel; 3] = [&TILED, &REGISTER, &COOPERATIVE];
+const KINDS: Kinds = Kinds {
+    tiled: &TILED,
+    register: &REGISTER,
+    subgroup: &SUBGROUP,
+    cooperative: &COOPERATIVE,
+};
 
 /// `v = y - step (y h - b)`, `x' = soft(v, threshold) ∘ free`, `y_next = x' + momentum (x' - x)`, `x = x'`.
 ///
@@ -111,7 +127,7 @@ pub fn fista_step(recording: &mut Recording, gpu: &Gpu, call: &FistaStep<'_>) {
     // The product in it decides; what comes after is the same for all tiles.
     let sizes = [call.x.rows(), call.x.cols(), call.h.rows()];
     let product = fastest(gpu, Precision::Split, sizes, (Layout::NN, DType::F32));
-    fista_step_with(recording, product.of_kind(KERNELS), call);
+    fista_step_with(recording, product.of_kind(KINDS), call);
 }
 
 /// Records a step on a given variant (tests and benches).

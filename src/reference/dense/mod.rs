@@ -18,4 +18,5 @@ pub mod row_reduce;
 pub mod scale;
 pub mod scatter_rows;
 pub mod set_diagonal;
+pub mod sum_parts;
 pub mod transpose;

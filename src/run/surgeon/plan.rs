@@ -113,7 +113,7 @@ impl SurgeonPlan {
             0 => (0, 0),
             _ => need::correction(spec, options.samples.length, self.surgeon.low_rank.rank)?,
         };
-        self.device_bytes = gather.max(solve).max(correct);
+        self.device_bytes = gather.max(solve).max(correct) + gpu.scratch_bytes();
         // The mapped pages of the embedding count while a pass begins and ends.
         let base = super::super::peak_resident().unwrap_or(0)
             + checkpoint.largest_tensor_bytes()
