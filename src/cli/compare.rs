@@ -13,15 +13,12 @@ use crate::checkpoint::Checkpoint;
 use crate::model::Spec;
 use crate::prune::Pattern;
 use crate::report::compare_markdown;
-use crate::run::{
-    AUTO, Asked, CompareOptions, CompareProgress, Progress, PruneOptions, SURGEON, Subject, choose, compare,
-    search_has_room,
-};
+use crate::run::{AUTO, Asked, CompareOptions, CompareProgress, Progress, PruneOptions, Subject, choose, compare};
 
 pub(super) fn run(common: &Common, args: &CompareArgs, stop: &AtomicBool) -> Result<(), CliError> {
     let checkpoint = Checkpoint::open(&args.model)?;
     let spec = spec(common, &checkpoint)?;
-    let rows = rows(common, args, (&checkpoint, &spec))?;
+    let rows = rows(common, args, &spec)?;
     let texts = args
         .eval
         .iter()
@@ -30,8 +27,7 @@ pub(super) fn run(common: &Common, args: &CompareArgs, stop: &AtomicBool) -> Res
     let gpu = open_gpu(common)?;
     let options = CompareOptions {
         rows,
-        surgeon: surgeon::options(&args.surgeon, SURGEON),
-        shots: args.surgeon.shots,
+        surgeon: surgeon::options(&args.surgeon),
         output: args.output.clone(),
         keep: args.keep.clone(),
     };
@@ -47,12 +43,7 @@ pub(super) fn run(common: &Common, args: &CompareArgs, stop: &AtomicBool) -> Res
 }
 
 /// Targets, then seeds, then methods: rows to be held against one another stand together.
-fn rows(
-    common: &Common,
-    args: &CompareArgs,
-    (checkpoint, spec): (&Checkpoint, &Spec),
-) -> Result<Vec<PruneOptions>, CliError> {
-    let room = search_has_room(checkpoint, spec, &args.output)?;
+fn rows(common: &Common, args: &CompareArgs, spec: &Spec) -> Result<Vec<PruneOptions>, CliError> {
     let flags = (&args.inputs, &args.solve, &args.memory);
     let mut rows: Vec<PruneOptions> = Vec::new();
     for target in &args.targets {
@@ -64,8 +55,7 @@ fn rows(
         let seeds = if args.seeds.is_empty() { &alone[..] } else { &args.seeds };
         for seed in seeds {
             for method in &args.methods {
-                let name = named(args, &method.name, pattern, room);
-                let settled = prune::options(common, &args.model, spec, name, flags)?;
+                let settled = prune::options(common, &args.model, spec, named(args, &method.name, pattern), flags)?;
                 let mut row = PruneOptions {
                     refit: method.refit.unwrap_or(settled.refit),
                     pattern,
@@ -82,14 +72,13 @@ fn rows(
 }
 
 /// The method of a name: for `auto` that of the regime.
-fn named<'a>(args: &CompareArgs, name: &'a str, pattern: Pattern, room: bool) -> &'a str {
+fn named<'a>(args: &CompareArgs, name: &'a str, pattern: Pattern) -> &'a str {
     match name {
         AUTO => {
             choose(&Asked {
                 pattern,
                 structure: false,
                 gradients: args.inputs.statistics.is_none(),
-                room,
             })
             .method
         }

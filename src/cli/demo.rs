@@ -85,7 +85,6 @@ fn compare_on(
     };
     let options = CompareOptions {
         surgeon: Default::default(),
-        shots: None,
         rows: rows(&base)?,
         output: folder.join("comparison"),
         keep: Some(folder.to_path_buf()),

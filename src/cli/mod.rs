@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
     let common = &args.common;
     let result = match &mut args.command {
         Command::Prune(prune) => prune::run(common, prune, &stop),
-        Command::Plan(prune) => prune::plan(common, prune),
+        Command::Plan(prune) => prune::run_plan(common, prune),
         Command::Calibrate(calibrate) => calibrate::run(common, calibrate, &stop),
         Command::Inspect(inspect) => inspect::run(common, inspect),
         Command::Eval(eval) => eval::run(common, eval),

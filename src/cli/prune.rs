@@ -17,23 +17,21 @@ use crate::prune::{Damping, Pattern, Propagate};
 use crate::report::{PruneReport, prune_table};
 use crate::run::{
     AUTO, Asked, BY_GRADIENTS, Plan, PruneOptions, RunError, SURGEON, Sums, SurgeonOptions, WeightsOnly, choose,
-    gemm_rate, prune_weights, search_has_room,
+    gemm_rate, prune_weights,
 };
 
 /// Tokens per sample or window unless the model was made for less.
 pub(super) const DEFAULT_LENGTH: usize = 2048;
 
 pub(super) fn run(common: &Common, args: &mut PruneArgs, stop: &AtomicBool) -> Result<(), CliError> {
+    settle(args)?;
     if args.dry_run {
         return plan(common, args);
     }
     let pattern = pattern(args)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     match spec(common, &checkpoint) {
-        Ok(spec) => {
-            settle(args, &checkpoint, &spec)?;
-            with_spec(common, args, &checkpoint, spec, stop)
-        }
+        Ok(spec) => with_spec(common, args, &checkpoint, spec, stop),
         Err(error) => match error.unknown_architecture().filter(|_| args.method == "magnitude") {
             Some(reason) => weights_only(common, args, &checkpoint, WeightsOnlyArgs { pattern, reason, stop }),
             None => Err(error),
@@ -41,14 +39,19 @@ pub(super) fn run(common: &Common, args: &mut PruneArgs, stop: &AtomicBool) -> R
     }
 }
 
+/// `secateur plan`.
+pub(super) fn run_plan(common: &Common, args: &mut PruneArgs) -> Result<(), CliError> {
+    settle(args)?;
+    plan(common, args)
+}
+
 /// Puts a method in place of `auto`.
-fn settle(args: &mut PruneArgs, checkpoint: &Checkpoint, spec: &Spec) -> Result<(), CliError> {
+fn settle(args: &mut PruneArgs) -> Result<(), CliError> {
     if args.method == AUTO {
         let regime = choose(&Asked {
             pattern: pattern(args)?,
             structure: args.structure.any(),
             gradients: surgeon::refuse_others(args, AUTO).is_ok(),
-            room: search_has_room(checkpoint, spec, &args.output)?,
         });
         args.method = regime.method.to_string();
         args.chosen = Some(format!("{}: {}", regime.name, regime.reason));
@@ -95,12 +98,11 @@ pub(super) fn carry_out(
 }
 
 /// What a prune would do.
-pub(super) fn plan(common: &Common, args: &mut PruneArgs) -> Result<(), CliError> {
+fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
     // Settings are checked before anything is opened, the checkpoint before a device is.
     pattern(args)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let spec = spec(common, &checkpoint)?;
-    settle(args, &checkpoint, &spec)?;
     args.structure.check()?;
     if args.method == SURGEON && args.structure.shrinks() {
         return structure::plan(common, args, &checkpoint, spec);

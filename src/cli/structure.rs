@@ -10,7 +10,7 @@ use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::run::{SURGEON, Score, StructurePlan, SurgeonOptions};
+use crate::run::{Score, StructurePlan, SurgeonOptions};
 
 /// Damping of the curvature of outputs, as published for structures.
 pub(super) const OUTPUT_DAMPING: f64 = 0.01;
@@ -71,7 +71,7 @@ fn resolve(
     if args.surgeon.fisher.is_some() && !by_gradients {
         return wrong("--fisher is for --score surgeon, the only one with gradients: drop it");
     }
-    let defaults = surgeon_options(&args.surgeon, SURGEON);
+    let defaults = surgeon_options(&args.surgeon);
     let surgeon = SurgeonOptions {
         shots: args.surgeon.shots.unwrap_or(if by_gradients {
             SurgeonOptions::default().shots

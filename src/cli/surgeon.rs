@@ -12,7 +12,7 @@ use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Allocation, Damping, Permute, Scope};
-use crate::run::{LowRankOptions, PruneOptions, SURGEON, SurgeonOptions, SurgeonPlan, default_shots};
+use crate::run::{LowRankOptions, PruneOptions, SURGEON, SurgeonOptions, SurgeonPlan};
 
 /// Prunes.
 pub(super) fn run(
@@ -36,10 +36,10 @@ pub(super) fn plan(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, s
 }
 
 /// What the flags say, with defaults for the rest.
-pub(super) fn options(args: &SurgeonArgs, method: &str) -> SurgeonOptions {
+pub(super) fn options(args: &SurgeonArgs) -> SurgeonOptions {
     let defaults = SurgeonOptions::default();
     SurgeonOptions {
-        shots: args.shots.unwrap_or(default_shots(method)),
+        shots: args.shots.unwrap_or(defaults.shots),
         output_damping: args.output_damping.unwrap_or(defaults.output_damping),
         max_correlate: args.max_correlate.unwrap_or(defaults.max_correlate),
         fisher: args.fisher.unwrap_or(defaults.fisher),
@@ -130,7 +130,7 @@ fn resolve(
     spec: Spec,
 ) -> Result<(Gpu, SurgeonPlan), CliError> {
     refuse_single_weights(args)?;
-    let defaults = options(&args.surgeon, &args.method);
+    let defaults = options(&args.surgeon);
     let lines = args.structure.lines();
     let surgeon = SurgeonOptions {
         lines,

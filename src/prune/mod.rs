@@ -1,7 +1,7 @@
 //! Methods: which weights become zero and what the survivors become.
 //!
 //! A method sees a [`LayerProblem`] (weight, Gram matrices, target pattern) and returns a [`LayerSolution`]; it has no
-//! idea what an attention block is and never imports `model`. Damping, dead inputs and scaling live in `inputs.rs`,
+//! idea what an attention block is and never imports `model`. Damping, dead inputs and scaling live in `problem.rs`,
 //! for all methods. To add a method: one file here, one line in [`method`]. Start reading at [`LayerProblem`].
 
 mod admm;

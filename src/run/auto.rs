@@ -1,6 +1,6 @@
 //! `--method auto`: the method a regime gets, and why. The table is all there is to edit: plan, report and help read it.
 
-use super::surgeon::{BY_GRADIENTS, KFAC_FISTA, SURGEON};
+use super::surgeon::{BY_GRADIENTS, SURGEON};
 use crate::prune::Pattern;
 
 /// Name on the command line.
@@ -15,8 +15,6 @@ pub struct Asked {
     pub structure: bool,
     /// Whether all else that is asked for leaves room for a method that needs a backward pass.
     pub gradients: bool,
-    /// Whether the disk has room for what [`KFAC_FISTA`] keeps while it searches.
-    pub room: bool,
 }
 
 /// A row of the table.
@@ -30,7 +28,7 @@ pub struct Regime {
     pub reason: &'static str,
 }
 
-/// The first that holds counts; one whose method needs gradients, or room on the disk, only where there may be some.
+/// The first that holds counts; one whose method needs gradients only where there may be some.
 pub const REGIMES: &[Regime] = &[
     Regime {
         name: "--structure",
@@ -45,25 +43,16 @@ pub const REGIMES: &[Regime] = &[
         reason: "with its permutation of inputs it has the lowest perplexity measured",
     },
     Regime {
-        name: "--sparsity below 0.6",
-        holds: |asked| asked.pattern.sparsity() < 0.6,
-        method: KFAC_FISTA,
-        reason: "it has the lowest perplexity measured at 50 %, and the disk has room for it",
-    },
-    Regime {
         name: "--sparsity",
         holds: |_| true,
         method: "admm",
-        reason: "it has the lowest layer errors measured, and with the sparsity spread by curvature the lowest perplexity at 70 %",
+        reason: "it has the lowest layer errors measured and needs no backward pass up to 60 %",
     },
 ];
 
 /// The regime of what is asked for.
 pub fn choose(asked: &Asked) -> &'static Regime {
-    let possible = |regime: &&Regime| match regime.method {
-        KFAC_FISTA => asked.gradients && asked.room,
-        method => asked.structure || asked.gradients || !BY_GRADIENTS.contains(&method),
-    };
+    let possible = |regime: &&Regime| asked.structure || asked.gradients || !BY_GRADIENTS.contains(&regime.method);
     let mut regimes = REGIMES.iter().filter(possible);
     regimes
         .find(|regime| (regime.holds)(asked))
@@ -92,18 +81,15 @@ mod tests {
         let last = REGIMES.last().unwrap();
         assert!(!BY_GRADIENTS.contains(&last.method));
         for sparsity in [0.1, 0.5, 0.9] {
-            for bits in 0..8 {
-                let [structure, gradients, room] = [1, 2, 4].map(|bit| bits & bit > 0);
+            for [structure, gradients] in [[false, false], [false, true], [true, true], [true, false]] {
                 let pattern = Pattern::unstructured(sparsity, Scope::Matrix).unwrap();
                 let chosen = choose(&Asked {
                     pattern,
                     structure,
                     gradients,
-                    room,
                 });
                 assert_eq!(structure, chosen.name == "--structure");
                 assert!(structure || gradients || !BY_GRADIENTS.contains(&chosen.method));
-                assert!(room || chosen.method != KFAC_FISTA);
             }
         }
     }

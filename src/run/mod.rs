@@ -42,7 +42,7 @@ pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsErr
 pub use structure::{Layout, Promise, Score, StructureOptions, StructurePlan, Update, structure};
 pub use surgeon::{
     BY_GRADIENTS, FactorPlace, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions,
-    SurgeonPlan, default_shots, search_has_room, surgeon,
+    SurgeonPlan, surgeon,
 };
 pub use walk::Progress;
 pub use weights_only::{WeightsOnly, prune_weights};

@@ -92,7 +92,7 @@ fn on_by_default_from_sixty_percent() {
         Case::new().prune(&flags).json()["settings"]["allocation"].clone()
     };
     assert_eq!(rule("--sparsity 0.6"), "curvature");
-    assert_eq!(rule("--sparsity 0.5 --method admm"), "uniform");
+    assert_eq!(rule("--sparsity 0.5"), "uniform");
     assert_eq!(rule("--sparsity 0.7 --method wanda"), "uniform");
     assert_eq!(rule("--pattern 1:4"), "uniform");
 }

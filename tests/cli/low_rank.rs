@@ -114,7 +114,7 @@ fn what_makes_no_sense() {
     by_surgeon("--lora-steps 5 --lora-rate 0", &["--lora-rate 0 "]);
     by_surgeon("--lora-steps 5 --lora-rate 2", &["--lora-rate 2 "]);
     case.refuses(
-        "--pattern 2:4 --lora-steps 5",
+        "--sparsity 0.5 --lora-steps 5",
         &["--lora-steps", "--method surgeon", "admm"],
     );
     case.prune(&["--method", "surgeon", "--sparsity", "0.5", "--lora-rank", "4"])

@@ -212,7 +212,7 @@ fn zeros_of_the_input_stay() {
             assert_eq!(after, before.min(2), "{}", old.name);
         }
     }
-    for (old, new) in pruned(&model, &["--sparsity", "0.5", "--method", "admm"]) {
+    for (old, new) in pruned(&model, &["--sparsity", "0.5"]) {
         let [before, after] = kept(&old, &new, usize::MAX)[0];
         assert_eq!(after, before.min(old.values().len() / 2), "{}", old.name);
     }

@@ -114,9 +114,9 @@ fn zeros_of_a_shot_stay_and_what_was_zero_counts() {
 #[test]
 fn what_makes_no_sense() {
     let case = Case::new();
-    case.refuses("--pattern 2:4 --shots 3", &["--shots", "--method surgeon", "admm"]);
+    case.refuses("--sparsity 0.5 --shots 3", &["--shots", "--method surgeon", "admm"]);
     case.refuses(
-        "--sparsity 0.6 --fisher sampled",
+        "--sparsity 0.5 --fisher sampled",
         &["--fisher", "--method surgeon", "admm"],
     );
     case.refuses(

@@ -28,10 +28,8 @@ use store::Store;
 pub struct CompareOptions {
     /// The prunes in order, on one calibration text; their output and resume are not used.
     pub rows: Vec<PruneOptions>,
-    /// How LLM Surgeon goes about it, but for the refit, which is the row's, and its shots.
+    /// How LLM Surgeon goes about it, but for the refit, which is the row's.
     pub surgeon: SurgeonOptions,
-    /// Its shots; `None`: as many as each method by gradients has by default.
-    pub shots: Option<usize>,
     /// Folder of the results; new, empty, or of an unfinished or smaller comparison of the same settings.
     pub output: PathBuf,
     /// Where to keep the checkpoints; without it each is removed once it has been evaluated.
@@ -146,7 +144,6 @@ impl Work {
         }
         let surgeon = SurgeonOptions {
             refit: row.refit,
-            shots: options.shots.unwrap_or(super::default_shots(&row.method)),
             ..options.surgeon.clone()
         };
         let plan = SurgeonPlan::resolve(row.clone(), surgeon, checkpoint, spec.clone(), gpu)?;

@@ -28,9 +28,8 @@ use std::time::Instant;
 pub(super) use need::{Need, Pass, Passes};
 pub use options::{
     BY_GRADIENTS, FactorPlace, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions,
-    default_shots,
 };
-pub use plan::{SurgeonPlan, search_has_room};
+pub use plan::SurgeonPlan;
 pub(super) use report::begin_report;
 
 use super::RunError;

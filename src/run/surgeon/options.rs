@@ -12,14 +12,6 @@ pub const KFAC_FISTA: &str = "kfac-fista";
 /// Methods that weigh all layers against each other by gradients.
 pub const BY_GRADIENTS: [&str; 2] = [SURGEON, KFAC_FISTA];
 
-/// Shots unless the user says otherwise: a search already weighs all zeros anew, and costs seven times as much a shot.
-pub fn default_shots(method: &str) -> usize {
-    match method {
-        KFAC_FISTA => 1,
-        _ => 5,
-    }
-}
-
 /// What the user asked for beyond [`PruneOptions`](crate::run::PruneOptions).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SurgeonOptions {
@@ -142,7 +134,7 @@ impl Default for SearchOptions {
 impl Default for SurgeonOptions {
     fn default() -> Self {
         SurgeonOptions {
-            shots: default_shots(SURGEON),
+            shots: 5,
             output_damping: 0.1,
             // All of a linear's weights together cost less than chunks of them, and lose less.
             max_correlate: 0,

@@ -1,7 +1,5 @@
 //! A run of LLM Surgeon, resolved.
 
-use std::path::Path;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -126,7 +124,10 @@ impl SurgeonPlan {
         self.activation_ram = options.max_ram.map(|limit| limit.saturating_sub(base));
         let held = self.activation_ram.unwrap_or(u64::MAX).min(self.activation_bytes);
         self.host_bytes = base + held;
-        let factors = factor_bytes(spec, need.factors)?;
+        let mut factors = 0;
+        for layer in 0..spec.layers {
+            factors += factors::bytes(spec, layer, need.factors)?;
+        }
         let found = if self.searches() {
             FOUND_BYTES * self.weights as u64
         } else {
@@ -202,22 +203,6 @@ impl SurgeonPlan {
             rows: ROWS,
         }
     }
-}
-
-/// Bytes of the factors of all layers.
-fn factor_bytes(spec: &Spec, wanted: Wanted) -> Result<u64, RunError> {
-    (0..spec.layers).try_fold(0, |sum, layer| Ok(sum + factors::bytes(spec, layer, wanted)?))
-}
-
-/// Whether the disk that holds `output`, or will, has room for a run of [`KFAC_FISTA`].
-pub fn search_has_room(checkpoint: &Checkpoint, spec: &Spec, output: &Path) -> Result<bool, RunError> {
-    let mut weights = 0;
-    for layer in 0..spec.layers {
-        let linears = spec.linears_of(layer)?;
-        weights += linears.iter().map(|l| (l.shape[0] * l.shape[1]) as u64).sum::<u64>();
-    }
-    let needed = factor_bytes(spec, Wanted::ALL)? + FOUND_BYTES * weights + 2 * checkpoint.total_bytes();
-    Ok(free_disk(output).is_none_or(|free| needed <= free))
 }
 
 fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunError> {
