@@ -191,7 +191,7 @@ pub(super) struct SolveArgs {
     pub(super) layers: Vec<usize>,
     /// How --sparsity is spread over the linears, at the same number of zeros: the same in each (`uniform`), where a weight
     /// costs least by the curvature of the loss (a forward and a backward pass), so that the sum of the linears' errors
-    /// is least (a forward pass), or by each layer's share of outliers (`owl`); `auto` is curvature from 60 % upward with
+    /// is least (a forward pass), or by each layer's share of outliers (`owl`); `auto` is curvature from 50 % upward with
     /// admm, else uniform [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) allocation: Allocation,

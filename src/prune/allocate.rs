@@ -24,13 +24,13 @@ const OUTLIER: f64 = 5.0;
 /// Leading bits of a score that are counted apart: sign, exponent and eight of the mantissa.
 const BINS: usize = 1 << 16;
 /// Sparsity from which on the default method allocates.
-const FROM: f64 = 0.6;
+const FROM: f64 = 0.5;
 
 /// How sparsity is spread over linears.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Allocation {
-    /// By curvature from 60 % upward with admm, else uniform.
+    /// By curvature from 50 % upward with admm, else uniform.
     #[default]
     Auto,
     /// The same in every linear.

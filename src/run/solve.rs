@@ -104,7 +104,8 @@ impl Solver<'_> {
     fn pattern(&self, tensor: &str) -> Result<Pattern, RunError> {
         let pattern = self.plan.options.pattern;
         Ok(match (self.allocated.and_then(|shares| shares.get(tensor)), pattern) {
-            (Some(share), Pattern::Unstructured { scope, .. }) => Pattern::unstructured(*share, scope)?,
+            // All of a linear is only allocated where all of it is zero already, which any pattern leaves so.
+            (Some(share), Pattern::Unstructured { scope, .. }) if *share < 1.0 => Pattern::unstructured(*share, scope)?,
             _ => pattern,
         })
     }

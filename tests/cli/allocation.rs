@@ -86,13 +86,13 @@ fn the_sum_of_errors_falls() {
 }
 
 #[test]
-fn on_by_default_from_sixty_percent() {
+fn on_by_default_from_fifty_percent() {
     let rule = |flags: &str| -> Value {
         let flags: Vec<&str> = flags.split(' ').chain(["--json"]).collect();
         Case::new().prune(&flags).json()["settings"]["allocation"].clone()
     };
-    assert_eq!(rule("--sparsity 0.6"), "curvature");
-    assert_eq!(rule("--sparsity 0.5"), "uniform");
+    assert_eq!(rule("--sparsity 0.5"), "curvature");
+    assert_eq!(rule("--sparsity 0.4"), "uniform");
     assert_eq!(rule("--sparsity 0.7 --method wanda"), "uniform");
     assert_eq!(rule("--pattern 1:4"), "uniform");
 }

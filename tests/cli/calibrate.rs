@@ -91,7 +91,8 @@ fn what_is_saved() {
 fn what_reads_the_stream_is_pruned_as_ever() {
     let case = Case::new();
     case.calibrate(&[]).succeeds();
-    case.prune(&["--sparsity", "0.5", "--propagate", "dense"]).succeeds();
+    let flags = ["--sparsity", "0.5", "--propagate", "dense", "--allocation", "uniform"];
+    case.prune(&flags).succeeds();
     let other = case.path("other");
     case.with_statistics("prune", &other, &["--sparsity", "0.5"]).succeeds();
     let (wanted, found) = (weights(&case.output()), weights(&other));

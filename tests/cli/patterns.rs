@@ -214,6 +214,10 @@ fn zeros_of_the_input_stay() {
     }
     for (old, new) in pruned(&model, &["--sparsity", "0.5"]) {
         let [before, after] = kept(&old, &new, usize::MAX)[0];
+        assert!(after <= before && (before == 0 || after > 0), "{}", old.name);
+    }
+    for (old, new) in pruned(&model, &["--sparsity", "0.5", "--allocation", "uniform"]) {
+        let [before, after] = kept(&old, &new, usize::MAX)[0];
         assert_eq!(after, before.min(old.values().len() / 2), "{}", old.name);
     }
     for (old, new) in pruned(&model, &["--sparsity", "0.25", "--scope", "row"]) {
