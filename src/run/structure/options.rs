@@ -95,7 +95,7 @@ pub struct StructureOptions {
     pub update: Update,
     /// Widths of the layers.
     pub layout: Layout,
-    /// What the width of the MLP becomes a multiple of; [`default_round`] if none.
+    /// What the width of the MLP becomes a multiple of; [`default_round`](crate::prune::surgeon::default_round) if none.
     pub round: Option<usize>,
 }
 
