@@ -16,24 +16,24 @@ mod planted_files;
 #[path = "shaders/translate.rs"]
 mod translate;
 
-use secateur::gpu::{Kernel, compose};
+use secateur::gpu::{Kernel, TileModule, compose};
 use secateur::ops::kernels;
 
 /// All checks of one kernel with one choice of knobs.
 fn check_variant(kernel: &Kernel, knobs: &[u32]) -> Result<(), String> {
     let source = compose(kernel, knobs).map_err(|e| e.to_string())?;
     let module = translate::parse(&source)?;
-    let (module, info) = match kernel {
-        _ if kernel.is_coop_variant() => translate::cooperative(&source, &module)?,
-        _ if kernel.is_subgroup_variant() => translate::with_subgroups(&source, &module)?,
-        _ => translate::portable(&source, &module)?,
+    let (module, info) = match kernel.tile_module() {
+        TileModule::Tiled | TileModule::Register => translate::portable(&source, &module)?,
+        TileModule::Subgroup => translate::with_subgroups(&source, &module)?,
+        TileModule::Cooperative => translate::cooperative(&source, &module)?,
     };
     layout::entry_point(&module)?;
     layout::bindings(&module, &info, kernel)?;
     layout::params(&module, kernel)?;
     layout::limits(&module, &info, kernel, knobs)?;
     lint::barriers(&module)?;
-    if kernel.is_coop_variant() {
+    if kernel.tile_module() == TileModule::Cooperative {
         translate::all_but_direct_x(&source, &module)
     } else {
         translate::all_back_ends(&source, &module)

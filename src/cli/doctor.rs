@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::Common;
 use super::exit::CliError;
 use super::print;
-use crate::gpu::{AdapterSummary, Gpu, GpuOptions, compose, list_adapters};
+use crate::gpu::{AdapterSummary, Gpu, GpuOptions, TileModule, compose, list_adapters};
 use crate::run::{free_disk, total_memory};
 
 #[derive(Serialize)]
@@ -52,13 +52,13 @@ fn check_shaders() -> (usize, Vec<String>) {
             let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
             // `unpack2x16float`: any adapter wgpu lists has it.
             let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-            if kernel.is_subgroup_variant() {
-                capabilities |= Capabilities::SUBGROUP;
-            }
-            if kernel.is_coop_variant() {
-                capabilities |=
-                    Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX;
-            }
+            capabilities |= match kernel.tile_module() {
+                TileModule::Tiled | TileModule::Register => Capabilities::empty(),
+                TileModule::Subgroup => Capabilities::SUBGROUP,
+                TileModule::Cooperative => {
+                    Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX
+                }
+            };
             let mut validator = Validator::new(ValidationFlags::all(), capabilities);
             validator
                 .validate(&module)

@@ -30,29 +30,55 @@ pub struct Kernel {
     pub host: fn(&mut HostCall<'_>),
 }
 
+/// Which text `#import tile` gets in a kernel. All but the first are the text of another kernel with another module, and a
+/// stem that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TileModule {
+    /// `tile`: operands go through workgroup memory; and every kernel that does not import it.
+    Tiled,
+    /// `register_tile`, in `<stem>_register`.
+    Register,
+    /// `subgroup_tile`, in `<stem>_subgroup`. It needs [`super::Gpu::has_subgroups`].
+    Subgroup,
+    /// `coop_tile`, in `<stem>_coop`. It needs cooperative matrices ([`super::Gpu::cooperative`]).
+    Cooperative,
+}
+
+/// Suffixes of stems.
+const SUFFIXES: [(&str, TileModule); 3] = [
+    ("_register", TileModule::Register),
+    ("_subgroup", TileModule::Subgroup),
+    ("_coop", TileModule::Cooperative),
+];
+
+impl TileModule {
+    /// Stem of the shared module.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            TileModule::Tiled => "tile",
+            TileModule::Register => "register_tile",
+            TileModule::Subgroup => "subgroup_tile",
+            TileModule::Cooperative => "coop_tile",
+        }
+    }
+}
+
 impl Kernel {
-    /// Whether it is `<stem>_register`: the text of `<stem>`, in which `#import tile` gets `register_tile`.
-    pub fn is_register_variant(&self) -> bool {
-        self.stem.ends_with("_register")
-    }
-
-    /// Whether it is `<stem>_subgroup`: the text of `<stem>`, in which `#import tile` gets `subgroup_tile`. It needs
-    /// [`super::Gpu::has_subgroups`].
-    pub fn is_subgroup_variant(&self) -> bool {
-        self.stem.ends_with("_subgroup")
-    }
-
-    /// Whether it is `<stem>_coop`: the text of `<stem>`, in which `#import tile` gets `coop_tile`. It needs cooperative
-    /// matrices ([`super::Gpu::cooperative`]).
-    pub fn is_coop_variant(&self) -> bool {
-        self.stem.ends_with("_coop")
+    /// What its `#import tile` gets.
+    pub fn tile_module(&self) -> TileModule {
+        self.variant().1
     }
 
     /// Path of its text without the extension: `room/stem`.
     pub fn file(&self) -> &'static str {
-        let suffixes = ["_register", "_subgroup", "_coop"];
-        let base = suffixes.iter().find_map(|s| self.stem.strip_suffix(s));
-        base.unwrap_or(self.stem)
+        self.variant().0
+    }
+
+    fn variant(&self) -> (&'static str, TileModule) {
+        let mut found = SUFFIXES
+            .iter()
+            .filter_map(|(suffix, module)| Some((self.stem.strip_suffix(suffix)?, *module)));
+        found.next().unwrap_or((self.stem, TileModule::Tiled))
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) use device::DISPATCH_FLOPS;
 pub use device::{Gpu, GpuOptions, Limits};
 pub use error::GpuError;
 pub(crate) use kernel::params;
-pub use kernel::{HostCall, Kernel, Knob, ParamField, f32s, f32s_mut};
+pub use kernel::{HostCall, Kernel, Knob, ParamField, TileModule, f32s, f32s_mut};
 pub(crate) use record::SCRATCH;
 pub use record::{ReadId, Recording, Work};
 pub use shader::{compose, shared_modules, split_groups};

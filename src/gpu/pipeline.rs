@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::wgpu_device::WgpuDevice;
-use super::{GpuError, Kernel, compose};
+use super::{GpuError, Kernel, TileModule, compose};
 
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
@@ -23,7 +23,7 @@ impl WgpuDevice {
                 label: Some(kernel.stem),
                 source: wgpu::ShaderSource::Wgsl(source.into()),
             };
-            let module = if kernel.is_coop_variant() {
+            let module = if kernel.tile_module() == TileModule::Cooperative {
                 let checks = wgpu::ShaderRuntimeChecks {
                     force_loop_bounding: false,
                     ..wgpu::ShaderRuntimeChecks::checked()

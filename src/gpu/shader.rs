@@ -1,6 +1,6 @@
 //! Composes WGSL: `#import name` from `shaders/shared/`, once only, and a generated header of knob constants.
 
-use super::{GpuError, Kernel};
+use super::{GpuError, Kernel, TileModule};
 
 type Modules = [(&'static str, &'static str)];
 
@@ -35,20 +35,10 @@ pub fn compose(kernel: &Kernel, knobs: &[u32]) -> Result<String, GpuError> {
         text.push_str(&format!("const {}: u32 = {value}u;\n", knob.name));
     }
     let mut modules = SHARED.to_vec();
-    let stand_in = match kernel {
-        _ if kernel.is_register_variant() => Some("register_tile"),
-        _ if kernel.is_subgroup_variant() => Some("subgroup_tile"),
-        _ if kernel.is_coop_variant() => Some("coop_tile"),
-        _ => None,
-    };
-    if let Some(stand_in) = stand_in {
-        let text = |name| modules.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
-        let other = text(stand_in).expect("a shared module");
-        modules
-            .iter_mut()
-            .filter(|(name, _)| *name == "tile")
-            .for_each(|(_, text)| *text = other);
-    }
+    let text_of = |name| modules.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
+    let tile = text_of(kernel.tile_module().name()).expect("a shared module");
+    let named_tile = modules.iter_mut().filter(|(name, _)| *name == TileModule::Tiled.name());
+    named_tile.for_each(|(_, text)| *text = tile);
     let mut done = Vec::new();
     expand(&modules, kernel.source, &mut Vec::new(), &mut done, &mut text).map_err(|message| GpuError::Shader {
         stem: kernel.stem.to_string(),
@@ -60,7 +50,7 @@ pub fn compose(kernel: &Kernel, knobs: &[u32]) -> Result<String, GpuError> {
 /// What a cooperative variant needs before all else: the language extensions, and the matrices of the size that its last
 /// knob (`COOP`) holds.
 fn coop_header(kernel: &Kernel, knobs: &[u32]) -> String {
-    if !kernel.is_coop_variant() {
+    if kernel.tile_module() != TileModule::Cooperative {
         return String::new();
     }
     let size = knobs.last().map_or(0, |coop| coop >> 16);

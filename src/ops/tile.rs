@@ -1,6 +1,6 @@
 //! Shapes of the tiles that product-shaped kernels (`#import tile`) compute per workgroup.
 
-use crate::gpu::{Contest, Cooperative, DISPATCH_FLOPS, Gpu, GpuError, Kernel, Knob, Question};
+use crate::gpu::{Contest, Cooperative, DISPATCH_FLOPS, Gpu, GpuError, Kernel, Knob, Question, TileModule};
 
 /// Rows, columns and depth of a tile: multiples of 8, of 8 and of 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,10 +128,9 @@ pub struct Variant {
 impl Variant {
     /// The kernel with its default tile; `kernel` is no subgroup or cooperative variant.
     pub fn of(kernel: &'static Kernel) -> Self {
-        let tile = if kernel.is_register_variant() {
-            Tile::new(16, 64, 1)
-        } else {
-            TILES[0]
+        let tile = match kernel.tile_module() {
+            TileModule::Register => Tile::new(16, 64, 1),
+            _ => TILES[0],
         };
         Variant::new(kernel, tile)
     }
@@ -211,14 +210,11 @@ impl Variant {
     /// What it is called in results of tuning.
     pub fn name(&self) -> String {
         let Tile { rows, cols, depth } = self.tile;
-        let shape = if self.kernel.is_register_variant() {
-            format!("register {rows}x{cols}")
-        } else if self.kernel.is_subgroup_variant() {
-            format!("subgroup {rows}x{cols}")
-        } else if self.is_cooperative() {
-            format!("cooperative {rows}x{cols}x{depth}")
-        } else {
-            format!("tiled {rows}x{cols}x{depth}")
+        let shape = match self.kernel.tile_module() {
+            TileModule::Tiled => format!("tiled {rows}x{cols}x{depth}"),
+            TileModule::Register => format!("register {rows}x{cols}"),
+            TileModule::Subgroup => format!("subgroup {rows}x{cols}"),
+            TileModule::Cooperative => format!("cooperative {rows}x{cols}x{depth}"),
         };
         match self.parts {
             1 => shape,
@@ -228,21 +224,21 @@ impl Variant {
 
     /// Whether its operands go through workgroup memory as they are.
     pub(crate) fn is_tiled(&self) -> bool {
-        !(self.kernel.is_register_variant() || self.kernel.is_subgroup_variant() || self.is_cooperative())
+        self.kernel.tile_module() == TileModule::Tiled
     }
 
     /// Whether it runs on cooperative matrices.
     pub fn is_cooperative(&self) -> bool {
-        self.kernel.is_coop_variant()
+        self.kernel.tile_module() == TileModule::Cooperative
     }
 
     /// The same way to run another product.
     pub(crate) fn of_kind(self, kinds: Kinds) -> Self {
-        let kernel = match self.kernel {
-            kernel if kernel.is_register_variant() => kinds.register,
-            kernel if kernel.is_subgroup_variant() => kinds.subgroup,
-            kernel if kernel.is_coop_variant() => kinds.cooperative,
-            _ => kinds.tiled,
+        let kernel = match self.kernel.tile_module() {
+            TileModule::Tiled => kinds.tiled,
+            TileModule::Register => kinds.register,
+            TileModule::Subgroup => kinds.subgroup,
+            TileModule::Cooperative => kinds.cooperative,
         };
         Variant { kernel, ..self }
     }
@@ -260,14 +256,14 @@ impl Variant {
 
     /// All knobs of the kernel, of which the tile is the last.
     pub(crate) fn knobs(&self, others: &[u32]) -> Vec<u32> {
-        let tile = match self.kernel {
-            kernel if kernel.is_register_variant() => None,
-            kernel if kernel.is_subgroup_variant() => Some(u32::from(self.tile.cols / SUBGROUP_SHAPE[1])),
-            kernel if kernel.is_coop_variant() => {
+        let tile = match self.kernel.tile_module() {
+            TileModule::Tiled => Some(self.tile.knob()),
+            TileModule::Register => None,
+            TileModule::Subgroup => Some(u32::from(self.tile.cols / SUBGROUP_SHAPE[1])),
+            TileModule::Cooperative => {
                 let [size, depth] = [self.tile.rows / 4, self.tile.depth].map(u32::from);
                 Some(coop(size, self.width.into(), depth))
             }
-            _ => Some(self.tile.knob()),
         };
         others.iter().copied().chain(tile).collect()
     }

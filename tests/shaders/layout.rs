@@ -2,7 +2,7 @@
 
 use naga::valid::ModuleInfo;
 use naga::{AddressSpace, GlobalVariable, Module, ShaderStage, StorageAccess, Type, TypeInner, VectorSize};
-use secateur::gpu::Kernel;
+use secateur::gpu::{Kernel, TileModule};
 
 // The poorest device we support: SwiftShader's invocations, WebGPU's workgroup memory and storage buffers.
 const INVOCATIONS: u32 = 256;
@@ -118,7 +118,7 @@ pub(crate) fn limits(module: &Module, info: &ModuleInfo, kernel: &Kernel, knobs:
     };
     let memory = used().filter(|g| g.space == AddressSpace::WorkGroup);
     let bytes: u32 = memory.map(|g| module.types[g.ty].inner.size(module.to_ctx())).sum();
-    let coop = knobs.last().filter(|_| kernel.is_coop_variant());
+    let coop = knobs.last().filter(|_| kernel.tile_module() == TileModule::Cooperative);
     let most = if coop.is_some_and(|coop| coop >> 16 == 16 && coop & 0xff > 16) {
         COOP_WORKGROUP_BYTES
     } else {

@@ -62,34 +62,22 @@ pub static TILED: Kernel = Kernel {
 /// The variant for drivers that run on the CPU.
 pub static REGISTER: Kernel = Kernel {
     stem: "dense/gemm_register",
-    source: include_str!("../../../shaders/dense/gemm.wgsl"),
     knobs: &[B_LAYOUT, B_FORMAT],
-    params: Params::FIELDS,
-    reads: 2,
-    writes: 1,
-    host,
+    ..TILED
 };
 
 /// The variant for GPUs whose lanes hand values round quickly.
 pub static SUBGROUP: Kernel = Kernel {
     stem: "dense/gemm_subgroup",
-    source: include_str!("../../../shaders/dense/gemm.wgsl"),
     knobs: &[B_LAYOUT, B_FORMAT, LANES],
-    params: Params::FIELDS,
-    reads: 2,
-    writes: 1,
-    host,
+    ..TILED
 };
 
 /// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
 pub static COOPERATIVE: Kernel = Kernel {
     stem: "dense/gemm_coop",
-    source: include_str!("../../../shaders/dense/gemm.wgsl"),
     knobs: &[B_LAYOUT, B_FORMAT, COOP],
-    params: Params::FIELDS,
-    reads: 2,
-    writes: 1,
-    host,
+    ..TILED
 };
 
 /// All of them, as [`Variant`] wants them.

@@ -1,4 +1,5 @@
-//! `prox/fista_step`, `prox/fista_step_register`, `prox/fista_step_subgroup` and `prox/fista_step_coop`: one FISTA iteration fused with its matrix product.
+//! `prox/fista_step`, `prox/fista_step_register`, `prox/fista_step_subgroup` and `prox/fista_step_coop`: one FISTA
+//! iteration fused with its matrix product.
 
 use rayon::prelude::*;
 
@@ -55,34 +56,22 @@ pub static TILED: Kernel = Kernel {
 /// The variant for drivers that run on the CPU.
 pub static REGISTER: Kernel = Kernel {
     stem: "prox/fista_step_register",
-    source: include_str!("../../../shaders/prox/fista_step.wgsl"),
     knobs: &[],
-    params: Params::FIELDS,
-    reads: 4,
-    writes: 2,
-    host,
+    ..TILED
 };
 
 /// The variant for GPUs whose lanes hand values round quickly.
 pub static SUBGROUP: Kernel = Kernel {
     stem: "prox/fista_step_subgroup",
-    source: include_str!("../../../shaders/prox/fista_step.wgsl"),
     knobs: &[LANES],
-    params: Params::FIELDS,
-    reads: 4,
-    writes: 2,
-    host,
+    ..TILED
 };
 
 /// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
 pub static COOPERATIVE: Kernel = Kernel {
     stem: "prox/fista_step_coop",
-    source: include_str!("../../../shaders/prox/fista_step.wgsl"),
     knobs: &[COOP],
-    params: Params::FIELDS,
-    reads: 4,
-    writes: 2,
-    host,
+    ..TILED
 };
 
 /// All of them, as [`Variant`] wants them.
