@@ -175,8 +175,8 @@ pub(super) struct SolveArgs {
     /// --structure by --score surgeon]
     #[arg(long, allow_negative_numbers = true)]
     pub(super) damping: Option<f64>,
-    /// What the damping is a fraction of: each input's `own` energy, or the `mean` over the inputs [default: as published,
-    /// mean for alps and sparsegpt, else own]
+    /// What the damping is a fraction of: each input's `own` energy, or the `mean` over the inputs [default: mean
+    /// for alps, sparsegpt and --score osscar, as published, else own]
     #[arg(long, value_enum)]
     pub(super) damping_rule: Option<DampingRule>,
     /// Inputs of a decoder layer: those of the `dense` model, or of the `pruned` one; `local` is pruned with the targets of
@@ -190,9 +190,9 @@ pub(super) struct SolveArgs {
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     pub(super) layers: Vec<usize>,
     /// How --sparsity is spread over the linears, at the same number of zeros: the same in each (`uniform`), where a weight
-    /// costs least by the curvature of the loss (a forward and a backward pass), so that the sum of the linears' errors
-    /// is least (a forward pass), or by each layer's share of outliers (`owl`); `auto` is curvature from 50 % upward with
-    /// admm, else uniform [default: auto]
+    /// costs least by the curvature of the loss, which also weighs the outputs of each linear (a forward and a backward
+    /// pass), so that the sum of the linears' errors is least (a forward pass), or by each layer's share of outliers
+    /// (`owl`); `auto` is curvature from 50 % upward with admm, else uniform [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) allocation: Allocation,
     /// How far a linear's sparsity may lie from --sparsity under --allocation, e.g. 0.1 for 0.6 to 0.8

@@ -28,6 +28,14 @@ impl CliError {
         CliError::Run(RunError::Setting(message))
     }
 
+    /// Fails on the first flag that is given: it is, or has, what `why` says.
+    pub(super) fn refuse(flags: &[(&str, bool)], why: &str) -> Result<(), Self> {
+        match flags.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(CliError::setting(format!("{flag} {why}"))),
+            None => Ok(()),
+        }
+    }
+
     /// What architecture no family file describes, if that is the error.
     pub(super) fn unknown_architecture(&self) -> Option<String> {
         match self {

@@ -70,18 +70,17 @@ impl StructureArgs {
             let message = "--structure: rows and columns become zero, ffn, heads and layers go: give one or the other";
             return Err(CliError::setting(message.into()));
         }
-        let given = [
+        if self.shrinks() {
+            return Ok(());
+        }
+        let units = [
             ("--score", self.score.is_some()),
             ("--update", self.update.is_some()),
             ("--layout", self.layout.is_some()),
             ("--round", self.round.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given && !self.shrinks()) {
-            Some((flag, _)) => Err(CliError::setting(format!(
-                "{flag} is for --structure ffn, heads or layers: add e.g. --structure ffn, or drop it"
-            ))),
-            None => Ok(()),
-        }
+        let why = "is for --structure ffn, heads or layers: add e.g. --structure ffn, or drop it";
+        CliError::refuse(&units, why)
     }
 
     pub(super) fn options(&self) -> Result<StructureOptions, CliError> {

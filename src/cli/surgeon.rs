@@ -40,6 +40,7 @@ pub(super) fn options(args: &SurgeonArgs) -> SurgeonOptions {
     let defaults = SurgeonOptions::default();
     SurgeonOptions {
         shots: args.shots.unwrap_or(defaults.shots),
+        same_samples: args.same_samples,
         output_damping: args.output_damping.unwrap_or(defaults.output_damping),
         max_correlate: args.max_correlate.unwrap_or(defaults.max_correlate),
         fisher: args.fisher.unwrap_or(defaults.fisher),
@@ -56,8 +57,9 @@ pub(super) fn options(args: &SurgeonArgs) -> SurgeonOptions {
 
 /// Fails if a flag of this method is given with another.
 pub(super) fn refuse_flags(args: &PruneArgs, method: &str) -> Result<(), CliError> {
-    let given = [
+    let flags = [
         ("--shots", args.surgeon.shots.is_some()),
+        ("--same-samples", args.surgeon.same_samples),
         ("--output-damping", args.surgeon.output_damping.is_some()),
         ("--max-correlate", args.surgeon.max_correlate.is_some()),
         ("--fisher", args.surgeon.fisher.is_some()),
@@ -66,15 +68,11 @@ pub(super) fn refuse_flags(args: &PruneArgs, method: &str) -> Result<(), CliErro
         ("--lora-steps", args.surgeon.lora_steps.is_some()),
         ("--structure", args.structure.any()),
     ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => refuse_flag(flag, method),
-        None => Ok(()),
-    }
+    CliError::refuse(&flags, &only_surgeon(method))
 }
 
-fn refuse_flag(flag: &str, method: &str) -> Result<(), CliError> {
-    let message = format!("{flag} is for --method {SURGEON}; --method {method} has no use for it: drop it");
-    Err(CliError::setting(message))
+fn only_surgeon(method: &str) -> String {
+    format!("is for --method {SURGEON}; --method {method} has no use for it: drop it")
 }
 
 /// Whole units, rows and columns are removed by LLM Surgeon itself, and nothing is left to refit.
@@ -83,27 +81,24 @@ fn refuse_single_weights(args: &PruneArgs) -> Result<(), CliError> {
         return Ok(());
     }
     if args.method != SURGEON {
-        return refuse_flag("--structure", &args.method);
+        return CliError::refuse(&[("--structure", true)], &only_surgeon(&args.method));
     }
-    let given = [
+    let flags = [
         ("--pattern", args.pattern.is_some()),
         ("--refit", args.solve.refit.is_some()),
         ("--max-correlate", args.surgeon.max_correlate.is_some()),
     ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => Err(CliError::setting(format!(
-            "{flag} is for single weights: --structure {} has no use for it, drop it",
-            args.structure.lines().name()
-        ))),
-        None => Ok(()),
-    }
+    let lines = args.structure.lines().name();
+    CliError::refuse(
+        &flags,
+        &format!("is for single weights: --structure {lines} has no use for it, drop it"),
+    )
 }
 
 /// Fails if a flag is given that only the other methods have.
 pub(super) fn refuse_others(args: &PruneArgs, method: &str) -> Result<(), CliError> {
     let solve = &args.solve;
-    let given = [
-        ("--damping-rule", solve.damping_rule.is_some()),
+    let flags = [
         ("--propagate", solve.propagate.is_some()),
         ("--correction", solve.correction != 1.0),
         ("--layers", !solve.layers.is_empty()),
@@ -114,13 +109,8 @@ pub(super) fn refuse_others(args: &PruneArgs, method: &str) -> Result<(), CliErr
         ("--limit-layers", args.memory.limit_layers.is_some()),
         ("--activations", args.memory.activations.is_some()),
     ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => {
-            let message = format!("{flag}: --method {method} has no use for it: drop it");
-            Err(CliError::setting(message))
-        }
-        None => Ok(()),
-    }
+    let why = format!("is for other methods: --method {method} has no use for it, drop it");
+    CliError::refuse(&flags, &why)
 }
 
 fn resolve(
@@ -158,8 +148,8 @@ pub(super) fn prune_options(common: &Common, args: &PruneArgs, spec: &Spec) -> R
         chosen: args.chosen.clone(),
         refit: 0,
         damping: Damping {
+            rule: args.solve.damping_rule.unwrap_or(base.damping.rule),
             fraction: args.solve.damping.unwrap_or(base.damping.fraction),
-            ..base.damping
         },
         resume: args.resume,
         ..base

@@ -9,6 +9,9 @@ pub(super) struct SurgeonArgs {
     /// Steps to the target, each with a forward and backward pass for the curvature; published runs take 40 [default: 5]
     #[arg(long, value_name = "N")]
     pub(super) shots: Option<usize>,
+    /// Show every shot the same calibration samples, as published; else each has --samples of its own, as far as the text goes
+    #[arg(long)]
+    pub(super) same_samples: bool,
     /// Damping of the curvature of outputs (gradients), as a fraction of its mean; that of inputs is --damping [default: 0.1, or 0.01 with
     /// --structure]
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
@@ -28,7 +31,7 @@ pub(super) struct SurgeonArgs {
     /// default the refit makes up for all of them together, which loses less and takes a fraction of the time [default: 0]
     #[arg(long, value_name = "N")]
     pub(super) max_correlate: Option<usize>,
-    /// Steps of a low-rank correction of all linears after each shot (LoRA, learned on the calibration samples, one a step, and
+    /// Steps of a low-rank correction of all linears after each shot (LoRA, learned on the calibration samples of all shots, one a step, and
     /// absorbed; zeros stay zero); each costs a forward and backward pass of a sample [default: 0]
     #[arg(long, value_name = "N")]
     pub(super) lora_steps: Option<usize>,

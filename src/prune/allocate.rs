@@ -8,7 +8,9 @@
 //!   the layer's mean.
 //! - `curvature`: one threshold for the whole model on what removing a weight costs by the curvature of the loss (LLM
 //!   Surgeon; [`super::surgeon::allocate_within`]). The only one that knows what a layer's error does to the loss, and the
-//!   only one that helped on the models tried: equal relative errors in all linears are not equally bad.
+//!   only one that helped on the models tried: equal relative errors in all linears are not equally bad. Within a linear it
+//!   spreads the zeros over the outputs, whose errors count by the energy of their gradients
+//!   ([`LayerProblem::weighted`]): the diagonal of K-FAC's G in place of all of it.
 //!
 //! All keep every linear within `spread` of the target and the number of zeros of the whole model.
 

@@ -14,7 +14,7 @@ use crate::tensor::{PanelMatrix, Tensor};
 /// Products of the power iteration behind the step size.
 const POWER_STEPS: usize = 48;
 /// An input whose energy is below this fraction of the mean is dead: no weight on it matters.
-const DEAD: f64 = 1e-10;
+pub(super) const DEAD: f64 = 1e-10;
 
 /// Raw sums over the calibration tokens of one group's inputs.
 pub struct GramStatistics {
@@ -83,7 +83,7 @@ impl InputStatistics {
         };
         let (scale, inverse_scale) = (row("scale", &|e| e)?, row("inverse scale", &|e| 1.0 / e)?);
         let mean_scale = row("scale per token", &|e| e / tokens)?;
-        let ones = Tensor::upload(gpu, "ones", 1, n, &vec![1.0; n])?;
+        let ones = ones(gpu, n)?;
         let mut recording = Recording::new();
         for (first, panel) in sums.gram.panels() {
             let part = column_range(gpu, &scale, first, panel.rows())?;
@@ -143,20 +143,14 @@ impl InputStatistics {
 
     /// Records `v' = v / e` in place.
     pub fn enter(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<(), GpuError> {
-        let rows = Tensor::upload(gpu, "ones", 1, v.rows(), &vec![1.0; v.rows()])?;
-        dense::scale(recording, v, &rows, &self.inverse_scale);
-        Ok(())
+        scale_columns(recording, gpu, v, &self.inverse_scale)
     }
 
     /// Records `v = v' e` in place.
     pub fn leave(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<(), GpuError> {
-        let rows = Tensor::upload(gpu, "ones", 1, v.rows(), &vec![1.0; v.rows()])?;
-        dense::scale(recording, v, &rows, &self.scale);
-        Ok(())
+        scale_columns(recording, gpu, v, &self.scale)
     }
-}
 
-impl InputStatistics {
     /// With every matrix and every row of values put in another order, the same for all.
     pub(super) fn reordered(
         self,
@@ -180,8 +174,7 @@ impl InputStatistics {
 
     /// Records `Σ r v²`, the part of a quadratic form that is damping; v is scaled by the root of r.
     pub(super) fn damped_norm(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<ReadId, GpuError> {
-        let rows = Tensor::upload(gpu, "ones", 1, v.rows(), &vec![1.0; v.rows()])?;
-        dense::scale(recording, v, &rows, &self.ridge);
+        scale_columns(recording, gpu, v, &self.ridge)?;
         dot(recording, gpu, v, v)
     }
 }
@@ -195,6 +188,17 @@ pub(super) fn read_diagonal(gpu: &Gpu, gram: &PanelMatrix) -> Result<Vec<f32>, G
     }
     let id = recording.read(&out.slice());
     gpu.submit(recording)?.floats(id)
+}
+
+/// Records `v = v diag(columns)`.
+fn scale_columns(recording: &mut Recording, gpu: &Gpu, v: &Tensor, columns: &Tensor) -> Result<(), GpuError> {
+    dense::scale(recording, v, &ones(gpu, v.rows())?, columns);
+    Ok(())
+}
+
+/// A row vector of ones: a scaling that does nothing.
+pub(super) fn ones(gpu: &Gpu, count: usize) -> Result<Tensor, GpuError> {
+    Tensor::upload(gpu, "ones", 1, count, &vec![1.0; count])
 }
 
 /// Elements `first ..` of a row vector as a tensor of its own (panels may start at any element).

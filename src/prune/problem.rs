@@ -11,11 +11,16 @@
 //! A correction `a` in 0..=1 takes `a δ` for δ: the target inputs are then `a X + (1 − a) X*`, and at 0 the problem is
 //! the symmetric one of SparseGPT and ALPS.
 //!
+//! Outputs may count for more or less: with weights `g` the problem is `min Σ g_i ‖v_i X* − w_i X‖²`, that of rows scaled by
+//! `sqrt(g_i)`. Rows are independent but for a pattern over the whole matrix, which then spreads its zeros over them.
+//!
 //! Scaling: `V' = V / e`, `H' = e (H + D) e` with `e = 1 / sqrt(h + D)`, h the diagonal of H and D the damping: H' has a
 //! unit diagonal, of which `r = D e²` is damping. Real Grams have condition numbers no first-order method survives
 //! unscaled.
 
-use super::inputs::InputStatistics;
+use std::rc::Rc;
+
+use super::inputs::{InputStatistics, ones};
 use super::{Pattern, PruneError};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording, Submission};
 use crate::linalg;
@@ -28,7 +33,7 @@ pub struct LayerProblem<'a> {
     pub inputs: &'a InputStatistics,
     /// The pattern to reach.
     pub pattern: Pattern,
-    /// Original weight, unscaled.
+    /// Original weight, in the inputs' own coordinates.
     pub original: Tensor,
     /// Original weight, scaled.
     pub weight: Tensor,
@@ -36,12 +41,23 @@ pub struct LayerProblem<'a> {
     pub target: Tensor,
     /// 1 where the original weight is not zero: zeros of the input stay.
     pub free: Tensor,
-    /// `‖W X‖²` per token: the error of pruning everything.
+    /// `‖W X‖²` per token: the error of pruning everything, all outputs alike.
     pub energy: f64,
     /// Mean |scaled weight|, the unit of penalties.
     pub unit: f64,
     correction: Option<Tensor>,
-    shift: f64,
+    shift: Sums,
+    outputs: Option<Outputs>,
+}
+
+/// How much each output counts.
+struct Outputs {
+    /// `sqrt(g)`, `[1, rows]`.
+    scale: Tensor,
+    /// `1 / sqrt(g)`.
+    inverse: Tensor,
+    /// `1 / g`.
+    back: Rc<[f64]>,
 }
 
 impl<'a> LayerProblem<'a> {
@@ -53,7 +69,39 @@ impl<'a> LayerProblem<'a> {
         weight: &[f32],
         pattern: Pattern,
     ) -> Result<Self, PruneError> {
-        let [rows, cols] = shape;
+        Self::build(gpu, inputs, shape, weight, pattern, None)
+    }
+
+    /// The problem with the errors of row i weighed by `outputs[i]`, above zero.
+    pub fn weighted(
+        gpu: &Gpu,
+        inputs: &'a InputStatistics,
+        shape: [usize; 2],
+        weight: &[f32],
+        pattern: Pattern,
+        outputs: &[f64],
+    ) -> Result<Self, PruneError> {
+        assert_eq!(outputs.len(), shape[0], "a weight for each output");
+        let row = |label, f: &dyn Fn(f64) -> f64| {
+            let values: Vec<f32> = outputs.iter().map(|g| f(*g) as f32).collect();
+            Tensor::upload(gpu, label, 1, values.len(), &values)
+        };
+        let outputs = Outputs {
+            scale: row("output scale", &f64::sqrt)?,
+            inverse: row("inverse output scale", &|g| 1.0 / g.sqrt())?,
+            back: outputs.iter().map(|g| 1.0 / g).collect(),
+        };
+        Self::build(gpu, inputs, shape, weight, pattern, Some(outputs))
+    }
+
+    fn build(
+        gpu: &Gpu,
+        inputs: &'a InputStatistics,
+        [rows, cols]: [usize; 2],
+        weight: &[f32],
+        pattern: Pattern,
+        outputs: Option<Outputs>,
+    ) -> Result<Self, PruneError> {
         let original = Tensor::upload(gpu, "weight", rows, cols, weight)?;
         let scaled = Tensor::upload(gpu, "scaled weight", rows, cols, weight)?;
         let free: Vec<f32> = weight.iter().map(|w| if *w == 0.0 { 0.0 } else { 1.0 }).collect();
@@ -61,6 +109,10 @@ impl<'a> LayerProblem<'a> {
         let target = Tensor::empty(gpu, "target", rows, cols)?;
         let sums = Tensor::empty(gpu, "row sums", 1, rows)?;
         let mut recording = Recording::new();
+        if let Some(outputs) = &outputs {
+            scale_rows(&mut recording, gpu, &outputs.scale, &original)?;
+            recording.copy(&original.slice(), &scaled.slice());
+        }
         inputs.enter(&mut recording, gpu, &scaled)?;
         linalg::multiply(&mut recording, gpu, 1.0, &scaled, &inputs.gram, &target);
         let energy = dot(&mut recording, gpu, &target, &scaled)?;
@@ -79,15 +131,16 @@ impl<'a> LayerProblem<'a> {
             energy: 0.0,
             unit: 0.0,
             correction: None,
-            shift: 0.0,
+            shift: Sums::default(),
+            outputs,
         };
         let drift = problem.correct(&mut recording, gpu)?;
         let done = gpu.submit(recording)?;
-        let undamped = sum(&done, energy)? - sum(&done, norm)?;
-        problem.energy = undamped;
+        let alike = |id| Ok::<_, GpuError>(problem.sums(&done, id)?.alike);
+        problem.energy = alike(energy)? - alike(norm)?;
         if let Some([linear, square]) = drift {
-            problem.shift = sum(&done, square)?;
-            problem.energy += problem.shift - 2.0 * sum(&done, linear)?;
+            problem.shift = problem.sums(&done, square)?;
+            problem.energy += problem.shift.alike - 2.0 * problem.sums(&done, linear)?.alike;
         }
         problem.unit = sum(&done, unit)? / (rows * cols) as f64;
         Ok(problem)
@@ -116,6 +169,24 @@ impl<'a> LayerProblem<'a> {
         );
         self.correction = Some(correction);
         Ok(Some([linear, shift]))
+    }
+
+    /// Records the way from the coordinates of the weight to those of the problem, in place.
+    pub fn enter(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<(), GpuError> {
+        self.inputs.enter(recording, gpu, v)?;
+        let outputs = self.outputs.as_ref();
+        outputs.map_or(Ok(()), |o| scale_rows(recording, gpu, &o.scale, v))
+    }
+
+    /// Records the way back, in place.
+    pub fn leave(&self, recording: &mut Recording, gpu: &Gpu, v: &Tensor) -> Result<(), GpuError> {
+        self.inputs.leave(recording, gpu, v)?;
+        let outputs = self.outputs.as_ref();
+        outputs.map_or(Ok(()), |o| scale_rows(recording, gpu, &o.inverse, v))
+    }
+
+    fn sums(&self, done: &Submission, id: ReadId) -> Result<Sums, GpuError> {
+        Sums::of(done, id, self.outputs.as_ref().map(|outputs| &*outputs.back))
     }
 
     /// What the target is short of `W H'` because the inputs have drifted from the dense ones: a factor and a matrix.
@@ -161,8 +232,9 @@ impl<'a> LayerProblem<'a> {
             quadratic,
             norm,
             correction: None,
-            shift: 0.0,
+            shift: Sums::default(),
             share: 0.0,
+            back: self.outputs.as_ref().map(|outputs| outputs.back.clone()),
         })
     }
 
@@ -177,9 +249,9 @@ impl<'a> LayerProblem<'a> {
 /// How far a candidate is off, per token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Errors {
-    /// `‖V X* − W (a X + (1 − a) X*)‖²`: what methods make small.
+    /// `‖V X* − W (a X + (1 − a) X*)‖²`, each output by its weight: what methods make small.
     pub objective: f64,
-    /// `‖V X* − W X‖²`: against the dense outputs.
+    /// `‖V X* − W X‖²`: against the dense outputs, all alike.
     pub dense: f64,
 }
 
@@ -188,22 +260,48 @@ pub struct PendingError {
     quadratic: ReadId,
     norm: ReadId,
     correction: Option<ReadId>,
-    shift: f64,
+    shift: Sums,
     share: f64,
+    back: Option<Rc<[f64]>>,
+}
+
+/// A sum over all outputs.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    /// By their weights.
+    weighted: f64,
+    /// Without.
+    alike: f64,
+}
+
+impl Sums {
+    /// Of weighted row sums.
+    fn of(done: &Submission, id: ReadId, back: Option<&[f64]>) -> Result<Self, GpuError> {
+        let weighted = sum(done, id)?;
+        let alike = match back {
+            None => weighted,
+            Some(back) => (done.floats(id)?.iter().zip(back))
+                .map(|(v, b)| f64::from(*v) * b)
+                .sum(),
+        };
+        Ok(Sums { weighted, alike })
+    }
 }
 
 impl PendingError {
     /// The values; never negative (rounding may take a zero error a little below).
     pub fn errors(&self, done: &Submission) -> Result<Errors, GpuError> {
-        let linear = self.correction.map_or(Ok(0.0), |id| sum(done, id))?;
-        let distance = sum(done, self.quadratic)? - sum(done, self.norm)?;
-        let at = |share: f64| {
-            let total = distance + 2.0 * share * linear + share * share * self.shift;
+        let sums = |id| Sums::of(done, id, self.back.as_deref());
+        let linear = self.correction.map_or(Ok(Sums::default()), sums)?;
+        let (quadratic, norm) = (sums(self.quadratic)?, sums(self.norm)?);
+        let at = |share: f64, of: fn(&Sums) -> f64| {
+            let distance = of(&quadratic) - of(&norm);
+            let total = distance + 2.0 * share * of(&linear) + share * share * of(&self.shift);
             if total.is_nan() { f64::INFINITY } else { total.max(0.0) }
         };
         Ok(Errors {
-            objective: at(self.share),
-            dense: at(1.0),
+            objective: at(self.share, |sums| sums.weighted),
+            dense: at(1.0, |sums| sums.alike),
         })
     }
 
@@ -211,6 +309,12 @@ impl PendingError {
     pub fn objective(&self, done: &Submission) -> Result<f64, GpuError> {
         Ok(self.errors(done)?.objective)
     }
+}
+
+/// Records `v = diag(rows) v`.
+fn scale_rows(recording: &mut Recording, gpu: &Gpu, rows: &Tensor, v: &Tensor) -> Result<(), GpuError> {
+    dense::scale(recording, v, rows, &ones(gpu, v.cols())?);
+    Ok(())
 }
 
 /// Records `Σ a b` as row sums.

@@ -12,6 +12,7 @@
 //! of W: but for a constant `‖V X* − W X‖²` is `‖(V − V0) X*‖²`, so the cross target costs two products.
 
 use super::admm::inverse_products;
+use super::inputs::ones;
 use super::{DampingRule, LayerProblem, LayerSolution, Method, Pattern, PruneError, Scope};
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::ops::dense::{self, Gemm, Layout};
@@ -155,7 +156,7 @@ fn shared_out(mut quotas: Vec<usize>, room: &[usize]) -> Vec<usize> {
 /// Number of weights in each column that are not zero in the input.
 fn free_weights(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Vec<usize>, GpuError> {
     let [rows, cols] = problem.free.shape();
-    let ones = Tensor::upload(gpu, "ones", 1, rows, &vec![1.0; rows])?;
+    let ones = ones(gpu, rows)?;
     let sums = Tensor::empty(gpu, "free weights", 1, cols)?;
     let mut recording = Recording::new();
     dense::gemm(&mut recording, gpu, &Gemm::new(&ones, &problem.free, Layout::NN, &sums));

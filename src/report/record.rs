@@ -97,7 +97,11 @@ pub struct CalibrationRecord {
     pub length: usize,
     /// Seed of the draw.
     pub seed: u64,
-    /// blake3 of the token ids.
+    /// Sets of so many samples, of which each shot has one; where there are fewer than shots they come again. `None` where all
+    /// is done with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sets: Option<usize>,
+    /// blake3 of the token ids, of all sets.
     pub token_hash: String,
 }
 

@@ -25,8 +25,23 @@ use crate::tensor::DType;
 /// Tokens of the backward pass at most: shares of linears need fewer than their weights.
 const CURVATURE_TOKENS: usize = 32768;
 
-/// Sparsity by tensor name.
-pub(super) type Allocated = BTreeMap<String, f64>;
+/// What the pass found, by tensor name.
+pub(super) struct Allocated {
+    /// Sparsity.
+    pub(super) shares: BTreeMap<String, f64>,
+    /// How much the error of each output counts, one on average; none where all count alike.
+    pub(super) outputs: BTreeMap<String, Vec<f64>>,
+}
+
+impl Allocated {
+    /// With all outputs of a linear alike.
+    pub(super) fn of_shares(shares: BTreeMap<String, f64>) -> Self {
+        Allocated {
+            shares,
+            outputs: BTreeMap::new(),
+        }
+    }
+}
 
 /// What the pass has to go through and to tell.
 pub(super) struct Pass<'p> {
@@ -90,15 +105,16 @@ pub(super) fn allocation(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> 
     let (names, candidates): (Vec<String>, Vec<Candidate>) = found.into_iter().unzip();
     let options = &plan.options;
     let shares = allocate(rule, &candidates, options.pattern.sparsity(), options.spread);
-    Ok(Some(names.into_iter().zip(shares).collect()))
+    Ok(Some(Allocated::of_shares(names.into_iter().zip(shares).collect())))
 }
 
-/// The threshold of LLM Surgeon's costs, within the spread.
+/// The threshold of LLM Surgeon's costs, within the spread; and outputs by the energy of their gradients, the diagonal of
+/// its G.
 fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Allocated, RunError> {
     let options = &plan.options;
     let weigh = Weigh {
         pattern: options.pattern,
-        damping: [options.damping.fraction, SurgeonOptions::default().output_damping],
+        damping: [options.damping, SurgeonOptions::default().damping_of_outputs()],
     };
     let ids = pass.ids.expect("a plan with this rule captures its inputs");
     let samples = CURVATURE_TOKENS / options.samples.length;
@@ -118,16 +134,21 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
         stop: pass.stop,
     };
     let mut found: BTreeMap<String, CostHistogram> = BTreeMap::new();
+    let mut energies: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut done = 0;
     backward.factors(Wanted::ALL, |layer, factors| {
         if layer < plan.layers && plan.prunes(layer) {
-            for (tensor, histogram) in weigh.histograms(decoder, layer, factors)? {
-                let merged = match found.get(&tensor) {
+            weigh.histograms(decoder, layer, factors, |piece, histogram, energy| {
+                let linear = piece.linear;
+                let merged = match found.get(&linear.tensor) {
                     Some(earlier) => earlier.and(&histogram),
                     None => histogram,
                 };
-                found.insert(tensor, merged);
-            }
+                found.insert(linear.tensor.clone(), merged);
+                let all = (energies.entry(linear.tensor.clone())).or_insert_with(|| vec![0.0; linear.shape[0]]);
+                let rows = piece.part.rows.iter().cloned().flatten();
+                rows.zip(energy).for_each(|(row, energy)| all[row] = energy);
+            })?;
             done += plan.spec.linears_of(layer)?.len();
         }
         pass.progress.layer(layer, done, plan.linears);
@@ -142,7 +163,24 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
         .iter()
         .zip(&histograms)
         .map(|(removed, h)| *removed as f64 / h.total() as f64);
-    Ok(names.into_iter().zip(shares).collect())
+    let damping = weigh.damping[1].fraction;
+    let outputs = energies
+        .into_iter()
+        .map(|(tensor, energy)| (tensor, weights(&energy, damping)));
+    Ok(Allocated {
+        shares: names.into_iter().zip(shares).collect(),
+        outputs: outputs.collect(),
+    })
+}
+
+/// Of outputs by their energies, damped by a fraction of the mean; all alike where there is no gradient.
+fn weights(energy: &[f64], damping: f64) -> Vec<f64> {
+    let mean = energy.iter().sum::<f64>() / energy.len() as f64;
+    let weight = |energy: &f64| (energy / mean + damping) / (1.0 + damping);
+    match mean > 0.0 {
+        true => energy.iter().map(weight).collect(),
+        false => vec![1.0; energy.len()],
+    }
 }
 
 impl Solver<'_> {

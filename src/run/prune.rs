@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::allocate::{Pass, allocation};
+use super::allocate::{Allocated, Pass, allocation};
 use super::permute::{mark_followers, warn_of_order};
 use super::plan::Plan;
 use super::report::{begin_report, total, warn_of_experts};
@@ -14,6 +14,7 @@ use super::{RunError, peak_resident};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, OutputLock};
 use crate::gpu::Gpu;
 use crate::model::Decoder;
+use crate::prune::Allocation;
 use crate::report::PruneReport;
 
 /// Prunes the plan's checkpoint and writes the result; `stop` is asked between linears.
@@ -39,7 +40,24 @@ pub fn prune(
     let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
     let mut report = begin_report(plan, checkpoint, gpu, calibration);
     let options = plan.activation_options();
-    let (mut writer, activations, first) = match begun {
+    let allocate = |report: &mut PruneReport, progress: &mut dyn Progress, done: usize| {
+        let clock = Instant::now();
+        let pass = Pass {
+            ids: ids.as_ref(),
+            calibration: &report.calibration,
+            progress: &mut *progress,
+            stop,
+        };
+        let allocated = allocation(plan, &decoder, pass).map_err(|error| error.suspended(output, done, plan.layers))?;
+        let seconds = clock.elapsed().as_secs_f64();
+        report.phases.allocate += seconds;
+        report.phases.prepare -= seconds;
+        if allocated.is_some() {
+            progress.stage("prune");
+        }
+        Ok::<_, RunError>(allocated)
+    };
+    let (mut writer, activations, first, allocated) = match begun {
         Begun::Earlier(state, lock) => {
             state.check(&identity, output)?;
             report = super::report::continued(&state, report)?;
@@ -47,37 +65,31 @@ pub fn prune(
                 "resumed after {} of {} decoder layers",
                 state.layers_done, plan.layers
             ));
+            let allocated = match plan.options.allocates() {
+                // Weights of outputs are not kept.
+                Allocation::Curvature => allocate(&mut report, progress, state.layers_done)?,
+                _ => report.allocated.clone().map(Allocated::of_shares),
+            };
             let activations = state.load_activations(output, &options)?;
             let writer = resume_output(plan, checkpoint, lock, &report)?;
-            (writer, activations, state.layers_done)
+            (writer, activations, state.layers_done, allocated)
         }
         Begun::New(writer) => {
-            let clock = Instant::now();
-            let pass = Pass {
-                ids: ids.as_ref(),
-                calibration: &report.calibration,
-                progress: &mut *progress,
-                stop,
-            };
-            let allocated = allocation(plan, &decoder, pass);
-            report.allocated = allocated.map_err(|error| error.suspended(output, 0, plan.layers))?;
-            report.phases.allocate = clock.elapsed().as_secs_f64();
-            if report.allocated.is_some() {
-                progress.stage("prune");
-            }
+            let allocated = allocate(&mut report, progress, 0)?;
+            report.allocated = allocated.as_ref().map(|found| found.shares.clone());
             let embed = |ids: &TokenIds| decoder.embed_with(ids, &options);
-            (*writer, ids.as_ref().map(embed).transpose()?, 0)
+            (*writer, ids.as_ref().map(embed).transpose()?, 0, allocated)
         }
     };
     drop(ids);
-    report.phases.prepare += start.elapsed().as_secs_f64() - report.phases.allocate;
+    report.phases.prepare += start.elapsed().as_secs_f64();
     let done = report.linears.len();
     let mut walk = Walk {
         plan,
         decoder: &decoder,
         activations,
         sink: Sink::Checkpoint(&mut writer),
-        allocated: report.allocated.clone(),
+        allocated,
         report,
         progress,
         stop,

@@ -88,20 +88,13 @@ pub(super) fn begin_report(
     gpu: &Gpu,
     calibration: CalibrationRecord,
 ) -> PruneReport {
-    let options = &plan.options;
+    let (options, demand) = (&plan.options, &plan.demand);
+    let memory = [demand.device_bytes, demand.host_bytes];
+    let head = report_head(options, &plan.family, (checkpoint, gpu), memory);
     PruneReport {
-        tool: format!("secateur {}", env!("CARGO_PKG_VERSION")),
         settings: Settings {
-            model: options.model.display().to_string(),
-            output: options.output.display().to_string(),
-            family: plan.family.clone(),
-            method: options.method.clone(),
-            chosen: options.chosen.clone(),
             warm_start: (options.method == "fista").then(|| options.warm_start.name().to_string()),
-            pattern: options.pattern.to_string(),
-            sparsity: options.pattern.sparsity(),
             refit: options.refit,
-            damping: options.damping.fraction,
             damping_rule: options.damping.rule.name().to_string(),
             correction: options.correction,
             propagate: options.propagate.name().to_string(),
@@ -109,18 +102,42 @@ pub(super) fn begin_report(
             allocation: options.allocates().name().to_string(),
             activations: match plan.statistics {
                 Some(_) => "none".to_string(),
-                None => plan.demand.activations.name().to_string(),
+                None => demand.activations.name().to_string(),
             },
-            batch_rows: plan.demand.batch_rows,
+            batch_rows: demand.batch_rows,
             statistics: plan.statistics.as_ref().map(|s| s.dir().display().to_string()),
+            ..head.settings
+        },
+        calibration,
+        ..head
+    }
+}
+
+/// What every report of a prune begins with; the memory is what the plan wants of the device and of the host.
+pub(super) fn report_head(
+    options: &PruneOptions,
+    family: &str,
+    (checkpoint, gpu): (&Checkpoint, &Gpu),
+    [predicted_device, predicted_host]: [u64; 2],
+) -> PruneReport {
+    PruneReport {
+        tool: format!("secateur {}", env!("CARGO_PKG_VERSION")),
+        settings: Settings {
+            model: options.model.display().to_string(),
+            output: options.output.display().to_string(),
+            family: family.to_string(),
+            method: options.method.clone(),
+            chosen: options.chosen.clone(),
+            pattern: options.pattern.to_string(),
+            sparsity: options.pattern.sparsity(),
+            damping: options.damping.fraction,
             ..Default::default()
         },
         input_fingerprint: checkpoint.fingerprint(),
-        calibration,
         adapter: adapter_record(gpu),
         memory: Memory {
-            predicted_device: plan.demand.device_bytes,
-            predicted_host: plan.demand.host_bytes,
+            predicted_device,
+            predicted_host,
             ..Default::default()
         },
         ..Default::default()
@@ -135,6 +152,7 @@ pub(super) fn calibration_record(options: &PruneOptions, set: &CalibrationSet) -
         samples: options.samples.samples,
         length: options.samples.length,
         seed: options.samples.seed,
+        sets: None,
         token_hash: set.hash.clone(),
     }
 }

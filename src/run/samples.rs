@@ -4,7 +4,7 @@ use super::RunError;
 use super::plan::{Plan, PruneOptions};
 use super::report::calibration_record;
 use super::walk::Progress;
-use crate::calib::{CalibrationSet, Corpus, Tokenizer, draw};
+use crate::calib::{CalibError, CalibrationSet, Corpus, SampleSpec, Tokenizer, draw};
 use crate::checkpoint::Checkpoint;
 use crate::report::CalibrationRecord;
 
@@ -27,11 +27,57 @@ pub(super) fn calibration(
 }
 
 /// Draws the samples.
-pub(super) fn samples(options: &PruneOptions, checkpoint: &Checkpoint) -> Result<CalibrationSet, RunError> {
-    let corpus = Corpus::read(&options.calibration)?;
-    let tokenizer = Tokenizer::open(checkpoint.dir())?;
-    let set = draw(&corpus, &tokenizer, &options.samples)?;
-    drop((corpus, tokenizer));
-    super::memory::give_back();
-    Ok(set)
+fn samples(options: &PruneOptions, checkpoint: &Checkpoint) -> Result<CalibrationSet, RunError> {
+    Ok(SampleSets::draw(options, checkpoint, 1)?.all)
+}
+
+/// Samples for each of several passes over the model.
+pub(super) struct SampleSets {
+    /// One set after the other.
+    pub(super) all: CalibrationSet,
+    each: usize,
+}
+
+impl SampleSets {
+    /// As many sets of the options' size as are wanted, or as the text has, at least one. Several are dealt out of one draw,
+    /// so that each is from all over the text.
+    pub(super) fn draw(options: &PruneOptions, checkpoint: &Checkpoint, wanted: usize) -> Result<Self, RunError> {
+        let corpus = Corpus::read(&options.calibration)?;
+        let tokenizer = Tokenizer::open(checkpoint.dir())?;
+        let each = options.samples.samples;
+        let draw = |sets: usize| {
+            let samples = each.saturating_mul(sets);
+            draw(
+                &corpus,
+                &tokenizer,
+                &SampleSpec {
+                    samples,
+                    ..options.samples
+                },
+            )
+        };
+        let mut all = match draw(wanted) {
+            Err(CalibError::TextTooShort { windows, .. }) => draw((windows / each.max(1)).max(1)),
+            drawn => drawn,
+        }?;
+        let sets = all.ids.len() / each;
+        all.ids = (0..sets)
+            .flat_map(|set| all.ids.iter().skip(set).step_by(sets))
+            .cloned()
+            .collect();
+        drop((corpus, tokenizer));
+        super::memory::give_back();
+        Ok(SampleSets { all, each })
+    }
+
+    /// Sets there are.
+    pub(super) fn count(&self) -> usize {
+        self.all.ids.len() / self.each
+    }
+
+    /// Those of a pass; from the first set on again where there are fewer than passes.
+    pub(super) fn of(&self, pass: usize) -> &[Vec<u32>] {
+        let first = pass % self.count() * self.each;
+        &self.all.ids[first..first + self.each]
+    }
 }

@@ -26,7 +26,7 @@ pub(super) struct Solver<'a> {
     pub(super) inputs: &'a InputStatistics,
     /// The order they are in, if not their own.
     pub(super) permutation: Option<&'a Permutation>,
-    /// Sparsity by tensor, where it is not the same for all.
+    /// Sparsity by tensor, and the weights of its outputs, where they are not the same for all.
     pub(super) allocated: Option<&'a Allocated>,
 }
 
@@ -82,7 +82,12 @@ impl Solver<'_> {
             };
             self.checkpoint.release_all();
             let size = [block.len(), shape[1]];
-            let problem = LayerProblem::new(self.gpu, self.inputs, size, &part, pattern)?;
+            let problem = match self.allocated.and_then(|found| found.outputs.get(&linear.tensor)) {
+                None => LayerProblem::new(self.gpu, self.inputs, size, &part, pattern)?,
+                Some(outputs) => {
+                    LayerProblem::weighted(self.gpu, self.inputs, size, &part, pattern, &outputs[block.clone()])?
+                }
+            };
             drop(part);
             let solved = self.solve(&problem, dtype, &mut record)?;
             before += solved.before;
@@ -103,11 +108,15 @@ impl Solver<'_> {
     /// The pattern, with the linear's own share of the zeros.
     fn pattern(&self, tensor: &str) -> Result<Pattern, RunError> {
         let pattern = self.plan.options.pattern;
-        Ok(match (self.allocated.and_then(|shares| shares.get(tensor)), pattern) {
-            // All of a linear is only allocated where all of it is zero already, which any pattern leaves so.
-            (Some(share), Pattern::Unstructured { scope, .. }) if *share < 1.0 => Pattern::unstructured(*share, scope)?,
-            _ => pattern,
-        })
+        Ok(
+            match (self.allocated.and_then(|found| found.shares.get(tensor)), pattern) {
+                // All of a linear is only allocated where all of it is zero already, which any pattern leaves so.
+                (Some(share), Pattern::Unstructured { scope, .. }) if *share < 1.0 => {
+                    Pattern::unstructured(*share, scope)?
+                }
+                _ => pattern,
+            },
+        )
     }
 
     fn solve(&self, problem: &LayerProblem<'_>, dtype: DType, record: &mut LinearRecord) -> Result<Solved, RunError> {
@@ -116,7 +125,6 @@ impl Solver<'_> {
         let solution = refit(gpu, problem, solution, self.plan.options.refit)?;
         let mut recording = Recording::new();
         problem
-            .inputs
             .leave(&mut recording, gpu, &solution.weight)
             .map_err(PruneError::from)?;
         gpu.submit(recording)?;
@@ -127,10 +135,7 @@ impl Solver<'_> {
         // The error that counts is that of the weights as stored.
         let stored = Tensor::upload(gpu, "stored weight", rows, cols, &dtype.decode(&encoded.bytes))?;
         let mut recording = Recording::new();
-        problem
-            .inputs
-            .enter(&mut recording, gpu, &stored)
-            .map_err(PruneError::from)?;
+        problem.enter(&mut recording, gpu, &stored).map_err(PruneError::from)?;
         gpu.submit(recording)?;
         let after = problem.errors(gpu, &stored)?.dense;
         record.rounds += rounds;

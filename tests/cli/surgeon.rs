@@ -262,3 +262,61 @@ fn beside_other_methods() {
         std::fs::remove_dir_all(other.output()).unwrap();
     }
 }
+
+/// Every shot reads samples of its own, as far as the text has them: with next to nothing removed, the loss before a shot
+/// is that of the dense model on them.
+#[test]
+fn shots_have_samples_of_their_own() {
+    let case = Case::new();
+    let run = |shots: usize, more: &[&str]| {
+        let flags = format!("--samples 20 --length 32 --adapter cpu --sparsity 0.0005 --shots {shots}");
+        let flags: Vec<&str> = SURGEON.into_iter().chain(flags.split(' ')).collect();
+        let _ = std::fs::remove_dir_all(case.output());
+        let report = case.prune_to(&case.output(), &flags, more).json();
+        let shots = report["shots"].as_array().unwrap().iter();
+        let losses: Vec<f64> = shots.map(|shot| shot["loss"].as_f64().unwrap()).collect();
+        (losses, report["calibration"].clone())
+    };
+    let alike = |a: f64, b: f64| (a - b).abs() < 1e-3;
+    let (own, calibration) = run(12, &[]);
+    let sets = calibration["sets"].as_u64().unwrap() as usize;
+    assert!(
+        (2..12).contains(&sets),
+        "the text is long enough for some: {calibration}"
+    );
+    for (i, loss) in own.iter().enumerate() {
+        let first = own.iter().position(|other| alike(*loss, *other));
+        assert_eq!(first, Some(i % sets), "shot {i} of {own:?}");
+    }
+    let (same, calibration) = run(3, &["--same-samples"]);
+    assert!(
+        calibration["sets"].is_null() && same.iter().all(|loss| alike(*loss, same[0])),
+        "{same:?}"
+    );
+    let (_, one) = run(1, &[]);
+    assert_eq!(calibration["token_hash"], one["token_hash"]);
+    Case::new().refuses(
+        "--method admm --sparsity 0.5 --same-samples",
+        &["--same-samples", "--method surgeon"],
+    );
+}
+
+/// Loud inputs do not drown quiet ones, unless asked for as published; scores without gradients are as published.
+#[test]
+fn what_the_damping_is_a_fraction_of() {
+    let run = |flags: &str| {
+        let case = Case::new();
+        let report = pruned(&case, flags);
+        (report["settings"]["damping_rule"].clone(), weights(&case.output()))
+    };
+    let surgeon = "--sparsity 0.5 --shots 1 --damping 0.3";
+    let (rule, own) = run(surgeon);
+    assert_eq!(rule, "own");
+    let (rule, mean) = run(&format!("{surgeon} --damping-rule mean"));
+    assert_eq!(rule, "mean");
+    assert_ne!(own, mean);
+    for (score, rule) in [("surgeon", "own"), ("osscar", "mean")] {
+        let flags = format!("--structure ffn --sparsity 0.2 --shots 1 --score {score}");
+        assert_eq!(run(&flags).0, rule, "{score}");
+    }
+}

@@ -38,33 +38,30 @@ pub(crate) fn open(adapter: &str, max_binding: Option<u64>) -> Gpu {
 /// Every device with each of its subgroup variants of a kernel. Adapters without any are named in the log with the test
 /// that they leave out.
 pub(crate) fn subgroups(test: &str, kernel: &'static Kernel) -> Vec<(&'static Gpu, Variant)> {
-    let mut found = Vec::new();
-    for gpu in devices() {
-        let variants = Variant::subgroup(gpu, kernel);
-        if variants.is_empty() {
-            eprintln!("SKIPPED {test}: {} has no subgroups to use", gpu.name());
-        }
-        found.extend(variants.into_iter().map(|variant| (gpu, variant)));
-    }
-    found
+    on_every_device(test, "subgroups", |gpu| Variant::subgroup(gpu, kernel))
 }
 
 /// Every device with each of its cooperative variants of a kernel. Those without are named in the log with the test that
 /// they leave out; with `SECATEUR_TEST_COOP=1` it is a failure if all are.
 pub(crate) fn cooperative(test: &str, kernel: &'static Kernel) -> Vec<(&'static Gpu, Variant)> {
-    let mut found = Vec::new();
-    for gpu in devices() {
-        let variants = Variant::cooperative(gpu, kernel);
-        if variants.is_empty() {
-            eprintln!("SKIPPED {test}: {} has no cooperative matrices to use", gpu.name());
-        }
-        found.extend(variants.into_iter().map(|variant| (gpu, variant)));
-    }
+    let found = on_every_device(test, "cooperative matrices", |gpu| Variant::cooperative(gpu, kernel));
     let wanted = std::env::var("SECATEUR_TEST_COOP").is_ok_and(|value| value == "1");
     assert!(
         !wanted || !found.is_empty(),
         "{test}: SECATEUR_TEST_COOP=1, and no device has cooperative matrices"
     );
+    found
+}
+
+fn on_every_device(test: &str, what: &str, variants: impl Fn(&Gpu) -> Vec<Variant>) -> Vec<(&'static Gpu, Variant)> {
+    let mut found = Vec::new();
+    for gpu in devices() {
+        let variants = variants(gpu);
+        if variants.is_empty() {
+            eprintln!("SKIPPED {test}: {} has no {what} to use", gpu.name());
+        }
+        found.extend(variants.into_iter().map(|variant| (gpu, variant)));
+    }
     found
 }
 

@@ -5,6 +5,7 @@ mod blocks;
 mod conjugate_gradient;
 mod fista;
 mod hard_grams;
+mod output_weights;
 mod panels;
 mod permute;
 mod power_iteration;

@@ -7,7 +7,7 @@ use secateur::prune::surgeon::{
     Costs, Curvature, Grain, MetricProblem, Saliency, Side, UpdateSettings, column_costs, correlated_update,
     joint_column_cost, joint_row_cost, remove_columns, remove_rows, row_costs,
 };
-use secateur::prune::{Pattern, PruneError};
+use secateur::prune::{Damping, DampingRule, Pattern, PruneError};
 
 use crate::common::{Data, assert_close, devices, f64s, tensor};
 use crate::methods::surgeon::{Case, gram, panels};
@@ -41,7 +41,17 @@ fn channels(n: usize) -> Vec<(&'static str, Vec<f32>)> {
     ]
 }
 
-fn side(gpu: &Gpu, tokens: &[f32], n: usize, damping: f64) -> Result<Rc<Side>, PruneError> {
+const fn mean(fraction: f64) -> Damping {
+    let rule = DampingRule::Mean;
+    Damping { rule, fraction }
+}
+
+const fn own(fraction: f64) -> Damping {
+    let rule = DampingRule::Own;
+    Damping { rule, fraction }
+}
+
+fn side(gpu: &Gpu, tokens: &[f32], n: usize, damping: Damping) -> Result<Rc<Side>, PruneError> {
     let sum = panels(gpu, n, &gram(tokens, n));
     Side::prepare(gpu, sum, tokens.len() / n, damping, "test").map(Rc::new)
 }
@@ -116,15 +126,15 @@ fn convex(what: &str, gpu: &Gpu, curvature: &Curvature) {
     assert!(found.iter().all(|v| v.is_finite()), "{what}: refitted");
 }
 
-/// Everything there is on hard factors on either side and on both, with the published damping and with none.
+/// Everything there is on hard factors on either side and on both, with the published damping, with each channel's own, and with none.
 #[test]
 fn no_factor_gives_what_is_not_a_number() {
     for gpu in devices() {
         for (gradients, g) in channels(ROWS) {
             let beside = |name: &str| name == "plain" || gradients == "plain" || name == gradients;
             for (activations, a) in channels(COLS).into_iter().filter(|a| beside(a.0)) {
-                for damping in [0.01, 0.0] {
-                    let what = format!("{} G {gradients}, A {activations}, {damping}", gpu.name());
+                for damping in [mean(0.01), own(0.01), mean(0.0)] {
+                    let what = format!("{} G {gradients}, A {activations}, {damping:?}", gpu.name());
                     let curvature = Curvature {
                         outputs: side(gpu, &g, ROWS, damping).unwrap(),
                         inputs: side(gpu, &a, COLS, damping).unwrap(),
@@ -144,10 +154,12 @@ fn escalations_are_counted() {
     for gpu in devices() {
         for (name, tokens) in channels(COLS) {
             let singular = ["one token", "every channel twice", "rank one"].contains(&name);
-            let undamped = side(gpu, &tokens, COLS, 0.0).unwrap();
+            let undamped = side(gpu, &tokens, COLS, mean(0.0)).unwrap();
             assert_eq!(undamped.escalations() > 0, singular, "{} {name}", gpu.name());
-            let damped = side(gpu, &tokens, COLS, 0.01).unwrap();
-            assert_eq!(damped.escalations(), 0, "{} {name}", gpu.name());
+            for damping in [mean(0.01), own(0.01)] {
+                let damped = side(gpu, &tokens, COLS, damping).unwrap();
+                assert_eq!(damped.escalations(), 0, "{} {name}", gpu.name());
+            }
         }
     }
 }
@@ -172,8 +184,8 @@ fn dead_channels_change_nothing() {
     for gpu in devices() {
         let update = |shape: [usize; 2], tokens: [&[f32]; 2], [w, mask]: [&[f32]; 2]| {
             let curvature = Curvature {
-                outputs: side(gpu, tokens[0], shape[0], 0.1).unwrap(),
-                inputs: side(gpu, tokens[1], shape[1], 0.01).unwrap(),
+                outputs: side(gpu, tokens[0], shape[0], mean(0.1)).unwrap(),
+                inputs: side(gpu, tokens[1], shape[1], own(0.01)).unwrap(),
             };
             let [w, mask] = [w, mask].map(|v| tensor(gpu, shape[0], shape[1], v));
             let settings = UpdateSettings::default();
@@ -237,8 +249,8 @@ fn diagonal_factors_couple_nothing() {
             Rc::new(Side::prepare(gpu, sum, 7, damping, "test").unwrap())
         };
         let curvature = Curvature {
-            outputs: make(ROWS, 150, 0.1),
-            inputs: make(COLS, 151, 0.01),
+            outputs: make(ROWS, 150, own(0.1)),
+            inputs: make(COLS, 151, mean(0.01)),
         };
         let w = tensor(gpu, ROWS, COLS, &weight());
         let costs = row_costs(gpu, &curvature, &w, Saliency::Obs).unwrap();
@@ -265,7 +277,7 @@ fn a_factor_that_is_not_finite_is_named() {
         let mut sum = gram(&channels(ROWS)[0].1, ROWS);
         sum[3 * ROWS + 3] = f32::INFINITY;
         let sum = panels(gpu, ROWS, &sum);
-        let error = Side::prepare(gpu, sum, 400, 0.01, "layer 3 gate_proj").err();
+        let error = Side::prepare(gpu, sum, 400, mean(0.01), "layer 3 gate_proj").err();
         let text = error.expect("it fails").to_string();
         assert!(
             text.contains("layer 3 gate_proj") && text.contains("channel 3"),

@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use secateur::gpu::{Gpu, GpuError};
 use secateur::prune::surgeon::{Curvature, Side};
+use secateur::prune::{Damping, DampingRule};
 use secateur::tensor::{PanelMatrix, Tensor};
 
 use crate::common::{Data, eliminate, f64s, tensor};
 use crate::laws::problem::Layer;
 
-/// Damping of the outputs and of the inputs.
-pub(crate) const DAMPING: [f64; 2] = [0.1, 0.01];
+/// Damping of the outputs and of the inputs, fractions.
+const DAMPING: [f64; 2] = [0.1, 0.01];
 /// Tokens behind the sums.
 pub(crate) const TOKENS: usize = 400;
 
@@ -20,6 +21,8 @@ pub(crate) const SHAPES: [[usize; 2]; 7] = [[1, 1], [6, 8], [7, 13], [1, 65], [6
 /// Raw sums of both sides and a weight.
 pub(crate) struct Case {
     pub(crate) shape: [usize; 2],
+    /// Of outputs and inputs: of each by the mean where it is odd, else by each channel's own energy.
+    pub(crate) damping: [Damping; 2],
     /// `Σ g gᵀ` and `Σ x xᵀ`.
     pub(crate) sums: [Vec<f32>; 2],
     pub(crate) weight: Vec<f32>,
@@ -43,18 +46,35 @@ impl Case {
     pub(crate) fn new(seed: u64, [m, n]: [usize; 2]) -> Self {
         let tokens = |seed, n| Layer::new(seed, 1, n, TOKENS, 0.0).dense;
         let small: Vec<f32> = tokens(seed, m).iter().map(|g| g * 1e-4).collect();
+        let damping = |i: usize| Damping {
+            rule: match [m, n][i] % 2 {
+                0 => DampingRule::Own,
+                _ => DampingRule::Mean,
+            },
+            fraction: DAMPING[i],
+        };
         Case {
             shape: [m, n],
+            damping: [damping(0), damping(1)],
             sums: [gram(&small, m), gram(&tokens(seed + 1, n), n)],
             weight: Data::new(seed + 2).normal(m * n),
         }
+    }
+
+    /// With both sides damped by the mean, as published.
+    pub(crate) fn by_the_mean(mut self) -> Self {
+        self.damping = DAMPING.map(|fraction| Damping {
+            rule: DampingRule::Mean,
+            fraction,
+        });
+        self
     }
 
     /// On a device.
     pub(crate) fn curvature(&self, gpu: &Gpu) -> Curvature {
         let side = |i: usize| {
             let sum = panels(gpu, self.shape[i], &self.sums[i]);
-            Rc::new(Side::prepare(gpu, sum, TOKENS, DAMPING[i], "test").unwrap())
+            Rc::new(Side::prepare(gpu, sum, TOKENS, self.damping[i], "test").unwrap())
         };
         Curvature {
             outputs: side(0),
@@ -78,7 +98,7 @@ impl Case {
         Plain {
             shape: self.shape,
             weight: f64s(&self.weight),
-            damped: [damp(&g, m, DAMPING[0]), damp(&a, n, DAMPING[1])],
+            damped: [damp(&g, m, self.damping[0]), damp(&a, n, self.damping[1])],
             factors: [g, a],
         }
     }
@@ -92,12 +112,16 @@ pub(crate) fn panels(gpu: &Gpu, n: usize, values: &[f32]) -> PanelMatrix {
     .unwrap()
 }
 
-/// With a fraction of the mean energy of the live channels on the diagonal.
-fn damp(f: &[f64], n: usize, fraction: f64) -> Vec<f64> {
+/// With a fraction of the mean energy of the live channels, or of each one's own, on the diagonal.
+fn damp(f: &[f64], n: usize, Damping { rule, fraction }: Damping) -> Vec<f64> {
     let live: Vec<f64> = (0..n).map(|i| f[i * n + i]).filter(|v| *v > 0.0).collect();
     let mean = live.iter().sum::<f64>() / live.len() as f64;
-    let add = |i: usize| if i / n == i % n { fraction * mean } else { 0.0 };
-    f.iter().enumerate().map(|(i, v)| v + add(i)).collect()
+    let energy = |own: f64| match rule {
+        DampingRule::Own => own,
+        DampingRule::Mean => mean,
+    };
+    let add = |i: usize, v: f64| if i / n == i % n { fraction * energy(v) } else { 0.0 };
+    f.iter().enumerate().map(|(i, v)| v + add(i, *v)).collect()
 }
 
 pub(crate) struct Plain {

@@ -38,8 +38,12 @@ fn run(gpu: &Gpu, case: &Case, support: &[f32], settings: &UpdateSettings) -> (V
 #[test]
 fn one_chunk_is_the_constrained_minimiser() {
     for gpu in devices() {
-        for shape in [[6, 8], [5, 12], [7, 9]] {
-            let mut case = Case::new(90, shape);
+        // Where channels are damped by their own energy, the two inverses that the chunk's system is made of are worse
+        // conditioned.
+        let cases = [[6, 8], [5, 12], [7, 9]].into_iter();
+        let cases = cases.flat_map(|shape| [(Case::new(90, shape).by_the_mean(), 1.0), (Case::new(90, shape), 4.0)]);
+        for (mut case, bound) in cases {
+            let shape = case.shape;
             let mut before = vec![1.0f32; shape[0] * shape[1]];
             for support in [random(91, shape, 0.1), random(92, shape, 0.5), two_of_four(shape)] {
                 // Earlier zeros are held too.
@@ -48,7 +52,7 @@ fn one_chunk_is_the_constrained_minimiser() {
                 let (found, updated) = run(gpu, &case, &before, &ONE);
                 let what = format!("{} {shape:?}", gpu.name());
                 let wanted = plain.minimiser(&before);
-                assert_close(&what, &found, &wanted, plain.rounding());
+                assert_close(&what, &found, &wanted, bound * plain.rounding());
                 assert_eq!([updated.chunks, updated.escalations], [1, 0], "{what}");
                 let zeroed = plain.weight.iter().zip(&before).map(|(w, s)| w * f64::from(*s));
                 let zeroed: Vec<f64> = zeroed.collect();

@@ -2,10 +2,10 @@
 //!
 //! A factor is kept as `F / mean` (mean over the channels that are not dead), so that numbers are near one whatever the
 //! scale of activations or gradients; `mean` goes into costs at the end. Damping adds `d mean` to the diagonal, as
-//! published. The inverse is made of the matrix scaled to a unit diagonal, because real Grams have condition numbers of
-//! 1e8, and scaled back.
+//! published, or `d` times each element of it ([`crate::prune::DampingRule`]). The inverse is made of the matrix scaled
+//! to a unit diagonal, because real Grams have condition numbers of 1e8, and scaled back.
 //!
-//! The published code multiplies G and divides A by `sqrt(|A| / |G|)` (IAD). With damping relative to the mean that
+//! The published code multiplies G and divides A by `sqrt(|A| / |G|)` (IAD). With damping relative to the diagonal that
 //! factor cancels in every cost and update, and where linears share A each would want its own: it is not applied, but
 //! [`Curvature::iad`] has it.
 //!
@@ -18,8 +18,8 @@ use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg::{self, Pivots, largest_eigenvalue};
 use crate::ops::dense::{self, RowReduce};
 use crate::prune::PruneError;
-use crate::prune::damping::escalate;
-use crate::prune::inputs::read_diagonal;
+use crate::prune::damping::{Damping, escalate};
+use crate::prune::inputs::{DEAD, ones, read_diagonal};
 use crate::prune::problem::sum;
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -30,14 +30,19 @@ const POWER_STEPS: usize = 48;
 pub struct Side {
     /// `F / mean`, not damped.
     pub(super) factor: PanelMatrix,
-    /// `(F / mean + d I)⁻¹`.
+    /// `(F / mean + R)⁻¹`.
     pub(super) inverse: PanelMatrix,
     /// Diagonal of the factor.
     pub(super) diagonal: Vec<f64>,
     /// Diagonal of the inverse.
     pub(super) inverse_diagonal: Vec<f64>,
     pub(super) mean: f64,
-    pub(super) damping: f64,
+    /// `1 / sqrt(diagonal of the damped factor)`.
+    pub(super) scale: Vec<f64>,
+    /// The diagonal of R, the damping, `[1, n]`.
+    ridge: Tensor,
+    /// As many ones.
+    ones: Tensor,
     pub(super) place: String,
     /// At least the largest eigenvalue of the damped factor scaled to a unit diagonal.
     pub(super) lipschitz: f64,
@@ -46,20 +51,27 @@ pub struct Side {
 }
 
 impl Side {
-    /// From raw sums over `count` tokens, complete (mirrored), which are used up: `Σ x xᵀ` or `Σ g gᵀ`. `damping` is the
-    /// fraction of the mean diagonal that is added (published: inputs 0.01; outputs 0.1 for weights and N:M, else 0.01);
-    /// `place` names layer and linear in errors. Beside the sums one square matrix must fit.
-    pub fn prepare(gpu: &Gpu, sum: PanelMatrix, count: usize, damping: f64, place: &str) -> Result<Self, PruneError> {
+    /// From raw sums over `count` tokens, complete (mirrored), which are used up: `Σ x xᵀ` or `Σ g gᵀ`. Published is a
+    /// `damping` by the mean, 0.01 of inputs, of outputs 0.1 for weights and N:M, else 0.01; `place` names layer and linear
+    /// in errors. Beside the sums one square matrix must fit.
+    pub fn prepare(
+        gpu: &Gpu,
+        sum: PanelMatrix,
+        count: usize,
+        damping: Damping,
+        place: &str,
+    ) -> Result<Self, PruneError> {
         let (energy, mean) = energies(gpu, &sum, count, place)?;
         let diagonal: Vec<f64> = energy.iter().map(|v| v / mean).collect();
-        let scale: Vec<f64> = diagonal.iter().map(|v| unit_scale(*v, damping)).collect();
+        let ridge: Vec<f64> = diagonal.iter().map(|v| damping.of(v.max(DEAD), 1.0) - v).collect();
+        let scale: Vec<f64> = (diagonal.iter().zip(&ridge)).map(|(v, r)| unit_scale(*v, *r)).collect();
         let back: Vec<f64> = scale.iter().map(|e| 1.0 / e).collect();
         let mut recording = Recording::new();
         scale_both(&mut recording, gpu, &sum, &scale, 1.0 / (mean * count.max(1) as f64))?;
         gpu.submit(recording)?;
-        let ridge = scale.iter().map(|e| damping * e * e).fold(0.0, f64::max);
+        let damped = scale.iter().zip(&ridge).map(|(e, r)| r * e * e).fold(0.0, f64::max);
         // A matrix with a unit diagonal has an eigenvalue of at least one.
-        let lipschitz = (largest_eigenvalue(gpu, &sum, POWER_STEPS)?.upper() + ridge).max(1.0);
+        let lipschitz = (largest_eigenvalue(gpu, &sum, POWER_STEPS)?.upper() + damped).max(1.0);
         let escalations = Cell::new(0);
         let inverse = invert(gpu, &sum, (place, &escalations))?;
         let mut recording = Recording::new();
@@ -74,7 +86,9 @@ impl Side {
             diagonal,
             inverse_diagonal: inverse_diagonal.collect(),
             mean,
-            damping,
+            ridge: vector(gpu, "ridge", ridge.iter().copied())?,
+            ones: ones(gpu, scale.len())?,
+            scale,
             lipschitz,
             place: place.to_string(),
             escalations,
@@ -123,11 +137,6 @@ impl Side {
     /// How often an inversion, of it or of a block of its inverse, failed and was repeated with more damping.
     pub fn escalations(&self) -> usize {
         self.escalations.get()
-    }
-
-    /// `1 / sqrt(diagonal of the damped factor)`.
-    pub(super) fn scale(&self, channel: usize) -> f64 {
-        unit_scale(self.diagonal[channel], self.damping)
     }
 
     /// Whether a channel has any energy.
@@ -200,9 +209,12 @@ impl Curvature {
     ) -> Result<(), GpuError> {
         let (outputs, inputs) = (&self.outputs, &self.inputs);
         linalg::multiply(recording, gpu, 1.0, x, &inputs.factor, half);
-        dense::axpby(recording, inputs.damping as f32, x, 1.0, half);
+        recording.copy(&x.slice(), &out.slice());
+        dense::scale(recording, out, &outputs.ones, &inputs.ridge);
+        dense::axpby(recording, 1.0, out, 1.0, half);
         linalg::multiply_left(recording, gpu, &outputs.factor, half, out)?;
-        dense::axpby(recording, outputs.damping as f32, half, 1.0, out);
+        dense::scale(recording, half, &outputs.ridge, &inputs.ones);
+        dense::axpby(recording, 1.0, half, 1.0, out);
         Ok(())
     }
 }
@@ -239,12 +251,8 @@ pub(super) fn invert(
 }
 
 /// Takes a diagonal element of the damped factor to one; without damping a dead one would be divided by zero.
-fn unit_scale(energy: f64, damping: f64) -> f64 {
-    let damped = if energy > 0.0 {
-        energy + damping
-    } else {
-        damping.max(1e-6)
-    };
+fn unit_scale(energy: f64, ridge: f64) -> f64 {
+    let damped = if energy > 0.0 { energy + ridge } else { ridge.max(1e-6) };
     1.0 / damped.sqrt()
 }
 

@@ -15,6 +15,7 @@ use crate::ops::dense::{self, RowReduce};
 use crate::ops::factor::{self, KronGather};
 use crate::ops::nn;
 use crate::prune::PruneError;
+use crate::prune::inputs::ones;
 use crate::prune::problem::sum;
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -144,8 +145,4 @@ impl Block {
         dense::scale(recording, out, &unit, &ones(gpu, x.cols())?);
         Ok(())
     }
-}
-
-fn ones(gpu: &Gpu, count: usize) -> Result<Tensor, GpuError> {
-    vector(gpu, "ones", (0..count).map(|_| 1.0))
 }

@@ -50,9 +50,8 @@ impl<'a> MetricProblem<'a> {
         let scratch = |label| Tensor::empty(gpu, label, rows, cols);
         let (weight, free, kept) = (scratch("scaled weight")?, scratch("free")?, scratch("kept")?);
         let sides = [&curvature.outputs, &curvature.inputs];
-        let [row, col] = sides.map(|side| vector(gpu, "scale", (0..side.n()).map(|i| side.scale(i))));
-        let [row_back, col_back] =
-            sides.map(|side| vector(gpu, "inverse scale", (0..side.n()).map(|i| 1.0 / side.scale(i))));
+        let [row, col] = sides.map(|side| vector(gpu, "scale", side.scale.iter().copied()));
+        let [row_back, col_back] = sides.map(|side| vector(gpu, "inverse scale", side.scale.iter().map(|e| 1.0 / e)));
         let problem = MetricProblem {
             curvature,
             weight,

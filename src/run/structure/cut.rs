@@ -189,7 +189,7 @@ impl<'j> Job<'j> {
             if let Some(factors) = factors.as_deref_mut().filter(|_| present.plan.structure.updates_rows()) {
                 let place = format!("{}, {}", self.place, piece.id.name());
                 let sum = factors.take_outputs(piece.id);
-                let (outputs, tokens) = side(gpu, sum, base.surgeon.output_damping, &place)?;
+                let (outputs, tokens) = side(gpu, sum, base.damping()[1], &place)?;
                 let whole = Tensor::upload(gpu, "weight and bias", weight.rows(), width, &values)?;
                 remove_rows(gpu, &outputs, &whole, &gone)?;
                 values = whole.fetch(gpu)?;
@@ -224,7 +224,7 @@ impl<'j> Job<'j> {
         if let Some(factors) = factors.filter(|_| present.plan.structure.updates_columns()) {
             let place = format!("{}, {}", self.place, piece.id.name());
             let sum = factors.take_inputs(group);
-            let (inputs, tokens) = side(gpu, sum, base.options.damping.fraction, &place)?;
+            let (inputs, tokens) = side(gpu, sum, base.damping()[0], &place)?;
             remove_columns(gpu, &inputs, &weight, &gone)?;
             self.record.dead_inputs = inputs.dead();
             self.noted(&inputs, tokens);

@@ -15,7 +15,6 @@ use crate::prune::surgeon::{
     osscar_cost, row_costs, unit_costs, wanda_sp_scores,
 };
 use crate::run::RunError;
-use crate::run::samples::TokenIds;
 use crate::run::surgeon::factors::{FactorStore, LayerFactors};
 use crate::run::surgeon::pass::{BackwardPass, Loss, Targets};
 use crate::run::surgeon::piece::pieces;
@@ -29,7 +28,7 @@ pub(super) struct Present<'p> {
     pub(super) gpu: &'p Gpu,
     pub(super) spec: &'p Spec,
     pub(super) current: &'p Checkpoint,
-    pub(super) ids: &'p TokenIds,
+    pub(super) ids: &'p [Vec<u32>],
     pub(super) stop: &'p AtomicBool,
     /// Targets of the backward pass.
     pub(super) targets: Targets,
@@ -142,7 +141,7 @@ impl Present<'_> {
             false => Saliency::Obd,
         };
         let mut lines: [Vec<Vec<f64>>; 2] = Default::default();
-        let damping = [base.options.damping.fraction, base.surgeon.output_damping];
+        let damping = base.damping();
         each_curvature((gpu, self.spec), layer, factors, damping, |tap, piece, curvature| {
             let (weight, _) = piece.weight(gpu, self.current)?;
             let by = if reads_units(tap) { column_costs } else { row_costs };
@@ -220,7 +219,7 @@ impl Present<'_> {
                 let scores = match (&mut factors, &mut moments) {
                     (Some(factors), _) => {
                         let place = format!("layer {layer}, {:?}", group.input);
-                        let damping = self.plan.base.options.damping.fraction;
+                        let damping = self.plan.base.damping()[0];
                         let (inputs, _) = side(self.gpu, factors.take_inputs(number), damping, &place)?;
                         self.osscar(&inputs, &weight, units)?
                     }

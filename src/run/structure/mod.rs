@@ -72,7 +72,7 @@ impl Run<'_, '_> {
             gpu: self.shots.gpu,
             spec: &spec,
             current,
-            ids: self.shots.ids,
+            ids: self.shots.samples.of(shot),
             stop: self.shots.stop,
             targets: plan.base.targets(shot),
         };

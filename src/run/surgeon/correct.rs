@@ -46,7 +46,7 @@ impl Shots<'_> {
         let mut losses = corrections.load(&kept)?.unwrap_or_default();
         while losses.len() < low_rank.steps {
             let number = losses.len();
-            let sample = (shot * low_rank.steps + number) % self.ids.len();
+            let sample = (shot * low_rank.steps + number) % self.samples.all.ids.len();
             let loss = match self.descend((&pruned, &spec), &mut corrections, [number, sample]) {
                 Ok(loss) => Some(loss.mean).filter(|mean| mean.is_finite()),
                 Err(error) => {
@@ -90,7 +90,7 @@ impl Shots<'_> {
         let decoder = Decoder::new(gpu, pruned, spec, plan.options.samples.length)?.amended(&*corrections);
         let pass = BackwardPass {
             decoder: &decoder,
-            ids: std::slice::from_ref(&self.ids[sample]),
+            ids: std::slice::from_ref(&self.samples.all.ids[sample]),
             activations: plan.activation_options(),
             fisher: Targets::Next,
             layers: false,
@@ -128,7 +128,8 @@ impl Shots<'_> {
     }
 
     fn note_correction(&mut self, losses: &[Option<f64>]) -> Result<(), RunError> {
-        let ends = losses.len().min(self.ids.len());
+        // Each a pass over all samples, or the first and the last half of the steps.
+        let ends = losses.len().div_ceil(2).min(self.samples.all.ids.len());
         let mean = |losses: &[Option<f64>]| -> Result<f64, RunError> {
             let finite: Vec<f64> = losses.iter().flatten().copied().collect();
             Ok(Loss::of(&finite, &[]).of_any_sample()?.mean)

@@ -4,8 +4,9 @@
 //! With `kfac-fista` a search (`search`) improves each shot's solution before it is written.
 //!
 //! A shot goes through the model twice: backwards, from layer to layer, to gather the factors and count the costs, and
-//! again to prune with them: forwards with those on the disk, or, where that has no room, backwards once more. Its result is a checkpoint in the state folder, which the next shot reads; so memory is one
-//! layer's factors and the streams between layers, and a run can be resumed after any shot. Start reading at [`surgeon`].
+//! again to prune with them: forwards with those on the disk, or, where that has no room, backwards once more. Its result
+//! is a checkpoint in the state folder, which the next shot reads; so memory is one layer's factors and the streams
+//! between layers, and a run can be resumed after any shot. Start reading at [`surgeon`].
 
 mod correct;
 mod corrections;
@@ -34,6 +35,7 @@ pub(super) use report::begin_report;
 
 use super::RunError;
 use super::report::warn_of_experts;
+use super::samples::SampleSets;
 use super::walk::Progress;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::{Gpu, Recording};
@@ -64,7 +66,7 @@ pub fn surgeon(
     })
 }
 
-impl<'r> Shots<'r> {
+impl Shots<'_> {
     /// From the checkpoint of the shot before to the next.
     fn shot(&mut self, shot: usize) -> Result<(), RunError> {
         let clock = Instant::now();
@@ -114,21 +116,6 @@ impl<'r> Shots<'r> {
         self.commit()
     }
 
-    /// The passes of a shot through the model that is there before it.
-    fn pass<'p>(&self, shot: usize, decoder: &'p Decoder<'p>) -> BackwardPass<'p>
-    where
-        'r: 'p,
-    {
-        BackwardPass {
-            decoder,
-            ids: self.ids,
-            activations: self.plan.activation_options(),
-            fisher: self.plan.targets(shot),
-            layers: false,
-            stop: self.stop,
-        }
-    }
-
     /// The backward pass: saves every layer's factors, if there is room, and counts the costs of every linear, first layer first.
     fn curvature(
         &mut self,
@@ -138,7 +125,7 @@ impl<'r> Shots<'r> {
     ) -> Result<(Weighed, Loss), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
         let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
-        let pass = self.pass(shot, &decoder);
+        let pass = pass(plan, shot, &decoder, (self.samples, self.stop));
         let (mut layers, half_steps) = (Vec::new(), plan.surgeon.half_steps);
         let mut found = |half_step: usize, layer, factors: &mut LayerFactors| {
             if let Some(store) = store {
@@ -184,8 +171,6 @@ impl<'r> Shots<'r> {
         writer: &mut CheckpointWriter<'_>,
     ) -> Result<(), RunError> {
         let (plan, gpu, original, stop) = (self.plan, self.gpu, self.original, self.stop);
-        let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
-        let pass = self.pass(shot, &decoder);
         let surgery = prune::Surgery {
             plan,
             gpu,
@@ -209,7 +194,8 @@ impl<'r> Shots<'r> {
         };
         match store {
             None => {
-                pass.factors(Wanted::ALL, each)?;
+                let decoder = Decoder::new(gpu, current, &plan.spec, plan.options.samples.length)?;
+                pass(plan, shot, &decoder, (self.samples, stop)).factors(Wanted::ALL, each)?;
             }
             Some(store) => {
                 for layer in 0..plan.spec.layers {
@@ -234,6 +220,23 @@ impl<'r> Shots<'r> {
             search,
             ..Default::default()
         });
+    }
+}
+
+/// A pass of a shot through the model that is there before it.
+fn pass<'p>(
+    plan: &SurgeonPlan,
+    shot: usize,
+    decoder: &'p Decoder<'p>,
+    (samples, stop): (&'p SampleSets, &'p AtomicBool),
+) -> BackwardPass<'p> {
+    BackwardPass {
+        decoder,
+        ids: samples.of(shot),
+        activations: plan.activation_options(),
+        fisher: plan.targets(shot),
+        layers: false,
+        stop,
     }
 }
 

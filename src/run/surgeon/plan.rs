@@ -11,6 +11,7 @@ use super::weigh::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
+use crate::prune::Damping;
 use crate::run::RunError;
 use crate::run::memory::free_disk;
 use crate::run::plan::{PruneOptions, Sums};
@@ -155,6 +156,14 @@ impl SurgeonPlan {
         1 + usize::from(self.surgeon.low_rank.steps > 0)
     }
 
+    /// Sets of samples that the shots want.
+    pub(super) fn sample_sets(&self) -> usize {
+        match self.surgeon.same_samples {
+            true => 1,
+            false => self.surgeon.shots,
+        }
+    }
+
     /// Targets of the backward pass of a shot.
     pub(in crate::run) fn targets(&self, shot: usize) -> Targets {
         match self.surgeon.fisher {
@@ -190,8 +199,13 @@ impl SurgeonPlan {
     pub(super) fn weigh(&self) -> Weigh {
         Weigh {
             pattern: self.options.pattern,
-            damping: [self.options.damping.fraction, self.surgeon.output_damping],
+            damping: self.damping(),
         }
+    }
+
+    /// Damping of the factors of inputs and of outputs.
+    pub(in crate::run) fn damping(&self) -> [Damping; 2] {
+        [self.options.damping, self.surgeon.damping_of_outputs()]
     }
 
     /// How activations are kept between layers, beside the output.
@@ -230,9 +244,10 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
         "family": spec.family,
         "method": options.method,
         "pattern": options.pattern,
-        "damping": options.damping.fraction,
+        "damping": options.damping,
         "output_damping": surgeon.output_damping,
         "shots": surgeon.shots,
+        "same_samples": surgeon.same_samples,
         "max_correlate": surgeon.max_correlate,
         "refit": surgeon.refit,
         "fisher": surgeon.fisher,

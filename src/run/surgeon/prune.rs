@@ -54,7 +54,7 @@ impl Surgery<'_> {
         for (number, group) in plan.spec.groups(layer)?.iter().enumerate() {
             let place = format!("layer {layer}, {:?}", group.input);
             let sum = factors.take_inputs(number);
-            let (inputs, tokens) = side(gpu, sum, plan.options.damping.fraction, &place)?;
+            let (inputs, tokens) = side(gpu, sum, plan.damping()[0], &place)?;
             for linear in &group.linears {
                 let clock = Instant::now();
                 let flops = gpu.flops();
@@ -62,7 +62,7 @@ impl Surgery<'_> {
                 let mut whole = Stored::of(linear, self.current)?;
                 for piece in pieces(std::slice::from_ref(linear)) {
                     let sum = factors.take_outputs(piece.id);
-                    let (outputs, _) = side(gpu, sum, plan.surgeon.output_damping, &place)?;
+                    let (outputs, _) = side(gpu, sum, plan.damping()[1], &place)?;
                     let curvature = Curvature {
                         outputs,
                         inputs: inputs.clone(),

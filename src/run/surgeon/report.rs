@@ -3,25 +3,17 @@
 use super::plan::SurgeonPlan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::report::{Memory, PruneReport, Settings};
-use crate::run::report::adapter_record;
+use crate::report::{PruneReport, Settings};
+use crate::run::report::report_head;
 
 /// A report with the settings of a plan.
 pub(in crate::run) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, gpu: &Gpu) -> PruneReport {
-    let options = &plan.options;
+    let memory = [plan.device_bytes, plan.host_bytes];
+    let head = report_head(&plan.options, &plan.family, (checkpoint, gpu), memory);
     PruneReport {
-        tool: format!("secateur {}", env!("CARGO_PKG_VERSION")),
         settings: Settings {
-            model: options.model.display().to_string(),
-            output: options.output.display().to_string(),
-            family: plan.family.clone(),
-            method: options.method.clone(),
-            chosen: options.chosen.clone(),
-            pattern: options.pattern.to_string(),
-            sparsity: options.pattern.sparsity(),
             refit: plan.surgeon.refit,
-            damping: options.damping.fraction,
-            damping_rule: "mean".into(),
+            damping_rule: plan.options.damping.rule.name().into(),
             output_damping: Some(plan.surgeon.output_damping),
             shots: Some(plan.surgeon.shots),
             fisher: Some(plan.surgeon.fisher.name()),
@@ -32,15 +24,8 @@ pub(in crate::run) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, 
             allocation: "global".into(),
             activations: "float32".into(),
             batch_rows: plan.activation_options().rows,
-            ..Default::default()
+            ..head.settings
         },
-        input_fingerprint: checkpoint.fingerprint(),
-        adapter: adapter_record(gpu),
-        memory: Memory {
-            predicted_device: plan.device_bytes,
-            predicted_host: plan.host_bytes,
-            ..Default::default()
-        },
-        ..Default::default()
+        ..head
     }
 }

@@ -9,9 +9,9 @@ use super::factors::{FactorStore, Wanted};
 use super::plan::SurgeonPlan;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, Reshaping, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::report::{PruneReport, ShotRecord};
+use crate::report::{CalibrationRecord, PruneReport, ShotRecord};
 use crate::run::report::{calibration_record, continued, total, verify};
-use crate::run::samples::{TokenIds, samples};
+use crate::run::samples::SampleSets;
 use crate::run::state::{RunIdentity, RunState};
 use crate::run::walk::Progress;
 use crate::run::{RunError, peak_resident};
@@ -22,7 +22,7 @@ pub(in crate::run) struct Shots<'r> {
     /// The dense model.
     pub(in crate::run) original: &'r Checkpoint,
     pub(in crate::run) gpu: &'r Gpu,
-    pub(in crate::run) ids: &'r TokenIds,
+    pub(in crate::run) samples: &'r SampleSets,
     pub(in crate::run) report: PruneReport,
     pub(in crate::run) progress: &'r mut dyn Progress,
     pub(in crate::run) stop: &'r AtomicBool,
@@ -53,9 +53,12 @@ pub(in crate::run) fn in_shots(
     let (output, shots, steps) = (&plan.options.output, plan.surgeon.shots, plan.steps_per_shot());
     let mut folder = begin(plan, original)?;
     progress.stage("tokenise");
-    let set = samples(&plan.options, original)?;
+    let samples = SampleSets::draw(&plan.options, original, plan.sample_sets())?;
     let mut report = PruneReport {
-        calibration: calibration_record(&plan.options, &set),
+        calibration: CalibrationRecord {
+            sets: Some(samples.count()).filter(|sets| *sets > 1),
+            ..calibration_record(&plan.options, &samples.all)
+        },
         ..begun
     };
     let identity = RunIdentity {
@@ -76,7 +79,7 @@ pub(in crate::run) fn in_shots(
         plan,
         original,
         gpu,
-        ids: &set.ids,
+        samples: &samples,
         report,
         progress,
         stop,

@@ -9,10 +9,10 @@ use super::plan::SurgeonPlan;
 use super::search::Weighed;
 use crate::gpu::Gpu;
 use crate::model::{Decoder, Spec, Tap};
-use crate::prune::Pattern;
 use crate::prune::surgeon::{
     CostHistogram, Costs, Curvature, Grain, LinearLines, MetricProblem, Saliency, Side, column_costs, row_costs,
 };
+use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
 use crate::tensor::Tensor;
 
@@ -25,7 +25,7 @@ pub(super) fn grain(pattern: Pattern) -> Grain {
 }
 
 /// A side from its sums, and the tokens in them.
-pub(in crate::run) fn side(gpu: &Gpu, sum: Sum, damping: f64, place: &str) -> Result<(Rc<Side>, usize), RunError> {
+pub(in crate::run) fn side(gpu: &Gpu, sum: Sum, damping: Damping, place: &str) -> Result<(Rc<Side>, usize), RunError> {
     let Sum { matrix, tokens } = sum;
     Ok((Rc::new(Side::prepare(gpu, matrix, tokens, damping, place)?), tokens))
 }
@@ -36,7 +36,7 @@ pub(in crate::run) fn each_curvature(
     (gpu, spec): (&Gpu, &Spec),
     layer: usize,
     factors: &mut LayerFactors,
-    damping: [f64; 2],
+    damping: [Damping; 2],
     mut each: impl FnMut(Tap, &Piece<'_>, &Curvature) -> Result<(), RunError>,
 ) -> Result<(), RunError> {
     for (number, group) in spec.groups(layer)?.iter().enumerate() {
@@ -61,27 +61,24 @@ pub(in crate::run) fn each_curvature(
 pub(in crate::run) struct Weigh {
     pub(in crate::run) pattern: Pattern,
     /// Of the factors of inputs and of outputs.
-    pub(in crate::run) damping: [f64; 2],
+    pub(in crate::run) damping: [Damping; 2],
 }
 
 impl Weigh {
-    /// Costs of every linear of the forward pass of a layer, counted, in the order of [`super::prune::Surgery::layer`], with
-    /// the tensor it is in; the factors are used up.
+    /// Gives every linear of the forward pass of a layer to `each`, in the order of [`super::prune::Surgery::layer`], with its
+    /// costs, counted, and the energy of each of its outputs' gradients; the factors are used up.
     pub(in crate::run) fn histograms(
         &self,
         decoder: &Decoder<'_>,
         layer: usize,
         factors: &mut LayerFactors,
-    ) -> Result<Vec<(String, CostHistogram)>, RunError> {
-        let mut out = Vec::new();
+        mut each: impl FnMut(&Piece<'_>, CostHistogram, Vec<f64>),
+    ) -> Result<(), RunError> {
         self.each(decoder, layer, factors, |piece, curvature, weight| {
-            out.push((
-                piece.linear.tensor.clone(),
-                self.removal(decoder.gpu, curvature, weight)?,
-            ));
+            let costs = self.removal(decoder.gpu, curvature, weight)?;
+            each(piece, costs, curvature.outputs.energy());
             Ok(())
-        })?;
-        Ok(out)
+        })
     }
 
     /// What removing weights or groups costs.
