@@ -5,7 +5,7 @@
 
 use super::experts::Routing;
 use super::family::{Norm, Role};
-use super::linear::{linear, project};
+use super::linear::{linear, project, project_group};
 use super::weights::{Linear, NormWeights};
 use super::{LayerWeights, ModelError, Spec, Tap};
 use crate::gpu::{Gpu, Recording};
@@ -199,6 +199,22 @@ impl Block<'_> {
         Ok(out)
     }
 
+    /// `x Wᵀ + b` for linears that share their input, in new tensors.
+    pub(super) fn apply_group<const N: usize>(
+        &self,
+        recording: &mut Recording,
+        x: &Tensor,
+        by: [(&str, &Linear); N],
+    ) -> Result<[Tensor; N], ModelError> {
+        let outs = project_group(recording, self.gpu, x, by.map(|(label, by)| (label, &by.weight)))?;
+        for ((_, by), out) in by.iter().zip(&outs) {
+            if let Some(bias) = &by.bias {
+                dense::add_row(recording, bias, out);
+            }
+        }
+        Ok(outs)
+    }
+
     /// `residual += scale * norm(x Wᵀ + b)`, in place and without a copy where neither scale nor norm intervene.
     pub(super) fn join(
         &self,
@@ -248,14 +264,33 @@ impl Block<'_> {
     }
 
     fn mlp_hidden(&self, recording: &mut Recording, x: &Tensor, expert: Option<usize>) -> Result<Tensor, ModelError> {
-        let up = self.apply(recording, "up", x, self.weights.linear(Role::Up, expert))?;
-        if !self.weights.gated(expert) {
-            nn::activation(recording, self.spec.activation, &up);
-            return Ok(up);
+        let (up, gate) = self.up_and_gate(recording, x, expert)?;
+        match gate {
+            None => {
+                nn::activation(recording, self.spec.activation, &up);
+                Ok(up)
+            }
+            Some(gate) => {
+                nn::gate(recording, self.spec.activation, &up, &gate);
+                Ok(gate)
+            }
         }
-        let gate = self.apply(recording, "gate", x, self.weights.linear(Role::Gate, expert))?;
-        nn::gate(recording, self.spec.activation, &up, &gate);
-        Ok(gate)
+    }
+
+    /// What the MLP, or an expert, makes of its input before the activation; no gate without one.
+    pub(super) fn up_and_gate(
+        &self,
+        recording: &mut Recording,
+        x: &Tensor,
+        expert: Option<usize>,
+    ) -> Result<(Tensor, Option<Tensor>), ModelError> {
+        let up = ("up", self.weights.linear(Role::Up, expert));
+        if !self.weights.gated(expert) {
+            return Ok((self.apply(recording, up.0, x, up.1)?, None));
+        }
+        let gate = ("gate", self.weights.linear(Role::Gate, expert));
+        let [up, gate] = self.apply_group(recording, x, [up, gate])?;
+        Ok((up, Some(gate)))
     }
 }
 

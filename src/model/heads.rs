@@ -24,9 +24,9 @@ impl Block<'_> {
     /// Queries, keys and values of the normalised stream `x`, and what attention makes of them.
     pub(super) fn heads(&self, recording: &mut Recording, x: &Tensor) -> Result<Heads, ModelError> {
         let (spec, weights) = (self.spec, self.weights);
-        let raw_q = self.apply(recording, "q", x, weights.linear(Role::Q, None))?;
-        let raw_k = self.apply(recording, "k", x, weights.linear(Role::K, None))?;
-        let v = self.apply(recording, "v", x, weights.linear(Role::V, None))?;
+        let qkv = [("q", Role::Q), ("k", Role::K), ("v", Role::V)];
+        let qkv = qkv.map(|(label, role)| (label, weights.linear(role, None)));
+        let [raw_q, raw_k, v] = self.apply_group(recording, x, qkv)?;
         let (q, k) = (
             self.qk_normed(recording, raw_q.clone(), Norm::Q)?,
             self.qk_normed(recording, raw_k.clone(), Norm::K)?,

@@ -2,7 +2,8 @@
 
 use super::ModelError;
 use crate::gpu::{Gpu, GpuError, Recording};
-use crate::ops::dense::{self, Gemm, Layout};
+use crate::ops::Precision;
+use crate::ops::dense::{self, GROUPED, Gemm, GemmGrouped, Layout};
 use crate::tensor::{DType, Tensor};
 
 /// A linear's weight on the device.
@@ -110,6 +111,40 @@ pub(super) fn project(
     let out = Tensor::empty(gpu, label, x.rows(), weight.outputs())?;
     linear(recording, gpu, x, weight, &out, false);
     Ok(out)
+}
+
+/// `x Wᵀ` for each weight in new tensors; in one launch where that is possible.
+pub(super) fn project_group<const N: usize>(
+    recording: &mut Recording,
+    gpu: &Gpu,
+    x: &Tensor,
+    weights: [(&str, &Weight); N],
+) -> Result<[Tensor; N], GpuError> {
+    let empty = |i: usize| Tensor::empty(gpu, weights[i].0, x.rows(), weights[i].1.outputs());
+    let outs = (0..N).map(empty).collect::<Result<Vec<_>, _>>()?;
+    let outs: [Tensor; N] = outs.try_into().ok().expect("one for each");
+    let stored = weights.map(|(_, weight)| &weight.tensor);
+    let form = |weight: &Weight| (weight.layout, weight.tensor.dtype());
+    let first = weights[0].1;
+    let alike = weights.iter().all(|(_, weight)| {
+        let rows = weight.tensor.rows();
+        form(weight) == form(first) && weight.tensor.window_rows(gpu, rows) == rows
+    });
+    if alike && (2..=GROUPED).contains(&N) {
+        let call = GemmGrouped {
+            a: x,
+            b: &stored,
+            layout: first.layout,
+            outs: &outs.each_ref(),
+            precision: Precision::Split,
+        };
+        dense::gemm_grouped(recording, gpu, &call)?;
+    } else {
+        for ((_, weight), out) in weights.iter().zip(&outs) {
+            linear(recording, gpu, x, weight, out, false);
+        }
+    }
+    Ok(outs)
 }
 
 /// `g W` in a new tensor.

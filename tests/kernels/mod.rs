@@ -23,6 +23,7 @@ mod gate;
 mod gate_backward;
 mod gemm;
 mod gemm_coop;
+mod gemm_grouped;
 mod gemm_naive;
 mod gemv;
 mod gemv_two_four;

@@ -156,17 +156,12 @@ impl Block<'_> {
 
     /// The MLP, or an expert, up to its last linear.
     pub(super) fn mlp(&self, recording: &mut Recording, x: &Tensor, expert: Option<usize>) -> Result<Mlp, ModelError> {
-        let up = self.apply(recording, "up", x, self.weights.linear(Role::Up, expert))?;
+        let (up, gate) = self.up_and_gate(recording, x, expert)?;
         let hidden = Tensor::empty(self.gpu, "hidden", up.rows(), up.cols())?;
-        let mut gate = None;
-        if self.weights.gated(expert) {
-            let raw = self.apply(recording, "gate", x, self.weights.linear(Role::Gate, expert))?;
-            recording.copy(&raw.slice(), &hidden.slice());
-            nn::gate(recording, self.spec.activation, &up, &hidden);
-            gate = Some(raw);
-        } else {
-            recording.copy(&up.slice(), &hidden.slice());
-            nn::activation(recording, self.spec.activation, &hidden);
+        recording.copy(&gate.as_ref().unwrap_or(&up).slice(), &hidden.slice());
+        match gate {
+            Some(_) => nn::gate(recording, self.spec.activation, &up, &hidden),
+            None => nn::activation(recording, self.spec.activation, &hidden),
         }
         Ok(Mlp {
             expert,

@@ -39,11 +39,11 @@ params! {
     }
 }
 
-const B_LAYOUT: Knob = Knob {
+pub(super) const B_LAYOUT: Knob = Knob {
     name: "B_LAYOUT",
     values: &[0, 1],
 };
-const B_FORMAT: Knob = Knob {
+pub(super) const B_FORMAT: Knob = Knob {
     name: "B_FORMAT",
     values: &[0, 1, 2],
 };
@@ -219,7 +219,7 @@ pub fn gemm_contest(
     })
 }
 
-fn knobs(layout: Layout, dtype: DType) -> [u32; 2] {
+pub(super) fn knobs(layout: Layout, dtype: DType) -> [u32; 2] {
     [u32::from(layout == Layout::NT), dtype.code()]
 }
 
@@ -275,27 +275,22 @@ fn host(call: &mut HostCall<'_>) {
     let p: Params = call.params();
     let (transposed, format) = (call.knobs[0] == 1, call.knobs[1]);
     let ([a, b], [out]) = call.split::<2, 1>();
-    let (inner, cols, stride) = (p.inner as usize, p.cols as usize, p.b_stride as usize);
-    let (b_rows, b_cols) = if transposed { (cols, inner) } else { (inner, cols) };
-    let decoded;
-    let (b, b_start, stride) = if format == 0 {
-        (f32s(b), p.b_start as usize, stride)
-    } else {
-        decoded = twin::decode_rows(format, b, p.b_start as usize, b_rows, b_cols, stride);
-        (&decoded[..], 0, b_cols)
-    };
-    let b = if transposed {
-        View::new(b, b_start, 1, stride)
-    } else {
-        View::new(b, b_start, stride, 1)
-    };
+    let [rows, cols, inner] = [p.rows, p.cols, p.inner].map(|n| n as usize);
     let a = View::new(f32s(a), p.a_start as usize, p.a_stride as usize, 1);
-    let shape = [p.rows as usize, cols, inner];
+    let b = twin::Stored {
+        words: b,
+        format,
+        start: p.b_start as usize,
+        stride: p.b_stride as usize,
+        transposed,
+    };
     let target = twin::Target {
         start: p.out_start as usize,
         stride: p.out_stride as usize,
         alpha: p.alpha,
         beta: p.beta,
     };
-    twin::gemm_fast(shape, a, b, target, f32s_mut(out));
+    b.view(inner, cols, |b| {
+        twin::gemm_fast([rows, cols, inner], a, b, target, f32s_mut(out));
+    });
 }

@@ -4,6 +4,7 @@ mod add_row;
 mod axpby;
 mod diagonal;
 mod gemm;
+mod gemm_grouped;
 mod gemv;
 mod gemv_two_four;
 mod gram;
@@ -27,6 +28,10 @@ pub(crate) use gemm::fastest;
 pub use gemm::{
     COOPERATIVE as GEMM_COOPERATIVE, Gemm, Layout, REGISTER as GEMM_REGISTER, SUBGROUP as GEMM_SUBGROUP,
     TILED as GEMM_TILED, gemm, gemm_contest, gemm_with,
+};
+pub use gemm_grouped::{
+    COOPERATIVE as GEMM_GROUPED_COOPERATIVE, GROUPED, GemmGrouped, REGISTER as GEMM_GROUPED_REGISTER,
+    SUBGROUP as GEMM_GROUPED_SUBGROUP, TILED as GEMM_GROUPED_TILED, gemm_grouped, gemm_grouped_with,
 };
 pub use gemv::gemv;
 pub use gemv_two_four::{TwoFour, gemv_two_four};
@@ -61,6 +66,10 @@ pub const KERNELS: &[&Kernel] = &[
     &gemm::REGISTER,
     &gemm::SUBGROUP,
     &gemm::COOPERATIVE,
+    &gemm_grouped::TILED,
+    &gemm_grouped::REGISTER,
+    &gemm_grouped::SUBGROUP,
+    &gemm_grouped::COOPERATIVE,
     &gram::TILED,
     &gram::REGISTER,
     &gram::SUBGROUP,

@@ -65,6 +65,37 @@ impl<'a, T: Copy> View<'a, T> {
     }
 }
 
+/// A right operand as it is stored: words that hold f32 (format 0), f16 (1) or bf16 (2).
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    /// The memory.
+    pub words: &'a [u32],
+    /// Element type.
+    pub format: u32,
+    /// First element.
+    pub start: usize,
+    /// Row stride in elements.
+    pub stride: usize,
+    /// Whether a row of it is a column of the operand.
+    pub transposed: bool,
+}
+
+impl Stored<'_> {
+    /// Hands `act` the operand as `[inner, cols]` in f32.
+    pub fn view<R>(self, inner: usize, cols: usize, act: impl FnOnce(View<'_, f32>) -> R) -> R {
+        let [rows, width] = if self.transposed { [cols, inner] } else { [inner, cols] };
+        let decoded;
+        let (data, start, stride) = if self.format == 0 {
+            (bytemuck::cast_slice(self.words), self.start, self.stride)
+        } else {
+            decoded = decode_rows(self.format, self.words, self.start, rows, width, self.stride);
+            (&decoded[..], 0, width)
+        };
+        let view = View::new(data, start, stride, 1);
+        act(if self.transposed { view.transpose() } else { view })
+    }
+}
+
 /// Where the product goes and how it is combined: `alpha * product + beta * old` (beta 0 does not read the old).
 #[derive(Clone, Copy)]
 pub struct Target<T> {

@@ -5,6 +5,7 @@ pub mod axpby;
 pub mod diagonal;
 pub mod gemm;
 pub mod gemm_coop;
+pub mod gemm_grouped;
 pub mod gemv;
 pub mod gemv_two_four;
 pub mod gram;
