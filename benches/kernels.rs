@@ -7,11 +7,11 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secateur::gpu::{Gpu, GpuOptions, Recording, Slice};
-use secateur::ops::dense::{self, Gemm, GramPart, Layout, RowReduce, TwoFour};
+use secateur::ops::dense::{self, Gemm, GemmGrouped, GramPart, Layout, RowReduce, TwoFour};
 use secateur::ops::factor::{self, BLOCK, CholeskyBlock, KronGather};
 use secateur::ops::nn::{self, Activation, AttentionBackward, AttentionShape, RopeShape};
 use secateur::ops::prox::{self, FistaStep, Keep, OBS_COLS, ObsSweep, Penalty, PermuteSwap, Scope, Survivors};
-use secateur::ops::{Variant, bench};
+use secateur::ops::{Precision, Variant, bench};
 use secateur::tensor::{DType, PanelMatrix, Tensor};
 
 /// Outputs, inputs and tokens.
@@ -20,6 +20,17 @@ const N: usize = 576;
 const TOKENS: usize = 1024;
 /// Weights of a chunk of correlated updates.
 const PLACES: usize = 512;
+
+/// The heads of a layer.
+const ATTENTION: AttentionShape = AttentionShape {
+    seq: TOKENS,
+    heads: 9,
+    kv_heads: 3,
+    head_dim: 64,
+    scale: 0.125,
+    window: None,
+    soft_cap: None,
+};
 
 /// One row: name, work per call in flops or moved words, and how it is recorded.
 type Row = (&'static str, usize, Box<dyn Fn(&mut Recording, &Gpu)>);
@@ -30,6 +41,25 @@ fn matrix(gpu: &Gpu, rows: usize, cols: usize) -> Tensor {
         .map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5)
         .collect();
     Tensor::upload(gpu, "bench", rows, cols, &values).expect("fits")
+}
+
+/// q, k and v of a layer.
+fn grouped_row(gpu: &Gpu) -> Row {
+    let wide = [N, N / 3, N / 3];
+    let b = wide.map(|cols| matrix(gpu, N, cols));
+    let outs = wide.map(|cols| matrix(gpu, TOKENS, cols));
+    let flops = 2 * TOKENS * N * wide.iter().sum::<usize>();
+    let operands = (matrix(gpu, TOKENS, N), b, outs);
+    row_of("dense/gemm_grouped", flops, operands, |r, gpu, (a, b, outs)| {
+        let call = GemmGrouped {
+            a,
+            b: &b.each_ref(),
+            layout: Layout::NN,
+            outs: &outs.each_ref(),
+            precision: Precision::Full,
+        };
+        dense::gemm_grouped(r, gpu, &call).expect("it fits");
+    })
 }
 
 /// Every number below `n` once.
@@ -77,6 +107,7 @@ fn dense_rows(gpu: &Gpu) -> Vec<Row> {
                 dense::gemm(r, gpu, &Gemm::new(a, b, Layout::NN, out));
             },
         ),
+        grouped_row(gpu),
         row_of("dense/gram", TOKENS * N * N, (x, total), |r, gpu, (x, total)| {
             dense::gram_chunk(
                 r,
@@ -452,19 +483,16 @@ fn nn_rows(gpu: &Gpu) -> Vec<Row> {
         row_of(
             "nn/attention",
             2 * TOKENS * TOKENS * N,
+            (x.clone(), k.clone(), v.clone(), out.clone()),
+            |r, gpu, (q, k, v, out)| nn::attention(r, gpu, q, k, v, out, ATTENTION),
+        ),
+        row_of(
+            "nn/attention_half",
+            2 * TOKENS * TOKENS * N,
             (x, k, v, out),
             |r, gpu, (q, k, v, out)| {
-                let [heads, kv_heads] = HEADS;
-                let shape = AttentionShape {
-                    seq: TOKENS,
-                    heads,
-                    kv_heads,
-                    head_dim: HEAD,
-                    scale: 0.125,
-                    window: None,
-                    soft_cap: None,
-                };
-                nn::attention(r, gpu, q, k, v, out, shape);
+                let kernel = (&nn::ATTENTION_HALF, gpu.dispatch_flops() as f64);
+                nn::attention_with(r, kernel, [q, k, v], out, ATTENTION);
             },
         ),
         row_of(
@@ -573,24 +601,15 @@ fn nn_backward_rows(gpu: &Gpu) -> Vec<Row> {
 
 /// Both kernels, on what attention itself gives.
 fn attention_backward_row(gpu: &Gpu) -> Row {
-    const HEADS: [usize; 2] = [9, 3];
-    let shape = AttentionShape {
-        seq: TOKENS,
-        heads: HEADS[0],
-        kv_heads: HEADS[1],
-        head_dim: 64,
-        scale: 0.125,
-        window: None,
-        soft_cap: None,
-    };
-    let wide = || matrix(gpu, TOKENS, HEADS[0] * 64);
-    let narrow = || matrix(gpu, TOKENS, HEADS[1] * 64);
+    let shape = ATTENTION;
+    let wide = || matrix(gpu, TOKENS, shape.heads * shape.head_dim);
+    let narrow = || matrix(gpu, TOKENS, shape.kv_heads * shape.head_dim);
     let (q, k, v, out) = (wide(), narrow(), narrow(), wide());
     let mut recording = Recording::new();
     nn::attention(&mut recording, gpu, &q, &k, &v, &out, shape);
     gpu.submit(recording).expect("it plays");
     let given = (q, k, v, out, wide());
-    let made = (matrix(gpu, TOKENS, 2 * HEADS[0]), wide(), narrow(), narrow());
+    let made = (matrix(gpu, TOKENS, 2 * shape.heads), wide(), narrow(), narrow());
     row_of(
         "nn/attention_backward",
         7 * TOKENS * TOKENS * N,

@@ -4,6 +4,7 @@
 // One workgroup per block of BLOCK queries and head. Reads q once, k and v once per query block from the window
 // to the diagonal, writes out once. Sums in f32: dot products in SPLIT interleaved parts, over keys in ascending order.
 #import index
+#import stored
 #import tanh
 
 struct Params {
@@ -29,7 +30,8 @@ struct Params {
 
 const THREADS: u32 = 64u;
 // Queries and keys of a block: as many as keep three blocks and the scores in 16 KiB.
-const BLOCK: u32 = select(select(16u, 8u, HEAD_DIM > 64u), 4u, HEAD_DIM > 128u);
+const SPAN: u32 = HEAD_DIM * STORED_BYTES / 16u;
+const BLOCK: u32 = select(select(16u, 8u, SPAN > 64u), 4u, SPAN > 128u);
 const LANES: u32 = THREADS / BLOCK; // invocations per query
 const SPLIT: u32 = max(1u, LANES / BLOCK); // invocations per dot product
 const KEYS: u32 = BLOCK * SPLIT / LANES; // dot products (or parts) per invocation
@@ -38,9 +40,9 @@ const STRIDE: u32 = VECS + 1u; // neighbouring rows start in different banks
 const ACCS: u32 = (VECS + LANES - 1u) / LANES; // vec4 of the result per invocation
 const NEVER: f32 = -1.0e30; // below any score
 
-var<workgroup> sh_q: array<vec4<f32>, BLOCK * STRIDE>; // [query][vec], times scale
-var<workgroup> sh_k: array<vec4<f32>, BLOCK * STRIDE>; // [key][vec]
-var<workgroup> sh_v: array<vec4<f32>, BLOCK * STRIDE>; // [key][vec]
+var<workgroup> sh_q: array<Stored, BLOCK * STRIDE>; // [query][vec], times scale
+var<workgroup> sh_k: array<Stored, BLOCK * STRIDE>; // [key][vec]
+var<workgroup> sh_v: array<Stored, BLOCK * STRIDE>; // [key][vec]
 var<workgroup> sh_score: array<f32, BLOCK * BLOCK * SPLIT>; // [query][key][part]
 
 fn load_q(at: u32, col: u32) -> f32 {
@@ -74,7 +76,7 @@ fn queries(lane: u32, start: u32, position0: u32, end: u32, head: u32) {
             let at = ((start + position0 + query) * params.heads + head) * HEAD_DIM;
             value = vec4<f32>(load_q(at, c), load_q(at, c + 1u), load_q(at, c + 2u), load_q(at, c + 3u));
         }
-        sh_q[query * STRIDE + slot % VECS] = value;
+        sh_q[query * STRIDE + slot % VECS] = store4(value);
     }
 }
 
@@ -84,13 +86,15 @@ fn keys(lane: u32, start: u32, key0: u32, kv_head: u32) {
         let key = slot / VECS;
         let c = slot % VECS * 4u;
         let to = key * STRIDE + slot % VECS;
-        sh_k[to] = vec4<f32>();
-        sh_v[to] = vec4<f32>();
+        var key_part = vec4<f32>();
+        var value_part = vec4<f32>();
         if key0 + key < params.seq {
             let at = ((start + key0 + key) * params.kv_heads + kv_head) * HEAD_DIM;
-            sh_k[to] = vec4<f32>(load_k(at, c), load_k(at, c + 1u), load_k(at, c + 2u), load_k(at, c + 3u));
-            sh_v[to] = vec4<f32>(load_v(at, c), load_v(at, c + 1u), load_v(at, c + 2u), load_v(at, c + 3u));
+            key_part = vec4<f32>(load_k(at, c), load_k(at, c + 1u), load_k(at, c + 2u), load_k(at, c + 3u));
+            value_part = vec4<f32>(load_v(at, c), load_v(at, c + 1u), load_v(at, c + 2u), load_v(at, c + 3u));
         }
+        sh_k[to] = store4(key_part);
+        sh_v[to] = store4(value_part);
     }
 }
 
@@ -99,9 +103,9 @@ fn scores(query: u32, part: u32) {
     var sums: array<f32, KEYS>;
     let piece = part % SPLIT;
     for (var c = piece; c < VECS; c += SPLIT) {
-        let value = sh_q[query * STRIDE + c];
+        let value = load4(sh_q[query * STRIDE + c]);
         for (var i = 0u; i < KEYS; i++) {
-            sums[i] += dot(value, sh_k[(part + i * LANES) / SPLIT * STRIDE + c]);
+            sums[i] += dot(value, load4(sh_k[(part + i * LANES) / SPLIT * STRIDE + c]));
         }
     }
     for (var i = 0u; i < KEYS; i++) {
@@ -175,7 +179,7 @@ fn main(
             total += weight;
             for (var i = 0u; i < ACCS; i++) {
                 // Beyond the head lies the padding of the row: its sum is never stored.
-                acc[i] += weight * sh_v[key * STRIDE + min(part + i * LANES, VECS)];
+                acc[i] += weight * load4(sh_v[key * STRIDE + min(part + i * LANES, VECS)]);
             }
         }
         workgroupBarrier();

@@ -199,7 +199,9 @@ pub(super) fn specs(
             }
             Shape::Model(model) => {
                 let [heads, kv_heads, dim] = model.heads;
-                all.push(Spec::new(Attention, "causal", model.name, [tokens, heads * dim, dim]).with(kv_heads));
+                let attention = Spec::new(Attention, "causal", model.name, [tokens, heads * dim, dim]).with(kv_heads);
+                let half = dtypes.contains(&DType::F16).then(|| attention.clone().of(DType::F16));
+                all.extend([attention].into_iter().chain(half));
                 for (linear_name, size) in model.linears {
                     all.extend(linear(&format!("{} {linear_name}", model.name), *size, tokens, dtypes));
                 }

@@ -88,6 +88,7 @@ fn open_gpu_with(common: &Common, profile: bool) -> Result<Gpu, CliError> {
         profile,
         budget: common.max_vram,
         gentle: common.gentle,
+        half_attention: common.half_attention,
         ..GpuOptions::default()
     };
     let gpu = Gpu::open(options)?;

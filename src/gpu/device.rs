@@ -39,6 +39,8 @@ pub struct GpuOptions {
     pub budget: Option<u64>,
     /// Leave the device to others in between: small pieces of work, and after each a rest as long as it took.
     pub gentle: bool,
+    /// Keep queries, keys and values of attention as halves in workgroup memory.
+    pub half_attention: bool,
     /// Whether to measure which variants of kernels are fastest; `None`: as `SECATEUR_TUNE` says.
     pub tune: Option<TuneMode>,
     /// Where the results are kept; `None`: in the user's cache folder.
@@ -183,6 +185,11 @@ impl Gpu {
     /// The cooperative matrices that this device was opened with. Being listed says nothing of their speed.
     pub fn cooperative(&self) -> Option<Cooperative> {
         self.0.cooperative
+    }
+
+    /// Whether attention keeps its blocks in 16 bits.
+    pub fn half_attention(&self) -> bool {
+        self.0.options.half_attention
     }
 
     /// Flops of one dispatch at most, so that it stays short of a desktop watchdog, which the host does not have; a screen

@@ -44,12 +44,32 @@ pub enum TileModule {
     Cooperative,
 }
 
-/// Suffixes of stems.
-const SUFFIXES: [(&str, TileModule); 3] = [
-    ("_register", TileModule::Register),
-    ("_subgroup", TileModule::Subgroup),
-    ("_coop", TileModule::Cooperative),
+/// Suffixes of stems, and the modules that their imports get.
+const SUFFIXES: [(&str, TileModule, StoredModule); 4] = [
+    ("_register", TileModule::Register, StoredModule::Full),
+    ("_subgroup", TileModule::Subgroup, StoredModule::Full),
+    ("_coop", TileModule::Cooperative, StoredModule::Full),
+    ("_half", TileModule::Tiled, StoredModule::Half),
 ];
+
+/// Which text `#import stored` gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StoredModule {
+    /// `stored`: f32 in workgroup memory; and every kernel that does not import it.
+    Full,
+    /// `stored_half`, in `<stem>_half`.
+    Half,
+}
+
+impl StoredModule {
+    /// Stem of the shared module.
+    fn name(self) -> &'static str {
+        match self {
+            StoredModule::Full => "stored",
+            StoredModule::Half => "stored_half",
+        }
+    }
+}
 
 impl TileModule {
     /// Stem of the shared module.
@@ -74,11 +94,22 @@ impl Kernel {
         self.variant().0
     }
 
-    fn variant(&self) -> (&'static str, TileModule) {
+    /// Imports that stand for one of several modules, and the stem of that module.
+    pub(super) fn modules(&self) -> [(&'static str, &'static str); 2] {
+        let (_, tile, stored) = self.variant();
+        [
+            (TileModule::Tiled.name(), tile.name()),
+            (StoredModule::Full.name(), stored.name()),
+        ]
+    }
+
+    fn variant(&self) -> (&'static str, TileModule, StoredModule) {
         let mut found = SUFFIXES
             .iter()
-            .filter_map(|(suffix, module)| Some((self.stem.strip_suffix(suffix)?, *module)));
-        found.next().unwrap_or((self.stem, TileModule::Tiled))
+            .filter_map(|(suffix, tile, stored)| Some((self.stem.strip_suffix(suffix)?, *tile, *stored)));
+        found
+            .next()
+            .unwrap_or((self.stem, TileModule::Tiled, StoredModule::Full))
     }
 }
 

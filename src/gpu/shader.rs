@@ -13,6 +13,8 @@ const SHARED: &Modules = &[
         "attention_pairs",
         include_str!("../../shaders/shared/attention_pairs.wgsl"),
     ),
+    ("stored", include_str!("../../shaders/shared/stored.wgsl")),
+    ("stored_half", include_str!("../../shaders/shared/stored_half.wgsl")),
     ("reduce", include_str!("../../shaders/shared/reduce.wgsl")),
     ("tanh", include_str!("../../shaders/shared/tanh.wgsl")),
     ("tile", include_str!("../../shaders/shared/tile.wgsl")),
@@ -35,10 +37,14 @@ pub fn compose(kernel: &Kernel, knobs: &[u32]) -> Result<String, GpuError> {
         text.push_str(&format!("const {}: u32 = {value}u;\n", knob.name));
     }
     let mut modules = SHARED.to_vec();
-    let text_of = |name| modules.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
-    let tile = text_of(kernel.tile_module().name()).expect("a shared module");
-    let named_tile = modules.iter_mut().filter(|(name, _)| *name == TileModule::Tiled.name());
-    named_tile.for_each(|(_, text)| *text = tile);
+    for (import, module) in kernel.modules() {
+        let (_, text) = SHARED
+            .iter()
+            .find(|(name, _)| *name == module)
+            .expect("a shared module");
+        let named = modules.iter_mut().filter(|(name, _)| *name == import);
+        named.for_each(|(_, given)| *given = text);
+    }
     let mut done = Vec::new();
     expand(&modules, kernel.source, &mut Vec::new(), &mut done, &mut text).map_err(|message| GpuError::Shader {
         stem: kernel.stem.to_string(),

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::weights::{Amend, finite, finite_from};
-use super::{ActivationOptions, Activations, Block, LayerWeights, ModelError, Rope, Spec};
+use super::{ActivationOptions, Activations, Ahead, Block, LayerWeights, ModelError, Rope, Spec};
 use crate::checkpoint::{Checkpoint, TensorView};
-use crate::gpu::{Gpu, Recording};
+use crate::gpu::{Gpu, ReadId, Recording, Submission};
 use crate::ops::nn;
 use crate::tensor::Tensor;
 
@@ -152,8 +152,19 @@ impl<'a> Decoder<'a> {
         activations: &mut Activations,
         record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
     ) -> Result<(), ModelError> {
+        let mut ahead = Ahead::default();
+        let mut done: Option<(usize, Vec<f32>)> = None;
         for batch in 0..activations.batches() {
-            let values = self.pass(activations, batch, &record)?;
+            let x = ahead.take(self.gpu, activations, batch)?;
+            let (submission, id) = self.begin(x, &record)?;
+            // What the host has to do while the device is busy.
+            if let Some((batch, values)) = done.take() {
+                activations.write(batch, &values)?;
+            }
+            ahead.fetch(self.gpu, activations, batch + 1)?;
+            done = Some((batch, submission.floats(id)?));
+        }
+        if let Some((batch, values)) = done {
             activations.write(batch, &values)?;
         }
         Ok(())
@@ -166,11 +177,19 @@ impl<'a> Decoder<'a> {
         batch: usize,
         record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
     ) -> Result<Vec<f32>, ModelError> {
-        let x = activations.upload(self.gpu, batch)?;
+        let (submission, id) = self.begin(activations.upload(self.gpu, batch)?, record)?;
+        Ok(submission.floats(id)?)
+    }
+
+    fn begin(
+        &self,
+        x: Tensor,
+        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
+    ) -> Result<(Submission, ReadId), ModelError> {
         let mut recording = Recording::new();
         let y = record(&mut recording, x)?;
         let id = recording.read(&y.slice());
-        Ok(self.gpu.submit(recording)?.floats(id)?)
+        Ok((self.gpu.submit(recording)?, id))
     }
 
     /// Runs all layers; `progress` hears of each layer done.

@@ -21,7 +21,7 @@ mod spec;
 mod tap;
 mod weights;
 
-pub use activations::{ActivationError, ActivationOptions, Activations, batch_rows};
+pub use activations::{ActivationError, ActivationOptions, Activations, Ahead, batch_rows};
 pub use backward::{LayerVisit, LinearGradient, LossGradient, Trace, Visit, next_tokens};
 pub use block::Block;
 pub use decoder::Decoder;

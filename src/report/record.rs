@@ -112,6 +112,9 @@ pub struct AdapterRecord {
     pub name: String,
     /// `wgpu` or `host`.
     pub executor: String,
+    /// Whether blocks of attention were kept in 16 bits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub half_attention: bool,
 }
 
 /// One pruned linear.

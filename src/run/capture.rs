@@ -3,7 +3,7 @@
 use super::RunError;
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
-use crate::model::{Activations, Block, Group, Routing, Tap};
+use crate::model::{Activations, Ahead, Block, Group, Routing, Tap};
 use crate::ops::dense;
 use crate::prune::GramStatistics;
 use crate::tensor::{PanelMatrix, Tensor};
@@ -22,22 +22,28 @@ impl Streams<'_> {
     pub(super) fn capture(&self, gpu: &Gpu, group: &Group, corrected: bool) -> Result<GramStatistics, RunError> {
         let n = self.pruned.0.spec.width(group.input);
         let mut sums = Sums::new(gpu, n, corrected)?;
+        let (mut pruned, mut dense) = (Ahead::default(), Ahead::default());
         for batch in 0..self.pruned.1.batches() {
             let mut recording = Recording::new();
-            let x = self.pruned.1.upload(gpu, batch)?;
+            let x = pruned.take(gpu, self.pruned.1, batch)?;
             let routing = self.routing(&mut recording, &x, group.input)?;
             let Some(inputs) = tap(&mut recording, &self.pruned.0, &x, group.input, routing.as_ref())? else {
                 continue;
             };
             let drift = if corrected {
-                let x = self.dense.1.upload(gpu, batch)?;
+                let x = dense.take(gpu, self.dense.1, batch)?;
                 // The pruned stream's routes for both: a drift is between rows of one token.
                 tap(&mut recording, &self.dense.0, &x, group.input, routing.as_ref())?
             } else {
                 None
             };
             sums.add(&mut recording, gpu, &inputs, drift.as_ref());
-            gpu.submit(recording)?.wait()?;
+            let submission = gpu.submit(recording)?;
+            pruned.fetch(gpu, self.pruned.1, batch + 1)?;
+            if corrected {
+                dense.fetch(gpu, self.dense.1, batch + 1)?;
+            }
+            submission.wait()?;
         }
         sums.finish(gpu)
     }

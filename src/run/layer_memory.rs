@@ -25,6 +25,10 @@ pub(super) struct Moment {
     pub(super) grams: u64,
     /// Bytes per row of a batch of activations.
     pub(super) row: u64,
+    /// Bytes per row of the next batch, on its way meanwhile.
+    pub(super) ahead: u64,
+    /// Rows of all batches.
+    pub(super) tokens: usize,
     /// Number of matrices of a block of the linear being solved.
     pub(super) matrices: u64,
     /// Bytes of such a matrix, unless it is cut.
@@ -39,7 +43,8 @@ pub(super) struct Moment {
 impl Moment {
     /// Bytes on the device with batches of `rows` rows and solver matrices of at most `limit` bytes.
     pub(super) fn device(&self, rows: usize, limit: u64) -> u64 {
-        self.weights + self.grams + self.row * rows as u64 + self.matrices * self.matrix.min(limit)
+        let next = self.tokens.saturating_sub(rows).min(rows) as u64;
+        self.weights + self.grams + self.row * rows as u64 + self.ahead * next + self.matrices * self.matrix.min(limit)
     }
 
     /// Bytes beside the device but for the streams.
@@ -65,6 +70,8 @@ pub(super) struct Layer<'a> {
     method: &'a dyn Method,
     /// Bytes of a stored weight.
     stored: u64,
+    /// Whether the next batch is uploaded while the device is busy.
+    early: bool,
     held: Vec<Held>,
     groups: Vec<Group>,
     moments: Vec<Moment>,
@@ -101,6 +108,7 @@ impl<'a> Layer<'a> {
             options,
             method,
             stored: stored as u64,
+            early: !gpu.is_host(),
             held,
             groups: spec.groups(layer)?,
             moments: Vec::new(),
@@ -151,6 +159,8 @@ impl<'a> Layer<'a> {
             weights: self.weights(),
             grams: 0,
             row: 0,
+            ahead: 0,
+            tokens: self.options.samples.samples.saturating_mul(self.options.samples.length),
             matrices: 0,
             matrix: 0,
             heap: 0,
@@ -164,7 +174,19 @@ impl<'a> Layer<'a> {
     /// A forward pass of batches that are read back: once by the executor, once for whom they are for.
     fn pass(&mut self, what: &str, row: u64, streams: u64) {
         let heap_row = 2 * 4 * self.spec.hidden as u64;
-        self.note(what, |m| (m.row, m.heap_row, m.streams) = (row, heap_row, streams));
+        let ahead = self.ahead(1);
+        self.note(what, |m| {
+            (m.row, m.ahead, m.heap_row, m.streams) = (row, ahead, heap_row, streams);
+        });
+    }
+
+    /// Bytes per row of so many streams of the next batch.
+    fn ahead(&self, streams: u64) -> u64 {
+        if self.early {
+            streams * 4 * self.spec.hidden as u64
+        } else {
+            0
+        }
     }
 
     /// Sums are read, not captured: there is no forward pass, so no weights, activations or streams.
@@ -181,13 +203,14 @@ impl<'a> Layer<'a> {
         let n = self.spec.width(group.input) as u64;
         let corrected = drifts(self.spec, self.options, group.input);
         let grams = if corrected { 3 } else { 1 } * n * n * 4;
-        let row = self.tap_row(group.input) * if corrected { 2 } else { 1 };
+        let captured = if corrected { 2 } else { 1 };
+        let (row, ahead) = (self.tap_row(group.input) * captured, self.ahead(captured));
         let what = format!("capture at {:?}", group.input);
         // Half types and what is in a file are decoded first.
         let exact = self.options.max_ram.is_none() && self.options.activations.is_none_or(|dtype| dtype == DType::F32);
         let heap_row = if exact { 0 } else { 4 * self.spec.hidden as u64 };
         self.note(&what, |m| {
-            (m.grams, m.row, m.heap_row, m.streams) = (grams, row, heap_row, streams);
+            (m.grams, m.row, m.ahead, m.heap_row, m.streams) = (grams, row, ahead, heap_row, streams);
         });
         if let Some(expert) = done_after(group.input) {
             for held in self

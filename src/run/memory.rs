@@ -219,7 +219,6 @@ impl Budget<'_> {
         (14 * tokenizer).max(9 * tokenizer + packed * per_byte * size(text))
     }
 
-    /// Type of the activations, bytes of each stream kept in memory if not all, and the peak of the process.
     /// Device memory of the backward pass for an allocation, bytes; 0 without one.
     fn curvature(&self, rows: usize) -> Result<u64, RunError> {
         match self.options.allocates() {
@@ -237,6 +236,7 @@ impl Budget<'_> {
         }
     }
 
+    /// Type of the activations, bytes of each stream kept in memory if not all, and the peak of the process.
     fn host(&self, moments: &[Moment], rows: usize, matrix: u64) -> Result<(DType, Option<u64>, u64), RunError> {
         // Drivers that run on the CPU take the device's memory from the host's.
         let shared = self.gpu.is_host() || self.gpu.is_software();

@@ -183,5 +183,6 @@ pub fn adapter_record(gpu: &Gpu) -> AdapterRecord {
     AdapterRecord {
         name: gpu.name().to_string(),
         executor: executor.to_string(),
+        half_attention: gpu.half_attention(),
     }
 }

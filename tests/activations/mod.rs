@@ -3,7 +3,7 @@
 mod saved;
 
 use half::{bf16, f16};
-use secateur::model::{ActivationError, ActivationOptions, Activations, batch_rows};
+use secateur::model::{ActivationError, ActivationOptions, Activations, Ahead, batch_rows};
 use secateur::tensor::DType;
 use tempfile::TempDir;
 
@@ -78,6 +78,25 @@ fn every_split_between_memory_and_file_keeps_the_same_values() {
         }
     }
     assert_eq!(std::fs::read_dir(spill.path()).unwrap().count(), 0, "files are removed");
+}
+
+#[test]
+fn a_batch_that_was_fetched_early_is_that_batch() {
+    let spill = TempDir::new().unwrap();
+    let (activations, values) = filled(&options(DType::F32, Some(50), &spill));
+    for gpu in devices() {
+        let mut ahead = Ahead::default();
+        for (batch, values) in values.iter().enumerate() {
+            let tensor = ahead.take(gpu, &activations, batch).unwrap();
+            ahead.fetch(gpu, &activations, batch + 1).unwrap();
+            assert_eq!(tensor.shape(), [activations.rows(batch), 5]);
+            assert_eq!(&tensor.fetch(gpu).unwrap(), values, "batch {batch}");
+        }
+        // Another than was expected.
+        ahead.fetch(gpu, &activations, 1).unwrap();
+        let tensor = ahead.take(gpu, &activations, 3).unwrap();
+        assert_eq!(tensor.fetch(gpu).unwrap(), values[3]);
+    }
 }
 
 #[test]

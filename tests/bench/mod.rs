@@ -189,6 +189,8 @@ fn a_model_has_attention_and_one_solve() {
         .collect();
     let wanted = [
         "attention smollm2-135m",
+        // Its blocks in 16 bits.
+        "attention smollm2-135m",
         "solve smollm2-135m k",
         "matvec smollm2-135m q",
         "matvec smollm2-135m k",
@@ -197,6 +199,7 @@ fn a_model_has_attention_and_one_solve() {
     ];
     assert_eq!(named, wanted);
     assert_eq!([&rows[2]["m"], &rows[2]["n"], &rows[2]["k"]], [33, 576, 64]);
+    assert_eq!([&rows[2]["dtype"], &rows[3]["dtype"]], ["f32", "f16"]);
 }
 
 #[test]

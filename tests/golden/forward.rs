@@ -5,7 +5,7 @@ use secateur::model::{ActivationOptions, Decoder};
 use tempfile::TempDir;
 
 use super::{Variant, bound, folder, logits_bound, values, variants};
-use crate::common::{assert_close, devices};
+use crate::common::{assert_close, devices, f64s};
 
 /// Embedding, every layer and the logits, in the order in which `run` and `eval` compute them.
 fn check(gpu: &Gpu, variant: &Variant) {
@@ -38,6 +38,35 @@ fn every_layer_matches_transformers() {
         for gpu in devices() {
             check(gpu, &variant);
         }
+    }
+}
+
+/// One uploaded while the one before is computed, and written while the one after is.
+#[test]
+fn batch_after_batch_is_the_same() {
+    let variant = Variant::open("tied_gqa_bf16");
+    let spec = &variant.spec;
+    let mut ids = variant.ids.clone();
+    ids.extend(variant.ids.iter().rev().cloned());
+    for gpu in devices() {
+        let decoder = Decoder::new(gpu, &variant.checkpoint, spec, variant.sequence()).unwrap();
+        let run = |rows: usize| {
+            let options = ActivationOptions {
+                rows,
+                ..Default::default()
+            };
+            let mut activations = decoder.embed_with(&ids, &options).unwrap();
+            for layer in 0..spec.layers {
+                decoder
+                    .advance(&mut activations, &decoder.layer(layer).unwrap())
+                    .unwrap();
+            }
+            (activations.batches(), values(&activations))
+        };
+        let (whole, wanted) = run(ids.len() * variant.sequence());
+        let (pieces, found) = run(variant.sequence());
+        assert_eq!([whole, pieces], [1, ids.len()]);
+        assert_close(gpu.name(), &found, &f64s(&wanted), bound(spec, spec.layers));
     }
 }
 

@@ -1,4 +1,5 @@
-use secateur::ops::nn::{AttentionShape, attention, attention_with};
+use secateur::gpu::{AdapterChoice, Gpu, GpuOptions, Kernel};
+use secateur::ops::nn::{ATTENTION, ATTENTION_HALF, AttentionShape, attention, attention_with};
 use secateur::reference::nn::attention::{Shape, attention as twin};
 
 use crate::common::{Data, assert_close, devices, f64s, play, poisoned, tensor};
@@ -10,6 +11,8 @@ struct Extra {
     soft_cap: Option<f32>,
     /// Flops per dispatch.
     limit: Option<f64>,
+    /// Blocks in 16 bits.
+    half: bool,
 }
 
 /// Checks one call; `size` scales queries and keys.
@@ -18,7 +21,9 @@ fn check(case: [usize; 5], size: f32, extra: Extra) {
         window,
         soft_cap,
         limit,
+        half,
     } = extra;
+    let kernel: &'static Kernel = if half { &ATTENTION_HALF } else { &ATTENTION };
     let [batch, seq, heads, kv_heads, head_dim] = case;
     let (rows, width, kv_width) = (batch * seq, heads * head_dim, kv_heads * head_dim);
     let scale = 1.0 / (head_dim as f32).sqrt();
@@ -54,16 +59,25 @@ fn check(case: [usize; 5], size: f32, extra: Extra) {
             soft_cap,
         };
         play(gpu, |r| match limit {
-            None => attention(r, gpu, &q, &k, &v, &out, shape),
-            Some(limit) => attention_with(r, limit, [&q, &k, &v], &out, shape),
+            None if !half => attention(r, gpu, &q, &k, &v, &out, shape),
+            limit => attention_with(r, (kernel, limit.unwrap_or(1e12)), [&q, &k, &v], &out, shape),
         });
         let found = whole.fetch(gpu).unwrap();
-        let what = format!("{} {shape:?} batch {batch} size {size} limit {limit:?}", gpu.name());
+        let what = format!(
+            "{} {shape:?} batch {batch} size {size} limit {limit:?} half {half}",
+            gpu.name()
+        );
         // A score is a sum of at most `reach`, and its absolute error is a weight's relative error.
         let reach = f64::from(scale * size * size) * head_dim as f64;
         // A cap's tangent is right to 8 ulp of the score.
         let capped = soft_cap.map_or(0.0, |cap| 8.0 * reach.min(f64::from(cap)));
-        let tolerance = f64::from(f32::EPSILON) * (8.0 + reach + capped + (seq as f64).sqrt());
+        // Two factors of a score, then a value; conversion may cut.
+        let halves = if half {
+            2f64.powi(-10) * (2.0 + 4.0 * reach)
+        } else {
+            0.0
+        };
+        let tolerance = f64::from(f32::EPSILON) * (8.0 + reach + capped + (seq as f64).sqrt()) + halves;
         assert_close(&what, &found[..rows * width], &wanted, tolerance);
         assert!(found[rows * width..].iter().all(|v| v.is_nan()), "{what}: guard row");
     }
@@ -94,6 +108,60 @@ const CASES: [[usize; 5]; 17] = [
 fn weighted_mean_of_earlier_values() {
     for case in CASES {
         check(case, 1.0, Extra::default());
+    }
+}
+
+#[test]
+fn blocks_in_16_bits() {
+    for case in CASES {
+        let half = Extra {
+            half: true,
+            ..Extra::default()
+        };
+        check(case, 1.0, half);
+        let window = Extra {
+            window: Some(5),
+            soft_cap: Some(2.0),
+            ..half
+        };
+        check(case, 1.0, window);
+        check(
+            case,
+            1.0,
+            Extra {
+                limit: Some(2e5),
+                ..half
+            },
+        );
+    }
+}
+
+/// What halves cannot hold becomes their largest number; and the device's option chooses the kernel.
+#[test]
+fn values_beyond_halves_are_cut() {
+    for gpu in devices() {
+        let options = GpuOptions {
+            adapter: match gpu.is_host() {
+                true => AdapterChoice::Cpu,
+                false => AdapterChoice::Name(gpu.name().to_string()),
+            },
+            half_attention: true,
+            ..GpuOptions::default()
+        };
+        let gpu = Gpu::open(options).unwrap();
+        let (one, huge) = (tensor(&gpu, 2, 8, &[0.0; 16]), tensor(&gpu, 2, 8, &[1e6; 16]));
+        let out = poisoned(&gpu, 2, 8);
+        let shape = AttentionShape {
+            seq: 2,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 8,
+            scale: 1.0,
+            window: None,
+            soft_cap: None,
+        };
+        play(&gpu, |r| attention(r, &gpu, &one, &huge, &huge, &out, shape));
+        assert_eq!(out.fetch(&gpu).unwrap(), [65504.0; 16], "{}", gpu.name());
     }
 }
 
@@ -197,6 +265,7 @@ fn scores_are_capped() {
                     window,
                     soft_cap: Some(soft_cap),
                     limit: None,
+                    ..Extra::default()
                 };
                 check(case, 8.0, extra);
             }

@@ -1,4 +1,4 @@
-//! Attention.
+//! Attention; a half type stands for what its blocks are kept in.
 
 use super::super::case::{Accuracy, Case, error_of, rounding};
 use super::super::data::{Data, poisoned, sample};
@@ -6,6 +6,7 @@ use super::super::spec::Spec;
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::ops::nn::{self, AttentionShape};
 use crate::reference::nn::attention as twin;
+use crate::tensor::DType;
 
 /// One sequence, causal, every head.
 pub(super) fn attention(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuError> {
@@ -25,9 +26,12 @@ pub(super) fn attention(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuEr
         window: None,
         soft_cap: None,
     };
+    let half = spec.dtype != DType::F32;
+    let kernel = if half { &nn::ATTENTION_HALF } else { &nn::ATTENTION };
     let result = out.clone();
     let record = move |recording: &mut Recording, gpu: &Gpu| {
-        nn::attention(recording, gpu, &q, &k, &v, &out, shape);
+        let limit = gpu.dispatch_flops() as f64;
+        nn::attention_with(recording, (kernel, limit), [&q, &k, &v], &out, shape);
         Ok(())
     };
     let look = move |gpu: &Gpu| {
@@ -63,7 +67,13 @@ pub(super) fn attention(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuEr
             let found: Vec<f32> = column(&found, width, *head).into_iter().map(|v| v as f32).collect();
             error = error.max(error_of(&found, &wanted));
         }
-        let bound = rounding(seq + head_dim);
+        // Of q and k in a score of at most sqrt(head_dim), and of v.
+        let halves = if half {
+            2f64.powi(-10) * (1.0 + 4.0 * (head_dim as f64).sqrt())
+        } else {
+            0.0
+        };
+        let bound = rounding(seq + head_dim) + halves;
         Ok(Accuracy::new(error, bound, sampled.len() * seq * head_dim, seq * width))
     };
     let (tokens, columns, narrow) = (seq as f64, width as f64, (kv_heads * head_dim) as f64);

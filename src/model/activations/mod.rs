@@ -3,6 +3,7 @@
 //! A stream is written once per layer and read a few times, in order, a batch of whole sequences at a time; so the
 //! first batches stay in memory and the others in the file, whichever batch is in use.
 
+mod ahead;
 mod saved;
 mod spill;
 
@@ -13,6 +14,7 @@ use rayon::prelude::*;
 use super::ModelError;
 use crate::gpu::Gpu;
 use crate::tensor::{DType, Tensor};
+pub use ahead::Ahead;
 pub use spill::ActivationError;
 use spill::SpillFile;
 

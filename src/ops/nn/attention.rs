@@ -1,4 +1,6 @@
-//! `nn/attention`: causal grouped-query attention with an online softmax.
+//! `nn/attention` and `nn/attention_half`: causal grouped-query attention with an online softmax.
+
+use std::ops::Range;
 
 use crate::gpu::{Gpu, HostCall, Kernel, Knob, Recording, Work, f32s, f32s_mut, params};
 use crate::reference::nn::attention::{self as twin, Shape};
@@ -48,6 +50,14 @@ pub static ATTENTION: Kernel = Kernel {
     host,
 };
 
+/// The variant with queries, keys and values as halves in workgroup memory: 11 bits of precision, half the memory, so
+/// that more fits beside it, and heads of more than 64 columns come in larger blocks.
+pub static ATTENTION_HALF: Kernel = Kernel {
+    stem: "nn/attention_half",
+    host: host_half,
+    ..ATTENTION
+};
+
 /// How heads and sequences lie in the rows given to [`attention()`].
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionShape {
@@ -67,9 +77,18 @@ pub struct AttentionShape {
     pub soft_cap: Option<f32>,
 }
 
+fn is_half(kernel: &Kernel) -> bool {
+    kernel.stem == ATTENTION_HALF.stem
+}
+
 /// Queries, and keys, of one block: the shader's BLOCK.
-fn block(head_dim: usize) -> usize {
-    match head_dim {
+fn block(kernel: &Kernel, head_dim: usize) -> usize {
+    let span = if is_half(kernel) {
+        head_dim.div_ceil(2)
+    } else {
+        head_dim
+    };
+    match span {
         1..=64 => 16,
         65..=128 => 8,
         129..=256 => 4,
@@ -90,20 +109,25 @@ pub fn attention(
     out: &Tensor,
     shape: AttentionShape,
 ) {
-    let limit = gpu.dispatch_flops() as f64;
-    attention_with(recording, limit, [q, k, v], out, shape);
+    let kernel = if gpu.half_attention() {
+        &ATTENTION_HALF
+    } else {
+        &ATTENTION
+    };
+    attention_with(recording, (kernel, gpu.dispatch_flops() as f64), [q, k, v], out, shape);
 }
 
-/// Records attention with at most `limit` flops per dispatch, but at least one query block (tests and benches).
+/// Records attention on one of its kernels with at most `limit` flops per dispatch, but at least one query block (tests
+/// and benches).
 pub fn attention_with(
     recording: &mut Recording,
-    limit: f64,
+    (kernel, limit): (&'static Kernel, f64),
     [q, k, v]: [&Tensor; 3],
     out: &Tensor,
     shape: AttentionShape,
 ) {
     check([q, k, v], out, shape);
-    let size = block(shape.head_dim);
+    let size = block(kernel, shape.head_dim);
     let heads = q.rows() / shape.seq * shape.heads;
     let blocks = shape.seq.div_ceil(size);
     // Keys up to the diagonal, or the window and what blocks stick out of it at either end.
@@ -131,7 +155,7 @@ pub fn attention_with(
         let knobs = [shape.head_dim as u32];
         let bindings = [q.slice(), k.slice(), v.slice(), out.slice()];
         let work = Work::rows((end - first) * heads, sum);
-        recording.dispatch(&ATTENTION, &knobs, &params, &bindings, work);
+        recording.dispatch(kernel, &knobs, &params, &bindings, work);
         first = end;
     }
 }
@@ -169,10 +193,26 @@ fn check([q, k, v]: [&Tensor; 3], out: &Tensor, shape: AttentionShape) {
 }
 
 fn host(call: &mut HostCall<'_>) {
+    let (shape, positions, rows) = host_shape(call, &ATTENTION);
+    let ([q, k, v], [out]) = call.split::<3, 1>();
+    let out = &mut f32s_mut(out)[..rows * shape.heads * shape.head_dim];
+    twin::attention_fast(shape, positions, [f32s(q), f32s(k), f32s(v)], out);
+}
+
+fn host_half(call: &mut HostCall<'_>) {
+    let (shape, positions, rows) = host_shape(call, &ATTENTION_HALF);
+    let ([q, k, v], [out]) = call.split::<3, 1>();
+    let out = &mut f32s_mut(out)[..rows * shape.heads * shape.head_dim];
+    let [q, k, v] = [(q, shape.scale), (k, 1.0), (v, 1.0)].map(|(x, scale)| twin::halves(f32s(x), scale));
+    let scaled = Shape { scale: 1.0, ..shape };
+    twin::attention_fast(scaled, positions, [&q, &k, &v], out);
+}
+
+/// Shape, positions of the queries, and rows of a dispatch.
+fn host_shape(call: &HostCall<'_>, kernel: &Kernel) -> (Shape<f32>, Range<usize>, usize) {
     let p: Params = call.params();
     let head_dim = call.knobs[0] as usize;
-    let block = block(head_dim);
-    let ([q, k, v], [out]) = call.split::<3, 1>();
+    let block = block(kernel, head_dim);
     let shape = Shape {
         seq: p.seq as usize,
         heads: p.heads as usize,
@@ -183,7 +223,5 @@ fn host(call: &mut HostCall<'_>) {
         soft_cap: (p.soft_cap > 0.0).then_some(p.soft_cap),
     };
     let first = p.first_block as usize * block;
-    let positions = first..first + p.blocks as usize * block;
-    let out = &mut f32s_mut(out)[..p.rows as usize * shape.heads * head_dim];
-    twin::attention_fast(shape, positions, [f32s(q), f32s(k), f32s(v)], out);
+    (shape, first..first + p.blocks as usize * block, p.rows as usize)
 }

@@ -23,7 +23,7 @@ mod soft_cap_backward;
 
 pub use activation::{ACTIVATION, Activation, activation};
 pub use activation_backward::{ACTIVATION_BACKWARD, activation_backward};
-pub use attention::{ATTENTION, AttentionShape, attention, attention_with};
+pub use attention::{ATTENTION, ATTENTION_HALF, AttentionShape, attention, attention_with};
 pub use attention_backward::{
     ATTENTION_BACKWARD_KEYS, ATTENTION_BACKWARD_QUERIES, AttentionBackward, attention_backward, attention_backward_with,
 };
@@ -50,6 +50,7 @@ pub const KERNELS: &[&Kernel] = &[
     &LAYER_NORM,
     &ROPE,
     &ATTENTION,
+    &ATTENTION_HALF,
     &GATE,
     &ACTIVATION,
     &SOFT_CAP,

@@ -98,6 +98,13 @@ pub fn attention_fast(shape: Shape<f32>, positions: Range<usize>, [q, k, v]: [&[
         });
 }
 
+/// `scale x` rounded to halves; what is beyond their range becomes their largest number.
+pub fn halves(x: &[f32], scale: f32) -> Vec<f32> {
+    let most = half::f16::MAX.to_f32();
+    let round = |v: &f32| half::f16::from_f32((scale * v).clamp(-most, most)).to_f32();
+    x.par_iter().map(round).collect()
+}
+
 /// Neighbouring queries of one head.
 struct Block {
     shape: Shape<f32>,
