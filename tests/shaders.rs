@@ -24,7 +24,7 @@ fn check_variant(kernel: &Kernel, knobs: &[u32]) -> Result<(), String> {
     let source = compose(kernel, knobs).map_err(|e| e.to_string())?;
     let module = translate::parse(&source)?;
     let (module, info) = match kernel.tile_module() {
-        TileModule::Tiled | TileModule::Register => translate::portable(&source, &module)?,
+        TileModule::Tiled | TileModule::Double | TileModule::Register => translate::portable(&source, &module)?,
         TileModule::Subgroup => translate::with_subgroups(&source, &module)?,
         TileModule::Cooperative => translate::cooperative(&source, &module)?,
     };

@@ -18,11 +18,11 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>; // [>= first + rows, inner] row-major
 @group(0) @binding(2) var<storage, read> b0: array<u32>; // [inner, cols] (B_LAYOUT 0) or [cols, inner] (1), B_FORMAT
-@group(0) @binding(3) var<storage, read> b1: array<u32>;
-@group(0) @binding(4) var<storage, read> b2: array<u32>;
+@group(0) @binding(3) var<storage, read> b1: array<u32>; // [inner, cols] or [cols, inner], as b0
+@group(0) @binding(4) var<storage, read> b2: array<u32>; // [inner, cols] or [cols, inner], as b0
 @group(0) @binding(5) var<storage, read_write> product0: array<f32>; // [>= first + rows, cols] row-major
-@group(0) @binding(6) var<storage, read_write> product1: array<f32>;
-@group(0) @binding(7) var<storage, read_write> product2: array<f32>;
+@group(0) @binding(6) var<storage, read_write> product1: array<f32>; // [>= first + rows, cols] row-major
+@group(0) @binding(7) var<storage, read_write> product2: array<f32>; // [>= first + rows, cols] row-major
 
 const A_ALONG_K: bool = true;
 const B_ALONG_K: bool = B_LAYOUT == 1u;

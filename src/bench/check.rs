@@ -6,7 +6,7 @@ use super::case::{Accuracy, Case};
 use super::spec::{Spec, short};
 use super::{BenchError, BenchKernel, cases};
 use crate::gpu::Gpu;
-use crate::ops::{Variant, dense};
+use crate::ops::{DOUBLES, Variant, dense};
 use crate::tensor::DType;
 
 /// One kernel at one size.
@@ -36,7 +36,9 @@ pub fn check(gpu: &Gpu, seed: u64) -> Result<Vec<CheckRow>, BenchError> {
         .filter(|spec| coop || spec.kernel != BenchKernel::GemmCoop)
         .map(|spec| row(gpu, &spec, "", cases::build(gpu, &spec, seed)?))
         .collect::<Result<Vec<CheckRow>, _>>()?;
-    for variant in Variant::subgroup(gpu, &dense::GEMM_SUBGROUP) {
+    let doubles = |kernel| DOUBLES.map(|tile| Variant::new(kernel, tile));
+    let subgroups = Variant::subgroup(gpu, &dense::GEMM_SUBGROUP);
+    for variant in doubles(&dense::GEMM_DOUBLE).into_iter().chain(subgroups) {
         for (layout, dtype) in [
             ("nn", DType::F32),
             ("nt", DType::F32),
@@ -50,7 +52,8 @@ pub fn check(gpu: &Gpu, seed: u64) -> Result<Vec<CheckRow>, BenchError> {
     }
     let grams = Variant::subgroup(gpu, &dense::GRAM_SUBGROUP);
     let tiled = Variant::of(&dense::GRAM_TILED);
-    for variant in grams.into_iter().chain([tiled.in_parts(4), tiled.in_parts(16)]) {
+    let grams = doubles(&dense::GRAM_DOUBLE).into_iter().chain(grams);
+    for variant in grams.chain([tiled.in_parts(4), tiled.in_parts(16)]) {
         let spec = Spec::new(BenchKernel::Gram, "upper", "", [65, 65, 2101]);
         let case = cases::gram_on(gpu, &spec, seed, Some(variant))?;
         rows.push(row(gpu, &spec, &variant.name(), case)?);

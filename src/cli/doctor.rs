@@ -53,7 +53,7 @@ fn check_shaders() -> (usize, Vec<String>) {
             // `unpack2x16float`: any adapter wgpu lists has it.
             let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
             capabilities |= match kernel.tile_module() {
-                TileModule::Tiled | TileModule::Register => Capabilities::empty(),
+                TileModule::Tiled | TileModule::Double | TileModule::Register => Capabilities::empty(),
                 TileModule::Subgroup => Capabilities::SUBGROUP,
                 TileModule::Cooperative => {
                     Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX

@@ -36,6 +36,8 @@ pub struct Kernel {
 pub enum TileModule {
     /// `tile`: operands go through workgroup memory; and every kernel that does not import it.
     Tiled,
+    /// `double_tile`, in `<stem>_double`.
+    Double,
     /// `register_tile`, in `<stem>_register`.
     Register,
     /// `subgroup_tile`, in `<stem>_subgroup`. It needs [`super::Gpu::has_subgroups`].
@@ -45,7 +47,8 @@ pub enum TileModule {
 }
 
 /// Suffixes of stems, and the modules that their imports get.
-const SUFFIXES: [(&str, TileModule, StoredModule); 4] = [
+const SUFFIXES: [(&str, TileModule, StoredModule); 5] = [
+    ("_double", TileModule::Double, StoredModule::Full),
     ("_register", TileModule::Register, StoredModule::Full),
     ("_subgroup", TileModule::Subgroup, StoredModule::Full),
     ("_coop", TileModule::Cooperative, StoredModule::Full),
@@ -76,6 +79,7 @@ impl TileModule {
     pub(super) fn name(self) -> &'static str {
         match self {
             TileModule::Tiled => "tile",
+            TileModule::Double => "double_tile",
             TileModule::Register => "register_tile",
             TileModule::Subgroup => "subgroup_tile",
             TileModule::Cooperative => "coop_tile",

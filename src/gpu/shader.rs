@@ -18,6 +18,7 @@ const SHARED: &Modules = &[
     ("reduce", include_str!("../../shaders/shared/reduce.wgsl")),
     ("tanh", include_str!("../../shaders/shared/tanh.wgsl")),
     ("tile", include_str!("../../shaders/shared/tile.wgsl")),
+    ("double_tile", include_str!("../../shaders/shared/double_tile.wgsl")),
     ("register_tile", include_str!("../../shaders/shared/register_tile.wgsl")),
     ("subgroup_tile", include_str!("../../shaders/shared/subgroup_tile.wgsl")),
     ("coop_tile", include_str!("../../shaders/shared/coop_tile.wgsl")),

@@ -13,7 +13,7 @@ mod tile;
 
 use crate::gpu::Kernel;
 
-pub use tile::{Precision, TILES, Tile, Variant};
+pub use tile::{DOUBLES, Precision, TILES, Tile, Variant};
 
 /// Every kernel of the house.
 pub fn kernels() -> Vec<&'static Kernel> {

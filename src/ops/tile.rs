@@ -38,18 +38,30 @@ pub const TILES: [Tile; 8] = [
     Tile::new(32, 32, 32),
 ];
 
+/// What may be chosen with two buffers in 16 KiB, few enough registers being on their way.
+pub const DOUBLES: [Tile; 3] = [Tile::new(64, 64, 16), Tile::new(128, 128, 8), Tile::new(128, 64, 8)];
+
+/// The knobs of `tiles`.
+const fn knobs_of<const N: usize>(tiles: [Tile; N]) -> [u32; N] {
+    let mut values = [0; N];
+    let mut i = 0;
+    while i < N {
+        values[i] = tiles[i].knob();
+        i += 1;
+    }
+    values
+}
+
 /// The knob of kernels that import `tile`.
 pub(crate) const TILE: Knob = Knob {
     name: "TILE",
-    values: &{
-        let mut values = [0; TILES.len()];
-        let mut i = 0;
-        while i < values.len() {
-            values[i] = TILES[i].knob();
-            i += 1;
-        }
-        values
-    },
+    values: &knobs_of(TILES),
+};
+
+/// The knob of kernels that import `tile` and have two buffers.
+pub(crate) const DOUBLE_TILE: Knob = Knob {
+    name: "DOUBLE",
+    values: &knobs_of(DOUBLES),
 };
 
 /// The knob of kernels that import `tile` and hand registers round in subgroups: invocations of a workgroup.
@@ -102,6 +114,8 @@ pub enum Precision {
 pub(crate) struct Kinds {
     /// `tile`.
     pub(crate) tiled: &'static Kernel,
+    /// `double_tile`.
+    pub(crate) double: &'static Kernel,
     /// `register_tile`.
     pub(crate) register: &'static Kernel,
     /// `subgroup_tile`.
@@ -130,12 +144,13 @@ impl Variant {
     pub fn of(kernel: &'static Kernel) -> Self {
         let tile = match kernel.tile_module() {
             TileModule::Register => Tile::new(16, 64, 1),
+            TileModule::Double => DOUBLES[0],
             _ => TILES[0],
         };
         Variant::new(kernel, tile)
     }
 
-    /// The kernel with another tile; `kernel` is no register variant.
+    /// The kernel with another tile: of [`TILES`], with two buffers of [`DOUBLES`]; `kernel` is no register variant.
     pub fn new(kernel: &'static Kernel, tile: Tile) -> Self {
         Variant {
             kernel,
@@ -180,6 +195,7 @@ impl Variant {
             return vec![Variant::of(kinds.tiled)];
         }
         let tiled = TILES.iter().map(|&tile| Variant::new(kinds.tiled, tile));
+        let doubles = DOUBLES.iter().map(|&tile| Variant::new(kinds.double, tile));
         let register = Variant::of(kinds.register);
         let mut all: Vec<Self> = if gpu.is_software() {
             [register].into_iter().chain(tiled.take(1)).collect()
@@ -189,7 +205,12 @@ impl Variant {
                 Precision::Full => Vec::new(),
                 Precision::Split => Variant::cooperative(gpu, kinds.cooperative),
             };
-            tiled.chain([register]).chain(subgroup).chain(coop).collect()
+            tiled
+                .chain(doubles)
+                .chain([register])
+                .chain(subgroup)
+                .chain(coop)
+                .collect()
         };
         for variant in &mut all {
             variant.dispatch = gpu.dispatch_flops();
@@ -212,6 +233,7 @@ impl Variant {
         let Tile { rows, cols, depth } = self.tile;
         let shape = match self.kernel.tile_module() {
             TileModule::Tiled => format!("tiled {rows}x{cols}x{depth}"),
+            TileModule::Double => format!("double {rows}x{cols}x{depth}"),
             TileModule::Register => format!("register {rows}x{cols}"),
             TileModule::Subgroup => format!("subgroup {rows}x{cols}"),
             TileModule::Cooperative => format!("cooperative {rows}x{cols}x{depth}"),
@@ -236,6 +258,7 @@ impl Variant {
     pub(crate) fn of_kind(self, kinds: Kinds) -> Self {
         let kernel = match self.kernel.tile_module() {
             TileModule::Tiled => kinds.tiled,
+            TileModule::Double => kinds.double,
             TileModule::Register => kinds.register,
             TileModule::Subgroup => kinds.subgroup,
             TileModule::Cooperative => kinds.cooperative,
@@ -257,7 +280,7 @@ impl Variant {
     /// All knobs of the kernel, of which the tile is the last.
     pub(crate) fn knobs(&self, others: &[u32]) -> Vec<u32> {
         let tile = match self.kernel.tile_module() {
-            TileModule::Tiled => Some(self.tile.knob()),
+            TileModule::Tiled | TileModule::Double => Some(self.tile.knob()),
             TileModule::Register => None,
             TileModule::Subgroup => Some(u32::from(self.tile.cols / SUBGROUP_SHAPE[1])),
             TileModule::Cooperative => {

@@ -1,7 +1,7 @@
 use secateur::gpu::Gpu;
 use secateur::ops::dense::{Gemm, Layout, gemm};
 use secateur::ops::prox::{self, FistaStep};
-use secateur::ops::{TILES, Variant};
+use secateur::ops::{DOUBLES, TILES, Variant};
 use secateur::reference::prox::fista_step::{Row, Step, fista_step};
 
 use crate::common::{Data, assert_close, cooperative, devices, f64s, play, poisoned, subgroups, tensor};
@@ -206,6 +206,12 @@ fn every_tile() {
         let kernel = &prox::FISTA_TILED;
         check(
             Variant::new(kernel, tile),
+            &[[tile.rows as usize + 1, tile.cols as usize + 3]],
+        );
+    }
+    for tile in DOUBLES {
+        check(
+            Variant::new(&prox::FISTA_DOUBLE, tile),
             &[[tile.rows as usize + 1, tile.cols as usize + 3]],
         );
     }

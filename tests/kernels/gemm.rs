@@ -1,6 +1,6 @@
 use secateur::gpu::Gpu;
 use secateur::ops::dense::{self, Gemm, Layout};
-use secateur::ops::{TILES, Tile, Variant};
+use secateur::ops::{DOUBLES, TILES, Tile, Variant};
 use secateur::reference::dense::gemm::{Target, View, gemm};
 use secateur::tensor::DType;
 
@@ -109,6 +109,27 @@ fn every_tile() {
     }
 }
 
+/// With two buffers, and sums of less than a step, of whole ones, and of one more.
+#[test]
+fn every_double_tile() {
+    for tile in DOUBLES {
+        let [rows, cols, depth] = [tile.rows, tile.cols, tile.depth].map(usize::from);
+        let sizes = [
+            [rows + 1, cols - 1, depth + 1],
+            [rows - 1, cols + 1, 2 * depth],
+            [1, 1, 1],
+            [5, cols, 3 * depth - 1],
+        ];
+        for (dtype, layout) in [
+            (DType::F32, Layout::NN),
+            (DType::BF16, Layout::NT),
+            (DType::F16, Layout::NN),
+        ] {
+            check(dtype, layout, Variant::new(&dense::GEMM_DOUBLE, tile), &sizes);
+        }
+    }
+}
+
 /// Sizes around a tile of 16 rows and each number of lanes.
 const SUBGROUP_SIZES: [[usize; 3]; 6] = [
     [1, 1, 1],
@@ -147,10 +168,13 @@ fn workgroups_that_do_not_fill_subgroups() {
 
 /// Terms are added in the same order, so tuning does not change results where products and sums are rounded apart.
 #[test]
-fn the_same_bits_in_subgroups() {
-    let name = "gemm: the_same_bits_in_subgroups";
+fn the_same_bits_whatever_the_tile() {
+    let name = "gemm: the_same_bits_whatever_the_tile";
     let [rows, cols, inner] = [37, 150, 203];
-    for (gpu, variant) in subgroups(name, &dense::GEMM_SUBGROUP) {
+    let doubles = devices()
+        .iter()
+        .flat_map(|gpu| DOUBLES.map(|tile| (gpu, Variant::new(&dense::GEMM_DOUBLE, tile))));
+    for (gpu, variant) in subgroups(name, &dense::GEMM_SUBGROUP).into_iter().chain(doubles) {
         let mut data = Data::new(3);
         let (a, b) = (data.normal(rows * inner), data.normal(inner * cols));
         let (a, b) = (tensor(gpu, rows, inner, &a), tensor(gpu, inner, cols, &b));

@@ -2,7 +2,7 @@
 
 use secateur::gpu::Gpu;
 use secateur::ops::dense::{self, GemmGrouped, Layout};
-use secateur::ops::{Precision, TILES, Variant};
+use secateur::ops::{DOUBLES, Precision, TILES, Variant};
 use secateur::reference::dense::gemm::View;
 use secateur::reference::dense::gemm_grouped::gemm_grouped;
 use secateur::tensor::{DType, Tensor};
@@ -96,6 +96,10 @@ fn every_tile() {
         for tile in TILES {
             let variant = Variant::new(&dense::GEMM_GROUPED_TILED, tile);
             check(gpu, (DType::BF16, Layout::NT), variant, &SIZES[1..3]);
+        }
+        for tile in DOUBLES {
+            let variant = Variant::new(&dense::GEMM_GROUPED_DOUBLE, tile);
+            check(gpu, (DType::F16, Layout::NN), variant, &SIZES[1..4]);
         }
     }
 }

@@ -1,6 +1,6 @@
 use secateur::gpu::{Gpu, Recording};
 use secateur::ops::dense::{self, GramPart};
-use secateur::ops::{TILES, Variant};
+use secateur::ops::{DOUBLES, TILES, Variant};
 use secateur::reference::dense::gemm::View;
 use secateur::reference::dense::gram::gram;
 
@@ -130,5 +130,10 @@ fn every_tile() {
         let kernel = &dense::GRAM_TILED;
         check(Variant::new(kernel, tile), true, &SIZES[2..3]);
         check(Variant::new(kernel, tile), false, &SIZES[4..]);
+    }
+    for tile in DOUBLES {
+        let variant = Variant::new(&dense::GRAM_DOUBLE, tile);
+        check(variant, true, &SIZES[2..4]);
+        check(variant, false, &SIZES[4..]);
     }
 }

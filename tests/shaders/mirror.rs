@@ -1,8 +1,9 @@
 //! One stem is found in every room: shader, row of the table, op, twin, test.
 //!
-//! A file of `src/ops/<room>/` serves the stems whose literal `"room/stem"` it contains, usually its own and its
-//! `_register`, `_subgroup` and `_coop` variants, which have no text of their own; twin and test are named as the stem or as that file. An op that only composes others has a test
-//! of its name; a twin's helper is imported by a twin of its room.
+//! A file of `src/ops/<room>/` serves the stems whose literal `"room/stem"` it contains, usually its own and its variants
+//! (`_double`, `_register`, `_subgroup`, `_coop`, `_half`), which have no text of their own; twin and test are named as the
+//! stem or as that file. An op that only composes others has a test of its name; a twin's helper is imported by a twin of
+//! its room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

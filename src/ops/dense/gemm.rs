@@ -4,7 +4,7 @@ use crate::gpu::{
     Contest, Gpu, GpuError, HostCall, Kernel, Knob, Question, Recording, Slice, Work, f32s, f32s_mut, params,
 };
 use crate::ops::contest::{Products, contest_size, uniform};
-use crate::ops::tile::{COOP, Kinds, LANES, TILE};
+use crate::ops::tile::{COOP, DOUBLE_TILE, Kinds, LANES, TILE};
 use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::{self as twin, View};
 use crate::tensor::{DType, Tensor};
@@ -59,6 +59,13 @@ pub static TILED: Kernel = Kernel {
     host,
 };
 
+/// The variant with two buffers in workgroup memory.
+pub static DOUBLE: Kernel = Kernel {
+    stem: "dense/gemm_double",
+    knobs: &[B_LAYOUT, B_FORMAT, DOUBLE_TILE],
+    ..TILED
+};
+
 /// The variant for drivers that run on the CPU.
 pub static REGISTER: Kernel = Kernel {
     stem: "dense/gemm_register",
@@ -83,6 +90,7 @@ pub static COOPERATIVE: Kernel = Kernel {
 /// All of them, as [`Variant`] wants them.
 const KINDS: Kinds = Kinds {
     tiled: &TILED,
+    double: &DOUBLE,
     register: &REGISTER,
     subgroup: &SUBGROUP,
     cooperative: &COOPERATIVE,

@@ -2,7 +2,7 @@
 
 use super::gemm::{B_FORMAT, B_LAYOUT, Layout, fastest, knobs};
 use crate::gpu::{Gpu, GpuError, HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
-use crate::ops::tile::{COOP, Kinds, LANES, TILE};
+use crate::ops::tile::{COOP, DOUBLE_TILE, Kinds, LANES, TILE};
 use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::Stored;
 use crate::reference::dense::gemm_grouped as twin;
@@ -44,6 +44,13 @@ pub static TILED: Kernel = Kernel {
     host,
 };
 
+/// The variant with two buffers in workgroup memory.
+pub static DOUBLE: Kernel = Kernel {
+    stem: "dense/gemm_grouped_double",
+    knobs: &[B_LAYOUT, B_FORMAT, DOUBLE_TILE],
+    ..TILED
+};
+
 /// The variant for drivers that run on the CPU.
 pub static REGISTER: Kernel = Kernel {
     stem: "dense/gemm_grouped_register",
@@ -68,6 +75,7 @@ pub static COOPERATIVE: Kernel = Kernel {
 /// All of them, as [`Variant`] wants them.
 const KINDS: Kinds = Kinds {
     tiled: &TILED,
+    double: &DOUBLE,
     register: &REGISTER,
     subgroup: &SUBGROUP,
     cooperative: &COOPERATIVE,

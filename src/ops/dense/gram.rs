@@ -7,7 +7,7 @@ use crate::gpu::{
     Contest, Gpu, GpuError, HostCall, Kernel, Question, Recording, SCRATCH, Slice, Work, f32s, f32s_mut, params,
 };
 use crate::ops::contest::{Products, contest_size, uniform};
-use crate::ops::tile::{COOP, Kinds, LANES, TILE};
+use crate::ops::tile::{COOP, DOUBLE_TILE, Kinds, LANES, TILE};
 use crate::ops::{Precision, TILES, Tile, Variant};
 use crate::reference::dense::{gemm::View, gram as twin};
 use crate::tensor::Tensor;
@@ -53,6 +53,13 @@ pub static TILED: Kernel = Kernel {
     host,
 };
 
+/// The variant with two buffers in workgroup memory.
+pub static DOUBLE: Kernel = Kernel {
+    stem: "dense/gram_double",
+    knobs: &[DOUBLE_TILE],
+    ..TILED
+};
+
 /// The variant for drivers that run on the CPU.
 pub static REGISTER: Kernel = Kernel {
     stem: "dense/gram_register",
@@ -77,6 +84,7 @@ pub static COOPERATIVE: Kernel = Kernel {
 /// All of them, as [`Variant`] wants them.
 const KINDS: Kinds = Kinds {
     tiled: &TILED,
+    double: &DOUBLE,
     register: &REGISTER,
     subgroup: &SUBGROUP,
     cooperative: &COOPERATIVE,

@@ -26,18 +26,19 @@ pub use axpby::axpby;
 pub use diagonal::diagonal;
 pub(crate) use gemm::fastest;
 pub use gemm::{
-    COOPERATIVE as GEMM_COOPERATIVE, Gemm, Layout, REGISTER as GEMM_REGISTER, SUBGROUP as GEMM_SUBGROUP,
-    TILED as GEMM_TILED, gemm, gemm_contest, gemm_with,
+    COOPERATIVE as GEMM_COOPERATIVE, DOUBLE as GEMM_DOUBLE, Gemm, Layout, REGISTER as GEMM_REGISTER,
+    SUBGROUP as GEMM_SUBGROUP, TILED as GEMM_TILED, gemm, gemm_contest, gemm_with,
 };
 pub use gemm_grouped::{
-    COOPERATIVE as GEMM_GROUPED_COOPERATIVE, GROUPED, GemmGrouped, REGISTER as GEMM_GROUPED_REGISTER,
-    SUBGROUP as GEMM_GROUPED_SUBGROUP, TILED as GEMM_GROUPED_TILED, gemm_grouped, gemm_grouped_with,
+    COOPERATIVE as GEMM_GROUPED_COOPERATIVE, DOUBLE as GEMM_GROUPED_DOUBLE, GROUPED, GemmGrouped,
+    REGISTER as GEMM_GROUPED_REGISTER, SUBGROUP as GEMM_GROUPED_SUBGROUP, TILED as GEMM_GROUPED_TILED, gemm_grouped,
+    gemm_grouped_with,
 };
 pub use gemv::gemv;
 pub use gemv_two_four::{TwoFour, gemv_two_four};
 pub use gram::{
-    CHUNK, COOPERATIVE as GRAM_COOPERATIVE, GramPart, REGISTER as GRAM_REGISTER, SUBGROUP as GRAM_SUBGROUP,
-    TILED as GRAM_TILED, gram_chunk, gram_contest, gram_with,
+    CHUNK, COOPERATIVE as GRAM_COOPERATIVE, DOUBLE as GRAM_DOUBLE, GramPart, REGISTER as GRAM_REGISTER,
+    SUBGROUP as GRAM_SUBGROUP, TILED as GRAM_TILED, gram_chunk, gram_contest, gram_with,
 };
 pub use mirror::mirror;
 pub use multiply::multiply;
@@ -63,14 +64,17 @@ pub(crate) const HOST_TASK: usize = 1 << 14;
 /// Kernels of this room.
 pub const KERNELS: &[&Kernel] = &[
     &gemm::TILED,
+    &gemm::DOUBLE,
     &gemm::REGISTER,
     &gemm::SUBGROUP,
     &gemm::COOPERATIVE,
     &gemm_grouped::TILED,
+    &gemm_grouped::DOUBLE,
     &gemm_grouped::REGISTER,
     &gemm_grouped::SUBGROUP,
     &gemm_grouped::COOPERATIVE,
     &gram::TILED,
+    &gram::DOUBLE,
     &gram::REGISTER,
     &gram::SUBGROUP,
     &gram::COOPERATIVE,

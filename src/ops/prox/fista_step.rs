@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
 use crate::ops::dense::HOST_TASK;
 use crate::ops::dense::{Layout, fastest};
-use crate::ops::tile::{COOP, Kinds, LANES, TILE};
+use crate::ops::tile::{COOP, DOUBLE_TILE, Kinds, LANES, TILE};
 use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::{Target, View, gemm_fast};
 use crate::reference::prox::fista_step as twin;
@@ -53,6 +53,13 @@ pub static TILED: Kernel = Kernel {
     host,
 };
 
+/// The variant with two buffers in workgroup memory.
+pub static DOUBLE: Kernel = Kernel {
+    stem: "prox/fista_step_double",
+    knobs: &[DOUBLE_TILE],
+    ..TILED
+};
+
 /// The variant for drivers that run on the CPU.
 pub static REGISTER: Kernel = Kernel {
     stem: "prox/fista_step_register",
@@ -77,6 +84,7 @@ pub static COOPERATIVE: Kernel = Kernel {
 /// All of them, as [`Variant`] wants them.
 const KINDS: Kinds = Kinds {
     tiled: &TILED,
+    double: &DOUBLE,
     register: &REGISTER,
     subgroup: &SUBGROUP,
     cooperative: &COOPERATIVE,

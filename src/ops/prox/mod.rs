@@ -24,8 +24,8 @@ pub use cg_begin::cg_begin;
 pub use cg_step::cg_step;
 pub use cost_histogram::cost_histogram;
 pub use fista_step::{
-    COOPERATIVE as FISTA_COOPERATIVE, FistaStep, REGISTER as FISTA_REGISTER, SUBGROUP as FISTA_SUBGROUP,
-    TILED as FISTA_TILED, fista_step, fista_step_with,
+    COOPERATIVE as FISTA_COOPERATIVE, DOUBLE as FISTA_DOUBLE, FistaStep, REGISTER as FISTA_REGISTER,
+    SUBGROUP as FISTA_SUBGROUP, TILED as FISTA_TILED, fista_step, fista_step_with,
 };
 pub use group_cost::group_cost;
 pub use keep_largest::{Keep, Scope, keep_largest};
@@ -44,6 +44,7 @@ use crate::gpu::Kernel;
 pub const KERNELS: &[&Kernel] = &[
     &soft_threshold::KERNEL,
     &fista_step::TILED,
+    &fista_step::DOUBLE,
     &fista_step::REGISTER,
     &fista_step::SUBGROUP,
     &fista_step::COOPERATIVE,
