@@ -1,7 +1,7 @@
 // As `tile`, with two buffers in workgroup memory: the next step's operands come into registers while this one's are
 // multiplied, and one barrier a step is enough. Same contract and same order of sums; a larger need of registers.
-// Sums are unrolled by hand, as there.
 // The knob DOUBLE holds rows, columns and depth of the tile in a byte each.
+#import outer
 
 const TILE_ROWS: u32 = DOUBLE / 65536u;
 const TILE_COLS: u32 = DOUBLE / 256u % 256u;
@@ -16,7 +16,6 @@ const EACH_B: u32 = (SLOTS_B + TILE_THREADS - 1u) / TILE_THREADS;
 
 var<workgroup> sh_a: array<vec4<f32>, 2u * SLOTS_A>; // [buffer][k][row / 4]
 var<workgroup> sh_b: array<vec4<f32>, 2u * SLOTS_B>; // [buffer][k][col / 4]
-var<private> acc: array<vec4<f32>, 16>; // [row of 8][left, right]
 var<private> own_a: array<vec4<f32>, EACH_A>;
 var<private> own_b: array<vec4<f32>, EACH_B>;
 
@@ -66,22 +65,7 @@ fn tile_put(lane: u32, buffer: u32) {
 fn tile_product(lane: u32, row0: u32, col0: u32, inner: u32) {
     let x = lane % LANES;
     let y = lane / LANES;
-    acc[0] = vec4<f32>();
-    acc[1] = vec4<f32>();
-    acc[2] = vec4<f32>();
-    acc[3] = vec4<f32>();
-    acc[4] = vec4<f32>();
-    acc[5] = vec4<f32>();
-    acc[6] = vec4<f32>();
-    acc[7] = vec4<f32>();
-    acc[8] = vec4<f32>();
-    acc[9] = vec4<f32>();
-    acc[10] = vec4<f32>();
-    acc[11] = vec4<f32>();
-    acc[12] = vec4<f32>();
-    acc[13] = vec4<f32>();
-    acc[14] = vec4<f32>();
-    acc[15] = vec4<f32>();
+    clear_acc();
     tile_fetch(lane, row0, col0, 0u);
     tile_put(lane, 0u);
     workgroupBarrier();
@@ -96,47 +80,10 @@ fn tile_product(lane: u32, row0: u32, col0: u32, inner: u32) {
             let a1 = sh_a[from_a + k * (TILE_ROWS / 4u) + TILE_ROWS / 8u];
             let b0 = sh_b[from_b + k * (TILE_COLS / 4u)];
             let b1 = sh_b[from_b + k * (TILE_COLS / 4u) + LANES];
-            acc[0] += a0.x * b0;
-            acc[1] += a0.x * b1;
-            acc[2] += a0.y * b0;
-            acc[3] += a0.y * b1;
-            acc[4] += a0.z * b0;
-            acc[5] += a0.z * b1;
-            acc[6] += a0.w * b0;
-            acc[7] += a0.w * b1;
-            acc[8] += a1.x * b0;
-            acc[9] += a1.x * b1;
-            acc[10] += a1.y * b0;
-            acc[11] += a1.y * b1;
-            acc[12] += a1.z * b0;
-            acc[13] += a1.z * b1;
-            acc[14] += a1.w * b0;
-            acc[15] += a1.w * b1;
+            add_outer(a0, a1, b0, b1);
         }
         buffer = 1u - buffer;
         tile_put(lane, buffer);
         workgroupBarrier();
     }
-}
-
-fn tile_finish(lane: u32, row0: u32, col0: u32) {
-    let row = row0 + 4u * (lane / LANES);
-    let low = row + TILE_ROWS / 2u;
-    let col = col0 + 4u * (lane % LANES);
-    finish(row + 0u, col + 0u, acc[0]);
-    finish(row + 0u, col + TILE_COLS / 2u, acc[1]);
-    finish(row + 1u, col + 0u, acc[2]);
-    finish(row + 1u, col + TILE_COLS / 2u, acc[3]);
-    finish(row + 2u, col + 0u, acc[4]);
-    finish(row + 2u, col + TILE_COLS / 2u, acc[5]);
-    finish(row + 3u, col + 0u, acc[6]);
-    finish(row + 3u, col + TILE_COLS / 2u, acc[7]);
-    finish(low + 0u, col + 0u, acc[8]);
-    finish(low + 0u, col + TILE_COLS / 2u, acc[9]);
-    finish(low + 1u, col + 0u, acc[10]);
-    finish(low + 1u, col + TILE_COLS / 2u, acc[11]);
-    finish(low + 2u, col + 0u, acc[12]);
-    finish(low + 2u, col + TILE_COLS / 2u, acc[13]);
-    finish(low + 3u, col + 0u, acc[14]);
-    finish(low + 3u, col + TILE_COLS / 2u, acc[15]);
 }

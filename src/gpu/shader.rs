@@ -17,6 +17,7 @@ const SHARED: &Modules = &[
     ("stored_half", include_str!("../../shaders/shared/stored_half.wgsl")),
     ("reduce", include_str!("../../shaders/shared/reduce.wgsl")),
     ("tanh", include_str!("../../shaders/shared/tanh.wgsl")),
+    ("outer", include_str!("../../shaders/shared/outer.wgsl")),
     ("tile", include_str!("../../shaders/shared/tile.wgsl")),
     ("double_tile", include_str!("../../shaders/shared/double_tile.wgsl")),
     ("register_tile", include_str!("../../shaders/shared/register_tile.wgsl")),

@@ -124,6 +124,51 @@ pub(crate) struct Kinds {
     pub(crate) cooperative: &'static Kernel,
 }
 
+/// Declares the other rows of a product-shaped kernel beside its `TILED`, and their [`Kinds`]: the knobs they share, then
+/// the stems of the variants with two buffers, for drivers that run on the CPU, for GPUs whose lanes hand values round
+/// quickly, and for cooperative matrices (see [`Precision::Split`]).
+macro_rules! product_variants {
+    ([$($knob:ident),*], $double:literal, $register:literal, $subgroup:literal, $cooperative:literal) => {
+        /// The variant with two buffers in workgroup memory.
+        pub static DOUBLE: Kernel = Kernel {
+            stem: $double,
+            knobs: &[$($knob,)* $crate::ops::tile::DOUBLE_TILE],
+            ..TILED
+        };
+
+        /// The variant for drivers that run on the CPU.
+        pub static REGISTER: Kernel = Kernel {
+            stem: $register,
+            knobs: &[$($knob),*],
+            ..TILED
+        };
+
+        /// The variant for GPUs whose lanes hand values round quickly.
+        pub static SUBGROUP: Kernel = Kernel {
+            stem: $subgroup,
+            knobs: &[$($knob,)* $crate::ops::tile::LANES],
+            ..TILED
+        };
+
+        /// The variant for cooperative matrices: each operand as two halves.
+        pub static COOPERATIVE: Kernel = Kernel {
+            stem: $cooperative,
+            knobs: &[$($knob,)* $crate::ops::tile::COOP],
+            ..TILED
+        };
+
+        /// All of them, as [`crate::ops::Variant`] wants them.
+        const KINDS: $crate::ops::tile::Kinds = $crate::ops::tile::Kinds {
+            tiled: &TILED,
+            double: &DOUBLE,
+            register: &REGISTER,
+            subgroup: &SUBGROUP,
+            cooperative: &COOPERATIVE,
+        };
+    };
+}
+pub(crate) use product_variants;
+
 /// A kernel, its tile, and how its work is cut.
 #[derive(Clone, Copy)]
 pub struct Variant {

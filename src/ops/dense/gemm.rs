@@ -4,7 +4,7 @@ use crate::gpu::{
     Contest, Gpu, GpuError, HostCall, Kernel, Knob, Question, Recording, Slice, Work, f32s, f32s_mut, params,
 };
 use crate::ops::contest::{Products, contest_size, uniform};
-use crate::ops::tile::{COOP, DOUBLE_TILE, Kinds, LANES, TILE};
+use crate::ops::tile::{TILE, product_variants};
 use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::{self as twin, View};
 use crate::tensor::{DType, Tensor};
@@ -59,42 +59,13 @@ pub static TILED: Kernel = Kernel {
     host,
 };
 
-/// The variant with two buffers in workgroup memory.
-pub static DOUBLE: Kernel = Kernel {
-    stem: "dense/gemm_double",
-    knobs: &[B_LAYOUT, B_FORMAT, DOUBLE_TILE],
-    ..TILED
-};
-
-/// The variant for drivers that run on the CPU.
-pub static REGISTER: Kernel = Kernel {
-    stem: "dense/gemm_register",
-    knobs: &[B_LAYOUT, B_FORMAT],
-    ..TILED
-};
-
-/// The variant for GPUs whose lanes hand values round quickly.
-pub static SUBGROUP: Kernel = Kernel {
-    stem: "dense/gemm_subgroup",
-    knobs: &[B_LAYOUT, B_FORMAT, LANES],
-    ..TILED
-};
-
-/// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
-pub static COOPERATIVE: Kernel = Kernel {
-    stem: "dense/gemm_coop",
-    knobs: &[B_LAYOUT, B_FORMAT, COOP],
-    ..TILED
-};
-
-/// All of them, as [`Variant`] wants them.
-const KINDS: Kinds = Kinds {
-    tiled: &TILED,
-    double: &DOUBLE,
-    register: &REGISTER,
-    subgroup: &SUBGROUP,
-    cooperative: &COOPERATIVE,
-};
+product_variants!(
+    [B_LAYOUT, B_FORMAT],
+    "dense/gemm_double",
+    "dense/gemm_register",
+    "dense/gemm_subgroup",
+    "dense/gemm_coop"
+);
 
 /// How b lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

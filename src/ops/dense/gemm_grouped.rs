@@ -2,7 +2,7 @@
 
 use super::gemm::{B_FORMAT, B_LAYOUT, Layout, fastest, knobs};
 use crate::gpu::{Gpu, GpuError, HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
-use crate::ops::tile::{COOP, DOUBLE_TILE, Kinds, LANES, TILE};
+use crate::ops::tile::{TILE, product_variants};
 use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::Stored;
 use crate::reference::dense::gemm_grouped as twin;
@@ -44,42 +44,13 @@ pub static TILED: Kernel = Kernel {
     host,
 };
 
-/// The variant with two buffers in workgroup memory.
-pub static DOUBLE: Kernel = Kernel {
-    stem: "dense/gemm_grouped_double",
-    knobs: &[B_LAYOUT, B_FORMAT, DOUBLE_TILE],
-    ..TILED
-};
-
-/// The variant for drivers that run on the CPU.
-pub static REGISTER: Kernel = Kernel {
-    stem: "dense/gemm_grouped_register",
-    knobs: &[B_LAYOUT, B_FORMAT],
-    ..TILED
-};
-
-/// The variant for GPUs whose lanes hand values round quickly.
-pub static SUBGROUP: Kernel = Kernel {
-    stem: "dense/gemm_grouped_subgroup",
-    knobs: &[B_LAYOUT, B_FORMAT, LANES],
-    ..TILED
-};
-
-/// The variant for cooperative matrices.
-pub static COOPERATIVE: Kernel = Kernel {
-    stem: "dense/gemm_grouped_coop",
-    knobs: &[B_LAYOUT, B_FORMAT, COOP],
-    ..TILED
-};
-
-/// All of them, as [`Variant`] wants them.
-const KINDS: Kinds = Kinds {
-    tiled: &TILED,
-    double: &DOUBLE,
-    register: &REGISTER,
-    subgroup: &SUBGROUP,
-    cooperative: &COOPERATIVE,
-};
+product_variants!(
+    [B_LAYOUT, B_FORMAT],
+    "dense/gemm_grouped_double",
+    "dense/gemm_grouped_register",
+    "dense/gemm_grouped_subgroup",
+    "dense/gemm_grouped_coop"
+);
 
 /// `outs[i] = a * op(b[i])`.
 pub struct GemmGrouped<'a> {

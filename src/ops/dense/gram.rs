@@ -7,7 +7,7 @@ use crate::gpu::{
     Contest, Gpu, GpuError, HostCall, Kernel, Question, Recording, SCRATCH, Slice, Work, f32s, f32s_mut, params,
 };
 use crate::ops::contest::{Products, contest_size, uniform};
-use crate::ops::tile::{COOP, DOUBLE_TILE, Kinds, LANES, TILE};
+use crate::ops::tile::{TILE, product_variants};
 use crate::ops::{Precision, TILES, Tile, Variant};
 use crate::reference::dense::{gemm::View, gram as twin};
 use crate::tensor::Tensor;
@@ -53,42 +53,13 @@ pub static TILED: Kernel = Kernel {
     host,
 };
 
-/// The variant with two buffers in workgroup memory.
-pub static DOUBLE: Kernel = Kernel {
-    stem: "dense/gram_double",
-    knobs: &[DOUBLE_TILE],
-    ..TILED
-};
-
-/// The variant for drivers that run on the CPU.
-pub static REGISTER: Kernel = Kernel {
-    stem: "dense/gram_register",
-    knobs: &[],
-    ..TILED
-};
-
-/// The variant for GPUs whose lanes hand values round quickly.
-pub static SUBGROUP: Kernel = Kernel {
-    stem: "dense/gram_subgroup",
-    knobs: &[LANES],
-    ..TILED
-};
-
-/// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
-pub static COOPERATIVE: Kernel = Kernel {
-    stem: "dense/gram_coop",
-    knobs: &[COOP],
-    ..TILED
-};
-
-/// All of them, as [`Variant`] wants them.
-const KINDS: Kinds = Kinds {
-    tiled: &TILED,
-    double: &DOUBLE,
-    register: &REGISTER,
-    subgroup: &SUBGROUP,
-    cooperative: &COOPERATIVE,
-};
+product_variants!(
+    [],
+    "dense/gram_double",
+    "dense/gram_register",
+    "dense/gram_subgroup",
+    "dense/gram_coop"
+);
 
 /// One block of a Gram: `total[rows, cols] += a[:, a_col ..]ᵀ b`, tokens being the rows of a and b.
 pub struct GramPart<'a> {

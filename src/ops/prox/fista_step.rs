@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
 use crate::ops::dense::HOST_TASK;
 use crate::ops::dense::{Layout, fastest};
-use crate::ops::tile::{COOP, DOUBLE_TILE, Kinds, LANES, TILE};
+use crate::ops::tile::{TILE, product_variants};
 use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::{Target, View, gemm_fast};
 use crate::reference::prox::fista_step as twin;
@@ -53,42 +53,13 @@ pub static TILED: Kernel = Kernel {
     host,
 };
 
-/// The variant with two buffers in workgroup memory.
-pub static DOUBLE: Kernel = Kernel {
-    stem: "prox/fista_step_double",
-    knobs: &[DOUBLE_TILE],
-    ..TILED
-};
-
-/// The variant for drivers that run on the CPU.
-pub static REGISTER: Kernel = Kernel {
-    stem: "prox/fista_step_register",
-    knobs: &[],
-    ..TILED
-};
-
-/// The variant for GPUs whose lanes hand values round quickly.
-pub static SUBGROUP: Kernel = Kernel {
-    stem: "prox/fista_step_subgroup",
-    knobs: &[LANES],
-    ..TILED
-};
-
-/// The variant for cooperative matrices: each operand as two halves, see [`Precision::Split`].
-pub static COOPERATIVE: Kernel = Kernel {
-    stem: "prox/fista_step_coop",
-    knobs: &[COOP],
-    ..TILED
-};
-
-/// All of them, as [`Variant`] wants them.
-const KINDS: Kinds = Kinds {
-    tiled: &TILED,
-    double: &DOUBLE,
-    register: &REGISTER,
-    subgroup: &SUBGROUP,
-    cooperative: &COOPERATIVE,
-};
+product_variants!(
+    [],
+    "prox/fista_step_double",
+    "prox/fista_step_register",
+    "prox/fista_step_subgroup",
+    "prox/fista_step_coop"
+);
 
 /// `v = y - step (y h - b)`, `x' = soft(v, threshold) ∘ free`, `y_next = x' + momentum (x' - x)`, `x = x'`.
 ///
