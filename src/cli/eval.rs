@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::args::{BosArg, Common, EvalArgs, ProtocolArg, WindowArgs};
+use super::args::Common;
+use super::eval_args::{BosArg, EvalArgs, ProtocolArg, WindowArgs};
 use super::exit::CliError;
 use super::prune::length;
 use super::{open_gpu, print, print_profile, progress, spec};

@@ -10,6 +10,7 @@ mod compare_args;
 mod demo;
 mod doctor;
 mod eval;
+mod eval_args;
 mod exit;
 mod inspect;
 mod progress;

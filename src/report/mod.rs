@@ -5,6 +5,7 @@ mod calibrate;
 mod compare;
 mod inspect;
 mod record;
+mod shots;
 mod structure;
 mod table;
 
@@ -13,7 +14,8 @@ pub use calibrate::{CalibrateReport, calibrate_lines};
 pub use compare::{CompareCell, CompareReport, RoleError, compare_csv, compare_markdown};
 pub use inspect::{InspectRecord, LinearKind, inspect_table};
 pub use record::{
-    AdapterRecord, CalibrationRecord, CorrectionRecord, EvalRecord, LinearRecord, Memory, ModelSize, Phases,
-    PruneReport, SearchRecord, Settings, ShotRecord, Shrunk, Totals,
+    AdapterRecord, CalibrationRecord, EvalRecord, LinearRecord, Memory, ModelSize, Phases, PruneReport, Settings,
+    Shrunk, Totals,
 };
+pub use shots::{CorrectionRecord, SearchRecord, ShotRecord};
 pub use table::{demo_table, eval_table, prune_table, text_table};
