@@ -72,6 +72,18 @@ fn windows_and_protocols() {
     assert!(table.contains("perplexity ") && table.contains("3 windows"), "{table}");
 }
 
+/// Rounded a little, and said so.
+#[test]
+fn attention_in_16_bits() {
+    let case = Case::new();
+    let full = case.eval(&["--context", "32", "--json"]).json();
+    let half = case.eval(&["--context", "32", "--json", "--half-attention"]).json();
+    assert_eq!(half["adapter"]["half_attention"], true);
+    assert!(full["adapter"].get("half_attention").is_none());
+    let [full, half] = [full, half].map(|record| number(&record, "nll"));
+    assert!(full != half && (full - half).abs() < 1e-3 * full, "{full} and {half}");
+}
+
 /// The loss again, from the logits written out.
 #[test]
 fn logits_in_a_file() {
