@@ -92,9 +92,11 @@ fn odd_sizes() -> Vec<Spec> {
     out.extend([[65, 64, 64], [7, 132, 132]].map(|size| spec(Admm, "2:4", size)));
     out.extend([[65, 63, 0], [1, 257, 0], [131, 7, 0]].map(|size| spec(TopK, "half", size)));
     out.extend([[65, 64, 0], [131, 12, 0], [1, 260, 0]].map(|size| spec(ProjectNm, "2:4", size)));
-    out.push(spec(Attention, "causal", [37, 4 * 8, 8]).with(2));
-    out.push(spec(Attention, "causal", [65, 9 * 64, 64]).with(3));
-    out.push(spec(Attention, "causal", [17, 2 * 128, 128]).with(1));
+    for dtype in [DType::F32, DType::F16] {
+        out.push(spec(Attention, "causal", [37, 4 * 8, 8]).with(2).of(dtype));
+        out.push(spec(Attention, "causal", [65, 9 * 64, 64]).with(3).of(dtype));
+        out.push(spec(Attention, "causal", [17, 2 * 128, 128]).with(1).of(dtype));
+    }
     out.extend([5, 64, 65, 131].map(|n| spec(Cholesky, "inverse", [n, n, n])));
     out.extend([[65, 1, 63], [1, 1, 257], [131, 1, 4099]].map(|size| spec(Matvec, "dense", size)));
     for dtype in [DType::F32, DType::F16, DType::BF16] {

@@ -48,7 +48,8 @@ pub(super) struct Common {
     /// For a GPU that draws the screen too: small pieces of work, and after each a rest as long as it took
     #[arg(long, global = true)]
     pub(super) gentle: bool,
-    /// Keep blocks of attention in 16 bits on the device: half the fast memory, for 11 bits of precision
+    /// Keep blocks of attention in 16 bits on the device in forward passes: half the fast memory, for 11 bits of
+    /// precision in queries, keys and values, at most 65504
     #[arg(long, global = true)]
     pub(super) half_attention: bool,
     /// A family file for an architecture that is not built in (models/README.md) [default: the built-in one]

@@ -40,7 +40,8 @@ pub(super) struct BenchWhat {
     /// How much to measure
     #[arg(long, value_enum, default_value = "small")]
     pub(super) size: Size,
-    /// Types that weights are stored in, by comma, where a kernel takes them (gemm) [default: f32,f16,bf16]
+    /// Types that weights are stored in, by comma, where a kernel takes them (gemm); f16 adds attention with its
+    /// blocks in 16 bits [default: f32,f16,bf16]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "TYPES")]
     pub(super) dtypes: Vec<WeightType>,
     /// Tokens of forward products, Grams and attention [default: 256, 1024 or 2048 by --size]

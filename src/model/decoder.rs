@@ -162,7 +162,12 @@ impl<'a> Decoder<'a> {
                 activations.write(batch, &values)?;
             }
             ahead.fetch(self.gpu, activations, batch + 1)?;
-            done = Some((batch, submission.floats(id)?));
+            let values = submission.floats(id)?;
+            if self.gpu.is_host() {
+                activations.write(batch, &values)?;
+            } else {
+                done = Some((batch, values));
+            }
         }
         if let Some((batch, values)) = done {
             activations.write(batch, &values)?;

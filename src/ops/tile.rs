@@ -58,7 +58,7 @@ pub(crate) const TILE: Knob = Knob {
     values: &knobs_of(TILES),
 };
 
-/// The knob of kernels that import `tile` and have two buffers.
+/// The knob of `_double` variants.
 pub(crate) const DOUBLE_TILE: Knob = Knob {
     name: "DOUBLE",
     values: &knobs_of(DOUBLES),
@@ -206,6 +206,11 @@ impl Variant {
         }
     }
 
+    /// The same with at most so many flops in a dispatch, but at least one row of tiles (tests).
+    pub fn at_most(self, dispatch: usize) -> Self {
+        Variant { dispatch, ..self }
+    }
+
     /// The same with the tokens of a Gram in at most so many parts.
     pub fn in_parts(self, parts: u8) -> Self {
         Variant { parts, ..self }
@@ -289,7 +294,7 @@ impl Variant {
         }
     }
 
-    /// Whether its operands go through workgroup memory as they are.
+    /// Whether its operands go through one buffer in workgroup memory, as they are.
     pub(crate) fn is_tiled(&self) -> bool {
         self.kernel.tile_module() == TileModule::Tiled
     }

@@ -104,7 +104,7 @@ pub fn prune_table(report: &PruneReport) -> String {
 /// One evaluation as lines.
 pub fn eval_table(record: &EvalRecord) -> String {
     let mut text = format!(
-        "perplexity {:.4} ± {:.4}   ({}, BOS {}, context {}, {} windows, {} of {} tokens scored, {} weights, f32 sums)\n\
+        "perplexity {:.4} ± {:.4}   ({}, BOS {}, context {}, {} windows, {} of {} tokens scored, {} weights, f32 sums{})\n\
          nll {:.6} nats/token, top-1 accuracy {}",
         record.perplexity,
         record.standard_error,
@@ -115,6 +115,11 @@ pub fn eval_table(record: &EvalRecord) -> String {
         record.scored_tokens,
         record.stream_tokens,
         record.dtype,
+        if record.adapter.half_attention {
+            ", attention in 16 bits"
+        } else {
+            ""
+        },
         record.nll,
         percent(record.accuracy),
     );

@@ -25,10 +25,6 @@ pub(super) struct Moment {
     pub(super) grams: u64,
     /// Bytes per row of a batch of activations.
     pub(super) row: u64,
-    /// Bytes per row of the next batch, on its way meanwhile.
-    pub(super) ahead: u64,
-    /// Rows of all batches.
-    pub(super) tokens: usize,
     /// Number of matrices of a block of the linear being solved.
     pub(super) matrices: u64,
     /// Bytes of such a matrix, unless it is cut.
@@ -43,8 +39,7 @@ pub(super) struct Moment {
 impl Moment {
     /// Bytes on the device with batches of `rows` rows and solver matrices of at most `limit` bytes.
     pub(super) fn device(&self, rows: usize, limit: u64) -> u64 {
-        let next = self.tokens.saturating_sub(rows).min(rows) as u64;
-        self.weights + self.grams + self.row * rows as u64 + self.ahead * next + self.matrices * self.matrix.min(limit)
+        self.weights + self.grams + self.row * rows as u64 + self.matrices * self.matrix.min(limit)
     }
 
     /// Bytes beside the device but for the streams.
@@ -159,8 +154,6 @@ impl<'a> Layer<'a> {
             weights: self.weights(),
             grams: 0,
             row: 0,
-            ahead: 0,
-            tokens: self.options.samples.samples.saturating_mul(self.options.samples.length),
             matrices: 0,
             matrix: 0,
             heap: 0,
@@ -171,22 +164,17 @@ impl<'a> Layer<'a> {
         self.moments.push(moment);
     }
 
-    /// A forward pass of batches that are read back: once by the executor, once for whom they are for.
+    /// A forward pass of batches that are read back: once by the executor, once for whom they are for. Where another batch
+    /// is stored or fetched meanwhile, that is encoded or decoded beside them.
     fn pass(&mut self, what: &str, row: u64, streams: u64) {
-        let heap_row = 2 * 4 * self.spec.hidden as u64;
-        let ahead = self.ahead(1);
-        self.note(what, |m| {
-            (m.row, m.ahead, m.heap_row, m.streams) = (row, ahead, heap_row, streams);
-        });
+        let copies = if self.early && !self.exact() { 3 } else { 2 };
+        let heap_row = copies * 4 * self.spec.hidden as u64;
+        self.note(what, |m| (m.row, m.heap_row, m.streams) = (row, heap_row, streams));
     }
 
-    /// Bytes per row of so many streams of the next batch.
-    fn ahead(&self, streams: u64) -> u64 {
-        if self.early {
-            streams * 4 * self.spec.hidden as u64
-        } else {
-            0
-        }
+    /// Whether streams are in memory as they are; half types and what is in a file are decoded first.
+    fn exact(&self) -> bool {
+        self.options.max_ram.is_none() && self.options.activations.is_none_or(|dtype| dtype == DType::F32)
     }
 
     /// Sums are read, not captured: there is no forward pass, so no weights, activations or streams.
@@ -204,13 +192,17 @@ impl<'a> Layer<'a> {
         let corrected = drifts(self.spec, self.options, group.input);
         let grams = if corrected { 3 } else { 1 } * n * n * 4;
         let captured = if corrected { 2 } else { 1 };
-        let (row, ahead) = (self.tap_row(group.input) * captured, self.ahead(captured));
+        // When the next batch is fetched, the stream that was read and what was made of it are still there.
+        let fetched = if self.early {
+            4 * (2 * self.spec.hidden as u64 + n)
+        } else {
+            0
+        };
+        let row = self.tap_row(group.input).max(fetched) * captured;
         let what = format!("capture at {:?}", group.input);
-        // Half types and what is in a file are decoded first.
-        let exact = self.options.max_ram.is_none() && self.options.activations.is_none_or(|dtype| dtype == DType::F32);
-        let heap_row = if exact { 0 } else { 4 * self.spec.hidden as u64 };
+        let heap_row = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
         self.note(&what, |m| {
-            (m.grams, m.row, m.ahead, m.heap_row, m.streams) = (grams, row, ahead, heap_row, streams);
+            (m.grams, m.row, m.heap_row, m.streams) = (grams, row, heap_row, streams);
         });
         if let Some(expert) = done_after(group.input) {
             for held in self

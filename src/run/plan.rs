@@ -357,7 +357,7 @@ fn gram_bytes(spec: &Spec, layers: usize) -> Result<u64, RunError> {
 
 /// Everything that shapes the result, for the identity of a run.
 fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> Value {
-    json!({
+    let mut settings = json!({
         "tool": env!("CARGO_PKG_VERSION"),
         "family": spec.family,
         "method": options.method,
@@ -377,5 +377,9 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "batch_rows": demand.batch_rows,
         "solver_matrix_bytes": demand.solver_matrix_bytes.min(gpu.limits().binding),
         "adapter": gpu.name(),
-    })
+    });
+    if gpu.half_attention() {
+        settings["half_attention"] = true.into();
+    }
+    settings
 }

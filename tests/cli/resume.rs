@@ -360,6 +360,7 @@ fn something_else_than_was_begun() {
     refused(&["--propagate", "pruned"], &["propagate"]);
     refused(&["--permute", "off"], &["permute"]);
     refused(&["--limit-layers", "3"], &["limit_layers"]);
+    refused(&["--half-attention"], &["half_attention was null and is true"]);
     refused(&["--activations", "bf16"], &["activations"]);
     fs::write(job.case.text(), text(8001).replace("w1 ", "w2 ")).unwrap();
     refused(&[], &["calibration tokens"]);

@@ -84,7 +84,7 @@ fn check(case: [usize; 5], size: f32, extra: Extra) {
 }
 
 /// batch, seq, heads, kv_heads, head_dim: lengths around a block (16, 8 or 4) and a host block (64), every knob value.
-const CASES: [[usize; 5]; 17] = [
+const CASES: [[usize; 5]; 18] = [
     [1, 1, 1, 1, 1],
     [1, 1, 2, 1, 8],
     [2, 15, 4, 2, 8],
@@ -102,6 +102,7 @@ const CASES: [[usize; 5]; 17] = [
     [1, 4, 2, 1, 256],
     [2, 13, 2, 1, 256],
     [1, 9, 1, 1, 131],
+    [1, 37, 2, 1, 129],
 ];
 
 #[test]
@@ -162,6 +163,16 @@ fn values_beyond_halves_are_cut() {
         };
         play(&gpu, |r| attention(r, &gpu, &one, &huge, &huge, &out, shape));
         assert_eq!(out.fetch(&gpu).unwrap(), [65504.0; 16], "{}", gpu.name());
+        // What is not finite stays so, for its own column.
+        for lost in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = [1.0; 16];
+            values[3] = lost;
+            let v = tensor(&gpu, 2, 8, &values);
+            play(&gpu, |r| attention(r, &gpu, &one, &one, &v, &out, shape));
+            let finite: Vec<bool> = out.fetch(&gpu).unwrap().iter().map(|v| v.is_finite()).collect();
+            let wanted: Vec<bool> = (0..16).map(|at| at % 8 != 3).collect();
+            assert_eq!(finite, wanted, "{lost} on {}", gpu.name());
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Attention; a half type stands for what its blocks are kept in.
+//! Attention; F16 stands for what its blocks are kept in.
 
 use super::super::case::{Accuracy, Case, error_of, rounding};
 use super::super::data::{Data, poisoned, sample};
@@ -26,7 +26,7 @@ pub(super) fn attention(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, GpuEr
         window: None,
         soft_cap: None,
     };
-    let half = spec.dtype != DType::F32;
+    let half = spec.dtype == DType::F16;
     let kernel = if half { &nn::ATTENTION_HALF } else { &nn::ATTENTION };
     let result = out.clone();
     let record = move |recording: &mut Recording, gpu: &Gpu| {

@@ -1,4 +1,4 @@
-//! `dense/gemm`, `dense/gemm_register`, `dense/gemm_subgroup` and `dense/gemm_coop`: the general matrix product.
+//! `dense/gemm` and its `_double`, `_register`, `_subgroup` and `_coop` variants: the general matrix product.
 
 use crate::gpu::{
     Contest, Gpu, GpuError, HostCall, Kernel, Knob, Question, Recording, Slice, Work, f32s, f32s_mut, params,

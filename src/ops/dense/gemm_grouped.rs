@@ -1,4 +1,5 @@
-//! `dense/gemm_grouped` and its `_register`, `_subgroup` and `_coop` variants: products with one left operand in one launch.
+//! `dense/gemm_grouped` and its `_double`, `_register`, `_subgroup` and `_coop` variants: products with one left operand in
+//! one launch.
 
 use super::gemm::{B_FORMAT, B_LAYOUT, Layout, fastest, knobs};
 use crate::gpu::{Gpu, GpuError, HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};

@@ -1,4 +1,4 @@
-//! `dense/gram`, `dense/gram_register`, `dense/gram_subgroup` and `dense/gram_coop`: two-level Gram accumulation.
+//! `dense/gram` and its `_double`, `_register`, `_subgroup` and `_coop` variants: two-level Gram accumulation.
 
 use std::ops::Range;
 

@@ -83,16 +83,11 @@ fn is_half(kernel: &Kernel) -> bool {
 
 /// Queries, and keys, of one block: the shader's BLOCK.
 fn block(kernel: &Kernel, head_dim: usize) -> usize {
-    let span = if is_half(kernel) {
-        head_dim.div_ceil(2)
-    } else {
-        head_dim
-    };
+    let span = if is_half(kernel) { head_dim / 2 } else { head_dim };
     match span {
-        1..=64 => 16,
+        0..=64 => 16,
         65..=128 => 8,
-        129..=256 => 4,
-        _ => panic!("attention: heads of {head_dim} columns (1 to 256 are supported)"),
+        _ => 4,
     }
 }
 
@@ -180,6 +175,10 @@ fn check([q, k, v]: [&Tensor; 3], out: &Tensor, shape: AttentionShape) {
         "attention: {heads} heads on {kv_heads}"
     );
     assert!(window != Some(0), "attention: a window of 0 positions");
+    assert!(
+        (1..=256).contains(&head_dim),
+        "attention: heads of {head_dim} columns (1 to 256 are supported)"
+    );
     assert!(
         soft_cap.is_none_or(|cap| cap > 0.0 && cap.is_finite()),
         "attention: a soft cap of {soft_cap:?}"

@@ -1,5 +1,5 @@
-//! `prox/fista_step`, `prox/fista_step_register`, `prox/fista_step_subgroup` and `prox/fista_step_coop`: one FISTA
-//! iteration fused with its matrix product.
+//! `prox/fista_step` and its `_double`, `_register`, `_subgroup` and `_coop` variants: one FISTA iteration fused with its
+//! matrix product.
 
 use rayon::prelude::*;
 

@@ -98,10 +98,13 @@ pub fn attention_fast(shape: Shape<f32>, positions: Range<usize>, [q, k, v]: [&[
         });
 }
 
-/// `scale x` rounded to halves; what is beyond their range becomes their largest number.
+/// `scale x` rounded to halves; what is beyond their range becomes their largest number, what is not finite NaN.
 pub fn halves(x: &[f32], scale: f32) -> Vec<f32> {
     let most = half::f16::MAX.to_f32();
-    let round = |v: &f32| half::f16::from_f32((scale * v).clamp(-most, most)).to_f32();
+    let round = |v: &f32| match scale * v {
+        scaled if scaled.is_finite() => half::f16::from_f32(scaled.clamp(-most, most)).to_f32(),
+        _ => f32::NAN,
+    };
     x.par_iter().map(round).collect()
 }
 

@@ -108,7 +108,11 @@ fn settings(subject: Subject<'_>, texts: &[EvalText]) -> Value {
             "tokens": hash_ids(&text.windows.ids),
         })
     });
-    json!({ "model": subject.checkpoint.fingerprint(), "texts": texts.collect::<Vec<_>>() })
+    let mut settings = json!({ "model": subject.checkpoint.fingerprint(), "texts": texts.collect::<Vec<_>>() });
+    if subject.gpu.half_attention() {
+        settings["half_attention"] = true.into();
+    }
+    settings
 }
 
 /// BLAKE3, as hex, of the calibration text; nothing where sums are loaded, which have a checksum of their own.

@@ -254,6 +254,9 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
         "samples": options.samples,
         "adapter": gpu.name(),
     });
+    if gpu.half_attention() {
+        settings["half_attention"] = true.into();
+    }
     if surgeon.low_rank.steps > 0 {
         settings["low_rank"] = json!(surgeon.low_rank);
     }
