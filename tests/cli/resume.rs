@@ -55,6 +55,7 @@ impl Random {
 }
 
 /// When to kill.
+#[derive(Clone, Copy)]
 enum Moment {
     /// After this long.
     After(Duration),
@@ -168,10 +169,17 @@ impl Job {
         self.files()
     }
 
-    /// Kills a run at `moment` and then, every other time, its resumption; the result must be `wanted`.
+    /// Kills a run at `moment` and then, every other time, its resumption; the result must be `wanted`. A run that was over
+    /// by then, on a machine that has become quicker, is begun anew and killed after half the time.
     fn survives(&self, moment: &Moment, again: Option<&Moment>, wanted: &Files) -> usize {
-        let _ = fs::remove_dir_all(self.case.output());
-        let mut kills = usize::from(self.killed(&[], moment));
+        let mut moment = *moment;
+        let mut kills = loop {
+            let _ = fs::remove_dir_all(self.case.output());
+            match (self.killed(&[], &moment), moment) {
+                (false, Moment::After(pause)) => moment = Moment::After(pause / 2),
+                (killed, _) => break usize::from(killed),
+            }
+        };
         if let Some(again) = again {
             kills += usize::from(self.killed(&["--resume"], again));
         }
