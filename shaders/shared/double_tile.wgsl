@@ -1,16 +1,7 @@
 // As `tile`, with two buffers in workgroup memory: the next step's operands come into registers while this one's are
 // multiplied, and one barrier a step is enough. Same contract and same order of sums; a larger need of registers.
-// The knob DOUBLE holds rows, columns and depth of the tile in a byte each.
 #import outer
 
-const TILE_ROWS: u32 = DOUBLE / 65536u;
-const TILE_COLS: u32 = DOUBLE / 256u % 256u;
-const TILE_K: u32 = DOUBLE % 256u;
-const LANES: u32 = TILE_COLS / 8u; // invocations side by side
-const TILE_THREADS: u32 = TILE_ROWS / 8u * LANES;
-const COL_STEP: u32 = 1u; // columns between the components given to finish
-const SLOTS_A: u32 = TILE_ROWS / 4u * TILE_K; // vec4 slots of an operand's tile
-const SLOTS_B: u32 = TILE_COLS / 4u * TILE_K;
 const EACH_A: u32 = (SLOTS_A + TILE_THREADS - 1u) / TILE_THREADS; // slots that an invocation brings
 const EACH_B: u32 = (SLOTS_B + TILE_THREADS - 1u) / TILE_THREADS;
 
@@ -19,29 +10,12 @@ var<workgroup> sh_b: array<vec4<f32>, 2u * SLOTS_B>; // [buffer][k][col / 4]
 var<private> own_a: array<vec4<f32>, EACH_A>;
 var<private> own_b: array<vec4<f32>, EACH_B>;
 
-// k and place of a slot of a, and of b: neighbouring lanes read neighbouring memory.
-fn slot_a(slot: u32) -> vec2<u32> {
-    let ka = select(slot / (TILE_ROWS / 4u), slot % TILE_K, A_ALONG_K);
-    return vec2<u32>(ka, select(slot % (TILE_ROWS / 4u), slot / TILE_K, A_ALONG_K));
-}
-
-fn slot_b(slot: u32) -> vec2<u32> {
-    let kb = select(slot / (TILE_COLS / 4u), slot % TILE_K, B_ALONG_K);
-    return vec2<u32>(kb, select(slot % (TILE_COLS / 4u), slot / TILE_K, B_ALONG_K));
-}
-
 fn tile_fetch(lane: u32, row0: u32, col0: u32, k0: u32) {
     for (var i = 0u; i < EACH_A; i++) {
-        let at = slot_a(lane + i * TILE_THREADS);
-        let row = row0 + 4u * at.y;
-        let k = k0 + at.x;
-        own_a[i] = vec4<f32>(load_a(row, k), load_a(row + 1u, k), load_a(row + 2u, k), load_a(row + 3u, k));
+        own_a[i] = fetch_a(slot_a(lane + i * TILE_THREADS), row0, k0);
     }
     for (var i = 0u; i < EACH_B; i++) {
-        let at = slot_b(lane + i * TILE_THREADS);
-        let col = col0 + 4u * at.y;
-        let k = k0 + at.x;
-        own_b[i] = vec4<f32>(load_b(k, col), load_b(k, col + 1u), load_b(k, col + 2u), load_b(k, col + 3u));
+        own_b[i] = fetch_b(slot_b(lane + i * TILE_THREADS), col0, k0);
     }
 }
 

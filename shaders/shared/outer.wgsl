@@ -1,8 +1,41 @@
-// The 8 x 8 elements of an invocation of a tile, in registers: two pairs of four rows, half a tile apart, by two of four
-// columns. The importing module defines TILE_ROWS, TILE_COLS and LANES. Unrolled by hand: constant loops cost SwiftShader
-// 7 x.
+// What tiles with operands in workgroup memory share. The knob TILE holds rows, columns and depth in a byte each. An
+// invocation has 8 x 8 elements in registers: two pairs of four rows, half a tile apart, by two of four columns, unrolled by
+// hand, since constant loops cost SwiftShader 7 x.
+
+const TILE_ROWS: u32 = TILE / 65536u;
+const TILE_COLS: u32 = TILE / 256u % 256u;
+const TILE_K: u32 = TILE % 256u;
+const LANES: u32 = TILE_COLS / 8u; // invocations side by side
+const TILE_THREADS: u32 = TILE_ROWS / 8u * LANES;
+const COL_STEP: u32 = 1u; // columns between the components given to finish
+const SLOTS_A: u32 = TILE_ROWS / 4u * TILE_K; // vec4 slots of an operand's tile
+const SLOTS_B: u32 = TILE_COLS / 4u * TILE_K;
 
 var<private> acc: array<vec4<f32>, 16>; // [row of 8][left, right]
+
+// k and place of a slot of a, and of b: neighbouring lanes read neighbouring memory.
+fn slot_a(slot: u32) -> vec2<u32> {
+    let ka = select(slot / (TILE_ROWS / 4u), slot % TILE_K, A_ALONG_K);
+    return vec2<u32>(ka, select(slot % (TILE_ROWS / 4u), slot / TILE_K, A_ALONG_K));
+}
+
+fn slot_b(slot: u32) -> vec2<u32> {
+    let kb = select(slot / (TILE_COLS / 4u), slot % TILE_K, B_ALONG_K);
+    return vec2<u32>(kb, select(slot % (TILE_COLS / 4u), slot / TILE_K, B_ALONG_K));
+}
+
+// Four neighbouring rows of a, or columns of b, at such a place.
+fn fetch_a(at: vec2<u32>, row0: u32, k0: u32) -> vec4<f32> {
+    let row = row0 + 4u * at.y;
+    let k = k0 + at.x;
+    return vec4<f32>(load_a(row, k), load_a(row + 1u, k), load_a(row + 2u, k), load_a(row + 3u, k));
+}
+
+fn fetch_b(at: vec2<u32>, col0: u32, k0: u32) -> vec4<f32> {
+    let col = col0 + 4u * at.y;
+    let k = k0 + at.x;
+    return vec4<f32>(load_b(k, col), load_b(k, col + 1u), load_b(k, col + 2u), load_b(k, col + 3u));
+}
 
 fn clear_acc() {
     acc[0] = vec4<f32>();

@@ -60,7 +60,7 @@ pub(crate) const TILE: Knob = Knob {
 
 /// The knob of `_double` variants.
 pub(crate) const DOUBLE_TILE: Knob = Knob {
-    name: "DOUBLE",
+    name: "TILE",
     values: &knobs_of(DOUBLES),
 };
 

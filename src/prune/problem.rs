@@ -277,12 +277,11 @@ struct Sums {
 impl Sums {
     /// Of weighted row sums.
     fn of(done: &Submission, id: ReadId, back: Option<&[f64]>) -> Result<Self, GpuError> {
-        let weighted = sum(done, id)?;
+        let rows = done.floats(id)?;
+        let weighted = rows.iter().map(|v| f64::from(*v)).sum();
         let alike = match back {
             None => weighted,
-            Some(back) => (done.floats(id)?.iter().zip(back))
-                .map(|(v, b)| f64::from(*v) * b)
-                .sum(),
+            Some(back) => rows.iter().zip(back).map(|(v, b)| f64::from(*v) * b).sum(),
         };
         Ok(Sums { weighted, alike })
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::RunError;
 use super::memory::{Budget, Demand};
+use super::state::add_rounding;
 use super::statistics::Statistics;
 use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
@@ -378,8 +379,6 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "solver_matrix_bytes": demand.solver_matrix_bytes.min(gpu.limits().binding),
         "adapter": gpu.name(),
     });
-    if gpu.half_attention() {
-        settings["half_attention"] = true.into();
-    }
+    add_rounding(&mut settings, gpu);
     settings
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use super::memory::reset_peak_resident;
+use super::state::add_rounding;
 use super::{
     BY_GRADIENTS, EvalText, Plan, Progress, PruneOptions, RunError, Sums, SurgeonOptions, SurgeonPlan, compare_with,
     evaluate,
@@ -109,9 +110,7 @@ fn settings(subject: Subject<'_>, texts: &[EvalText]) -> Value {
         })
     });
     let mut settings = json!({ "model": subject.checkpoint.fingerprint(), "texts": texts.collect::<Vec<_>>() });
-    if subject.gpu.half_attention() {
-        settings["half_attention"] = true.into();
-    }
+    add_rounding(&mut settings, subject.gpu);
     settings
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::checkpoint::{Replacement, STATE_FILE, STATE_FOLDER, sync_folder};
+use crate::gpu::Gpu;
 use crate::model::{ActivationError, ActivationOptions, Activations};
 pub use error::StateError;
 
@@ -27,6 +28,13 @@ pub struct RunIdentity {
     pub tokens: String,
     /// All settings that shape the result.
     pub settings: Value,
+}
+
+/// Adds to settings what a device was asked to round.
+pub(super) fn add_rounding(settings: &mut Value, gpu: &Gpu) {
+    if gpu.half_attention() {
+        settings["half_attention"] = true.into();
+    }
 }
 
 impl RunIdentity {

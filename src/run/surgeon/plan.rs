@@ -15,6 +15,7 @@ use crate::prune::Damping;
 use crate::run::RunError;
 use crate::run::memory::free_disk;
 use crate::run::plan::{PruneOptions, Sums};
+use crate::run::state::add_rounding;
 use crate::tensor::DType;
 
 /// Bytes on disk a weight while a search works: an iterate, and two solutions with their supports.
@@ -254,9 +255,7 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
         "samples": options.samples,
         "adapter": gpu.name(),
     });
-    if gpu.half_attention() {
-        settings["half_attention"] = true.into();
-    }
+    add_rounding(&mut settings, gpu);
     if surgeon.low_rank.steps > 0 {
         settings["low_rank"] = json!(surgeon.low_rank);
     }
