@@ -12,6 +12,28 @@ use crate::tensor::Tensor;
 /// Bytes of the head on the device at once.
 pub(super) const VOCABULARY_BYTES: usize = 16 << 20;
 
+/// Where batches come from, and where what is made of them goes.
+enum Flow<'a> {
+    InPlace(&'a mut Activations),
+    Across(&'a Activations, &'a mut Activations),
+}
+
+impl Flow<'_> {
+    fn from(&self) -> &Activations {
+        match self {
+            Flow::InPlace(activations) => activations,
+            Flow::Across(from, _) => from,
+        }
+    }
+
+    fn to(&mut self) -> &mut Activations {
+        match self {
+            Flow::InPlace(activations) => activations,
+            Flow::Across(_, to) => to,
+        }
+    }
+}
+
 /// A checkpoint that can be run.
 pub struct Decoder<'a> {
     /// Device.
@@ -152,25 +174,44 @@ impl<'a> Decoder<'a> {
         activations: &mut Activations,
         record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
     ) -> Result<(), ModelError> {
+        self.flow(Flow::InPlace(activations), record)
+    }
+
+    /// What `record` makes of every batch, as a stream of its own.
+    pub fn map(
+        &self,
+        activations: &Activations,
+        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
+    ) -> Result<Activations, ModelError> {
+        let mut made = activations.empty_like()?;
+        self.flow(Flow::Across(activations, &mut made), record)?;
+        Ok(made)
+    }
+
+    fn flow(
+        &self,
+        mut flow: Flow<'_>,
+        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
+    ) -> Result<(), ModelError> {
         let mut ahead = Ahead::default();
         let mut done: Option<(usize, Vec<f32>)> = None;
-        for batch in 0..activations.batches() {
-            let x = ahead.take(self.gpu, activations, batch)?;
+        for batch in 0..flow.from().batches() {
+            let x = ahead.take(self.gpu, flow.from(), batch)?;
             let (submission, id) = self.begin(x, &record)?;
             // What the host has to do while the device is busy.
             if let Some((batch, values)) = done.take() {
-                activations.write(batch, &values)?;
+                flow.to().write(batch, &values)?;
             }
-            ahead.fetch(self.gpu, activations, batch + 1)?;
+            ahead.fetch(self.gpu, flow.from(), batch + 1)?;
             let values = submission.floats(id)?;
             if self.gpu.is_host() {
-                activations.write(batch, &values)?;
+                flow.to().write(batch, &values)?;
             } else {
                 done = Some((batch, values));
             }
         }
         if let Some((batch, values)) = done {
-            activations.write(batch, &values)?;
+            flow.to().write(batch, &values)?;
         }
         Ok(())
     }

@@ -138,12 +138,9 @@ impl CapturedLayer<'_, '_> {
         }
         let decoder = self.decoder;
         if self.propagate() != Propagate::Pruned {
-            let (mut stream, block) = (self.stream.empty_like()?, decoder.block(&self.dense));
-            for batch in 0..self.stream.batches() {
-                let half = decoder.pass(&self.stream, batch, |recording, x| block.attention_half(recording, &x))?;
-                stream.write(batch, &half)?;
-            }
-            self.dense_stream = Some(stream);
+            let block = decoder.block(&self.dense);
+            let half = decoder.map(&self.stream, |recording, x| block.attention_half(recording, &x))?;
+            self.dense_stream = Some(half);
         }
         let block = decoder.block(&self.pruned);
         decoder.replace(&mut self.stream, |recording, x| block.attention_half(recording, &x))?;

@@ -54,11 +54,7 @@ impl Decoder<'_> {
         for layer in 0..layers {
             let weights = self.layer(layer)?;
             let block = self.block(&weights);
-            let mut next = leaving.empty_like()?;
-            for batch in 0..leaving.batches() {
-                let values = self.pass(&leaving, batch, |recording, x| block.forward(recording, &x))?;
-                next.write(batch, &values)?;
-            }
+            let next = self.map(&leaving, |recording, x| block.forward(recording, &x))?;
             entering.push(std::mem::replace(&mut leaving, next));
             self.checkpoint.release_all();
             if !go_on(layer + 1) {
