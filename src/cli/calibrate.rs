@@ -4,8 +4,9 @@ use std::sync::atomic::AtomicBool;
 
 use super::args::{CalibrateArgs, Common};
 use super::exit::CliError;
+use super::layers::describe;
 use super::progress::Bar;
-use super::prune::{describe, walk_options};
+use super::settings::walk_options;
 use super::{open_gpu, print, print_profile, say, spec};
 use crate::checkpoint::Checkpoint;
 use crate::report::calibrate_lines;

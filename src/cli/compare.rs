@@ -8,7 +8,7 @@ use super::args::Common;
 use super::compare_args::{CompareArgs, TargetArg};
 use super::exit::CliError;
 use super::progress::{Bar, layers};
-use super::{eval, open_gpu, print, print_profile, prune, say, spec, surgeon};
+use super::{eval, open_gpu, print, print_profile, say, settings, spec, surgeon};
 use crate::checkpoint::Checkpoint;
 use crate::model::Spec;
 use crate::prune::Pattern;
@@ -55,7 +55,7 @@ fn rows(common: &Common, args: &CompareArgs, spec: &Spec) -> Result<Vec<PruneOpt
         let seeds = if args.seeds.is_empty() { &alone[..] } else { &args.seeds };
         for seed in seeds {
             for method in &args.methods {
-                let settled = prune::options(common, &args.model, spec, named(args, &method.name, pattern), flags)?;
+                let settled = settings::options(common, &args.model, spec, named(args, &method.name, pattern), flags)?;
                 let mut row = PruneOptions {
                     refit: method.refit.unwrap_or(settled.refit),
                     pattern,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::args::Common;
 use super::eval_args::{BosArg, EvalArgs, ProtocolArg, WindowArgs};
 use super::exit::CliError;
-use super::prune::length;
+use super::settings::length;
 use super::{open_gpu, print, print_profile, progress, spec};
 use indicatif::ProgressBar;
 use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file};

@@ -13,12 +13,15 @@ mod eval;
 mod eval_args;
 mod exit;
 mod inspect;
+mod layers;
 mod progress;
 mod prune;
+mod settings;
 mod structure;
 mod structure_args;
 mod surgeon;
 mod surgeon_args;
+mod words;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -6,9 +6,28 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::Common;
-use super::note;
-use crate::report::LinearRecord;
-use crate::run::Progress;
+use super::exit::CliError;
+use super::{note, print, print_profile, say};
+use crate::gpu::Gpu;
+use crate::report::{LinearRecord, PruneReport, prune_table};
+use crate::run::{Progress, RunError};
+
+/// Says what a plan is, plays it under a progress bar and prints its report.
+pub(super) fn carry_out(
+    common: &Common,
+    gpu: &Gpu,
+    plan: &str,
+    work: impl FnOnce(&mut Bar) -> Result<PruneReport, RunError>,
+) -> Result<(), CliError> {
+    say(common, plan);
+    let mut bar = Bar::new(common);
+    let result = work(&mut bar);
+    bar.finish();
+    let report = result?;
+    print(common, &report, || prune_table(&report));
+    print_profile(common, gpu);
+    Ok(())
+}
 
 /// Progress of a prune run.
 pub(super) struct Bar {

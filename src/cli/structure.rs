@@ -4,8 +4,9 @@ use std::sync::atomic::AtomicBool;
 
 use super::args::{Common, PruneArgs};
 use super::exit::CliError;
-use super::prune::{because, carry_out};
-use super::surgeon::{corrected, describe_inputs, options as surgeon_options, prune_options};
+use super::progress::carry_out;
+use super::surgeon::{OUTPUT_DAMPING, corrected, describe_inputs, options as surgeon_options, prune_options};
+use super::words::because;
 use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
@@ -13,9 +14,7 @@ use crate::model::Spec;
 use crate::prune::DampingRule;
 use crate::run::{Score, StructurePlan, SurgeonOptions};
 
-/// Damping of the curvature of outputs, as published for structures.
-pub(super) const OUTPUT_DAMPING: f64 = 0.01;
-/// That of inputs, of each one's own energy. Published runs take 0.01 of the mean and sixteen times the tokens. With
+/// Damping of the curvature of inputs, of each one's own energy. Published runs take 0.01 of the mean and sixteen times the tokens. With
 /// 8 x 1024 a fifth of SmolLM2-135M's decoder costs a perplexity of 45.7 by 0.1, 48.2 by 0.03; of the mean 49.3 by 0.01,
 /// 46.6 by 0.1, 46.9 by 0.3.
 const INPUT_DAMPING: f64 = 0.1;

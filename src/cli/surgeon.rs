@@ -4,15 +4,19 @@ use std::sync::atomic::AtomicBool;
 
 use super::args::{Common, PruneArgs};
 use super::exit::CliError;
-use super::prune::{because, carry_out, in_memory, mib, pattern, walk_options};
-use super::structure::OUTPUT_DAMPING;
+use super::progress::carry_out;
+use super::settings::{pattern, walk_options};
 use super::surgeon_args::SurgeonArgs;
+use super::words::{because, in_memory, mib};
 use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
 use crate::prune::{Allocation, Damping, Permute, Scope};
 use crate::run::{LowRankOptions, PruneOptions, SURGEON, SurgeonOptions, SurgeonPlan};
+
+/// Damping of the curvature of outputs, as published for structures.
+pub(super) const OUTPUT_DAMPING: f64 = 0.01;
 
 /// Prunes.
 pub(super) fn run(

@@ -1,0 +1,113 @@
+//! What the flags that several commands share mean to a run.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{Common, InputArgs, MemoryArgs, PruneArgs, SampleArgs, SolveArgs};
+use super::exit::CliError;
+use crate::calib::SampleSpec;
+use crate::model::Spec;
+use crate::prune::{Damping, Pattern, Propagate};
+use crate::run::{BY_GRADIENTS, PruneOptions, Sums, SurgeonOptions};
+
+/// Tokens per sample or window unless the model was made for less.
+pub(super) const DEFAULT_LENGTH: usize = 2048;
+
+/// Which weights go.
+pub(super) fn pattern(args: &PruneArgs) -> Result<Pattern, CliError> {
+    Ok(match (args.sparsity, &args.pattern) {
+        (Some(sparsity), _) => Pattern::unstructured(sparsity, args.solve.scope.into())?,
+        (None, Some(pattern)) => pattern.parse()?,
+        (None, None) => unreachable!("clap requires one of the two"),
+    })
+}
+
+/// What prunes have in common: all but output, pattern and method.
+pub(super) fn options(
+    common: &Common,
+    model: &Path,
+    spec: &Spec,
+    method: &str,
+    (inputs, solve, memory): (&InputArgs, &SolveArgs, &MemoryArgs),
+) -> Result<PruneOptions, CliError> {
+    let mut options = walk_options(
+        common,
+        model,
+        spec,
+        (&inputs.samples, memory),
+        inputs.statistics.is_some(),
+    )?;
+    if let Some(folder) = &inputs.statistics {
+        options.sums = Sums::Loaded(folder.clone());
+    }
+    let options = match method {
+        name if BY_GRADIENTS.contains(&name) => PruneOptions {
+            method: name.into(),
+            refit: SurgeonOptions::default().refit,
+            ..options
+        },
+        other => options.by(other)?,
+    };
+    Ok(PruneOptions {
+        warm_start: solve.warm_start.into(),
+        refit: solve.refit.unwrap_or(options.refit),
+        damping: Damping {
+            rule: solve.damping_rule.unwrap_or(options.damping.rule),
+            fraction: solve.damping.unwrap_or(options.damping.fraction),
+        },
+        correction: solve.correction,
+        only_layers: solve.layers.clone(),
+        permute: solve.permute,
+        allocation: solve.allocation,
+        spread: solve.allocation_spread,
+        propagate: match inputs.statistics {
+            Some(_) => Propagate::Dense,
+            None => solve.propagate.unwrap_or(options.propagate),
+        },
+        ..options
+    })
+}
+
+/// What all walks have in common; `statistics` says that they need no text.
+pub(super) fn walk_options(
+    common: &Common,
+    model: &Path,
+    spec: &Spec,
+    (samples, memory): (&SampleArgs, &MemoryArgs),
+    statistics: bool,
+) -> Result<PruneOptions, CliError> {
+    let calibration = match &samples.calibration {
+        Some(text) => text.clone(),
+        None if statistics => PathBuf::new(),
+        None => {
+            let message = "--calibration is missing: a text file whose tokens the model is run on (.txt or .jsonl)";
+            return Err(CliError::setting(message.into()));
+        }
+    };
+    let draw = SampleSpec {
+        samples: samples.samples,
+        length: length(samples.length, spec.max_positions, "--length")?,
+        seed: samples.seed,
+        bos: spec.bos.filter(|_| spec.needs_bos),
+    };
+    Ok(PruneOptions {
+        limit_layers: memory.limit_layers,
+        activations: memory.activations.map(Into::into),
+        max_vram: common.max_vram,
+        max_ram: memory.max_ram,
+        ..PruneOptions::new(model.into(), PathBuf::new(), calibration, draw)
+    })
+}
+
+/// A length asked for or the default, refused if the model cannot have it.
+pub(super) fn length(asked: Option<usize>, longest: usize, flag: &str) -> Result<usize, CliError> {
+    match asked {
+        None => Ok(DEFAULT_LENGTH.min(longest)),
+        Some(length) if length > longest => {
+            let message = format!(
+                "{flag} {length} is beyond the model's {longest} positions (max_position_embeddings); use less"
+            );
+            Err(CliError::setting(message))
+        }
+        Some(length) => Ok(length),
+    }
+}
