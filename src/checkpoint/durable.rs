@@ -1,8 +1,10 @@
 //! Replacing a file so that after a crash the old one or the new one is there, whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+use super::error::CheckpointError;
 
 /// A file being written beside the one it will replace; dropped unfinished it leaves the old one alone.
 pub(crate) struct Replacement {
@@ -75,4 +77,12 @@ pub(crate) fn sync(path: &Path) -> io::Result<()> {
         .write(!path.is_dir())
         .open(path)?
         .sync_all()
+}
+
+/// Removes a file, unless there is none.
+pub(super) fn remove_if_there(file: &Path) -> Result<(), CheckpointError> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(CheckpointError::io(file, "remove", e)),
+        _ => Ok(()),
+    }
 }

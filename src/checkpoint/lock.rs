@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use super::durable::remove_if_there;
 use super::error::CheckpointError;
 use super::{STATE_FILE, STATE_FOLDER};
 
@@ -80,7 +81,7 @@ pub(super) fn is_ours(out: &Path) -> bool {
 /// Removes the state folder; the state first, without which the rest means nothing to anyone.
 pub(super) fn remove_state(out: &Path) -> Result<(), CheckpointError> {
     let folder = out.join(STATE_FOLDER);
-    super::out::remove_if_there(&folder.join(STATE_FILE))?;
+    remove_if_there(&folder.join(STATE_FILE))?;
     match fs::remove_dir_all(&folder) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(CheckpointError::io(&folder, "remove", e)),
         _ => Ok(()),

@@ -1,7 +1,7 @@
 //! The folder and the weight files of an output: how they begin, how they are found again, how they go.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::Checkpoint;
@@ -116,13 +116,6 @@ pub(super) fn reopen(shard: &Shard, out: &Path) -> Result<OutShard, CheckpointEr
         return Err(unusable("its header is not that of this model".into()));
     }
     Ok(found)
-}
-
-pub(super) fn remove_if_there(file: &Path) -> Result<(), CheckpointError> {
-    match fs::remove_file(file) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(CheckpointError::io(file, "remove", e)),
-        _ => Ok(()),
-    }
 }
 
 /// Whether every weight file of `source` stands in `out` under its own name, with a report of a run.

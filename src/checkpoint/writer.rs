@@ -9,11 +9,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::durable::{sync, sync_folder};
+use super::durable::{remove_if_there, sync, sync_folder};
 use super::error::CheckpointError;
 use super::lock::{OutputLock, clear_state, remove_state};
 use super::open::INDEX;
-use super::out::{Created, Head, OutShard, is_complete, prepare_directory, remove_if_there, reopen, start_file};
+use super::out::{Created, Head, OutShard, is_complete, prepare_directory, reopen, start_file};
 use super::reshape::{Reshaping, Slot};
 use super::{Checkpoint, STATE_FOLDER, side_files};
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::args::{InputArgs, MemoryArgs, SolveArgs};
 use super::eval_args::WindowArgs;
+use super::run_args::{InputArgs, MemoryArgs, SolveArgs};
 use super::surgeon_args::SurgeonArgs;
 use crate::prune::{Pattern, PruneError, Scope};
 

@@ -16,6 +16,7 @@ mod inspect;
 mod layers;
 mod progress;
 mod prune;
+mod run_args;
 mod settings;
 mod structure;
 mod structure_args;

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::{Common, InputArgs, MemoryArgs, PruneArgs, SampleArgs, SolveArgs};
+use super::args::{Common, PruneArgs};
 use super::exit::CliError;
+use super::run_args::{InputArgs, MemoryArgs, SampleArgs, SolveArgs};
 use crate::calib::SampleSpec;
 use crate::model::Spec;
 use crate::prune::{Damping, Pattern, Propagate};
