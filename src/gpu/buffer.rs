@@ -2,12 +2,7 @@
 
 use std::sync::{Arc, RwLock, Weak};
 
-use super::pool::Pool;
-
-pub(super) enum Storage {
-    Wgpu(wgpu::Buffer),
-    Host(RwLock<Vec<u32>>),
-}
+use super::pool::{Pool, Storage};
 
 pub(super) struct Inner {
     label: String,

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use super::buffer::Storage;
-use super::pool::Pool;
+use super::pool::{Pool, Storage};
 use super::record::SCRATCH;
 use super::timing::{Timing, Timings};
 use super::tune::{Contest, Question, TuneMode, Tuner};

@@ -1,12 +1,16 @@
 //! Reuse of freed buffers, the count of what is held, and the budget it must stay within.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
-
-use super::buffer::Storage;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 /// Of a budget, the part that may be spent on freed buffers kept for reuse.
 const STOCK_SHARE: u64 = 8;
+
+/// Memory of either executor.
+pub(super) enum Storage {
+    Wgpu(wgpu::Buffer),
+    Host(RwLock<Vec<u32>>),
+}
 
 #[derive(Default)]
 struct State {

@@ -9,7 +9,7 @@
 //! Where we differ: the inverse is made by Cholesky pivots in f32 when ρ changes, not from an eigendecomposition in f64.
 
 use super::admm::{Splitting, inverse_products};
-use super::problem::sum;
+use super::row_sums::sum;
 use super::{DampingRule, LayerProblem, LayerSolution, Method, PruneError, Wanda, refit};
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg::Pivots;

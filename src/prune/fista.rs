@@ -9,7 +9,8 @@
 //! `‖(round(V) − V) X*‖ / ‖round(V) X* − W X‖` (the paper leaves open which of two forms it means); a candidate with
 //! fewer non-zeros than the pattern keeps is not accepted, so the sparsity stays exact.
 
-use super::problem::{LayerProblem, PendingError, sum};
+use super::problem::{LayerProblem, PendingError};
+use super::row_sums::sum;
 use super::{LayerSolution, Method, Propagate, PruneError, SparseGpt, Wanda};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording};
 use crate::ops::dense::{self, Gemm, Layout, RowReduce};

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use super::damping::escalate;
-use super::problem::dot;
+use super::row_sums::dot;
 use super::{Damping, PruneError};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording};
 use crate::linalg::{self, Pivots, largest_eigenvalue};

@@ -19,6 +19,7 @@ mod problem;
 mod propagate;
 mod refit;
 mod ria;
+mod row_sums;
 mod sparsegpt;
 pub mod surgeon;
 mod wanda;

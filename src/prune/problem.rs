@@ -21,6 +21,7 @@
 use std::rc::Rc;
 
 use super::inputs::{InputStatistics, ones};
+use super::row_sums::{dot, sum};
 use super::{Pattern, PruneError};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording, Submission};
 use crate::linalg;
@@ -314,16 +315,4 @@ impl PendingError {
 fn scale_rows(recording: &mut Recording, gpu: &Gpu, rows: &Tensor, v: &Tensor) -> Result<(), GpuError> {
     dense::scale(recording, v, rows, &ones(gpu, v.cols())?);
     Ok(())
-}
-
-/// Records `Σ a b` as row sums.
-pub(super) fn dot(recording: &mut Recording, gpu: &Gpu, a: &Tensor, b: &Tensor) -> Result<ReadId, GpuError> {
-    let sums = Tensor::empty(gpu, "row sums", 1, a.rows())?;
-    dense::row_reduce(recording, RowReduce::Dot, a, b, &sums);
-    Ok(recording.read(&sums.slice()))
-}
-
-/// Total of row sums, in f64.
-pub(super) fn sum(done: &Submission, id: ReadId) -> Result<f64, GpuError> {
-    Ok(done.floats(id)?.iter().map(|v| f64::from(*v)).sum())
 }

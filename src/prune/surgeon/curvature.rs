@@ -20,7 +20,7 @@ use crate::ops::dense::{self, RowReduce};
 use crate::prune::PruneError;
 use crate::prune::damping::{Damping, escalate};
 use crate::prune::inputs::{DEAD, ones, read_diagonal};
-use crate::prune::problem::sum;
+use crate::prune::row_sums::sum;
 use crate::tensor::{PanelMatrix, Tensor};
 
 /// Products of the power iteration behind a step size.

@@ -16,7 +16,7 @@ use crate::ops::factor::{self, KronGather};
 use crate::ops::nn;
 use crate::prune::PruneError;
 use crate::prune::inputs::ones;
-use crate::prune::problem::sum;
+use crate::prune::row_sums::sum;
 use crate::tensor::{PanelMatrix, Tensor};
 
 /// Removes rows of `w` `[outputs, inputs]` in place: they become zero, the others make up for them. What must fit

@@ -11,7 +11,7 @@ use crate::gpu::{Gpu, GpuError, Recording};
 use crate::ops::dense::{self, RowReduce};
 use crate::ops::prox::{self, Keep};
 use crate::prune::Pattern;
-use crate::prune::problem::sum;
+use crate::prune::row_sums::sum;
 use crate::tensor::Tensor;
 
 /// One linear in scaled coordinates; holds three matrices of its size.
