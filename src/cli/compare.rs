@@ -47,18 +47,19 @@ fn rows(common: &Common, args: &CompareArgs, spec: &Spec) -> Result<Vec<PruneOpt
     let flags = (&args.inputs, &args.solve, &args.memory);
     let mut rows: Vec<PruneOptions> = Vec::new();
     for target in &args.targets {
-        let pattern = match target {
-            TargetArg::Sparsity(sparsity) => Pattern::unstructured(*sparsity, args.solve.scope.into())?,
-            TargetArg::Pattern(pattern) => *pattern,
+        let pattern = |method: &str| match target {
+            TargetArg::Sparsity(sparsity) => Pattern::unstructured(*sparsity, settings::scope(&args.solve, method)),
+            TargetArg::Pattern(pattern) => Ok(*pattern),
         };
         let alone = [args.inputs.samples.seed];
         let seeds = if args.seeds.is_empty() { &alone[..] } else { &args.seeds };
         for seed in seeds {
             for method in &args.methods {
-                let settled = settings::options(common, &args.model, spec, named(args, &method.name, pattern), flags)?;
+                let name = named(args, &method.name, pattern(&method.name)?);
+                let settled = settings::options(common, &args.model, spec, name, flags)?;
                 let mut row = PruneOptions {
                     refit: method.refit.unwrap_or(settled.refit),
-                    pattern,
+                    pattern: pattern(name)?,
                     ..settled
                 };
                 row.samples.seed = *seed;

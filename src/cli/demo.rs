@@ -104,11 +104,19 @@ fn compare_on(
 
 fn rows(base: &PruneOptions) -> Result<Vec<PruneOptions>, RunError> {
     let mut rows = Vec::new();
-    for pattern in [Pattern::unstructured(0.5, Scope::Matrix)?, Pattern::NM { n: 2, m: 4 }] {
-        for (method, refit) in [("magnitude", 0), ("wanda", 0), ("fista", 15), ("admm", 15)] {
+    for two_four in [false, true] {
+        for (method, refit, scope) in [
+            ("magnitude", 0, Scope::Matrix),
+            ("wanda", 0, Scope::Row),
+            ("fista", 15, Scope::Matrix),
+            ("admm", 15, Scope::Matrix),
+        ] {
             rows.push(PruneOptions {
                 refit,
-                pattern,
+                pattern: match two_four {
+                    true => Pattern::NM { n: 2, m: 4 },
+                    false => Pattern::unstructured(0.5, scope)?,
+                },
                 ..base.clone().by(method)?
             });
         }

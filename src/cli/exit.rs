@@ -62,7 +62,7 @@ impl CliError {
         ExitCode::from(match error {
             RunError::Interrupted | RunError::NothingWritten { .. } => 130,
             RunError::OverBudget { .. } | RunError::Gpu(GpuError::OverBudget { .. }) => 4,
-            RunError::Verification { .. } => 5,
+            RunError::Verification { .. } | RunError::WrongSizes { .. } => 5,
             RunError::UnknownMethod { .. } | RunError::Setting(_) => 2,
             RunError::Prune(PruneError::Pattern(_) | PruneError::Width { .. }) => 2,
             RunError::Gpu(GpuError::NoSuchAdapter { .. }) | RunError::Model(ModelError::BadFamily { .. }) => 2,

@@ -39,9 +39,9 @@ pub(super) struct InputArgs {
 /// How a layer problem is solved.
 #[derive(Debug, clap::Args)]
 pub(super) struct SolveArgs {
-    /// Where --sparsity holds: over the whole matrix, or in every row
-    #[arg(long, value_enum, default_value = "matrix")]
-    pub(super) scope: ScopeArg,
+    /// Where --sparsity holds: over the whole matrix, or in every row [default: row for wanda, as published, else matrix]
+    #[arg(long, value_enum)]
+    pub(super) scope: Option<ScopeArg>,
     /// Where fista begins; published runs take `sparsegpt` for OPT and `wanda` for LLaMA
     #[arg(long, value_enum, default_value = "wanda")]
     pub(super) warm_start: WarmStartArg,

@@ -7,7 +7,7 @@ use super::exit::CliError;
 use super::run_args::{InputArgs, MemoryArgs, SampleArgs, SolveArgs};
 use crate::calib::SampleSpec;
 use crate::model::Spec;
-use crate::prune::{Damping, Pattern, Propagate};
+use crate::prune::{Damping, Pattern, Propagate, Scope, WarmStart, method};
 use crate::run::{BY_GRADIENTS, PruneOptions, Sums, SurgeonOptions};
 
 /// Tokens per sample or window unless the model was made for less.
@@ -16,10 +16,18 @@ pub(super) const DEFAULT_LENGTH: usize = 2048;
 /// Which weights go.
 pub(super) fn pattern(args: &PruneArgs) -> Result<Pattern, CliError> {
     Ok(match (args.sparsity, &args.pattern) {
-        (Some(sparsity), _) => Pattern::unstructured(sparsity, args.solve.scope.into())?,
+        (Some(sparsity), _) => Pattern::unstructured(sparsity, scope(&args.solve, &args.method))?,
         (None, Some(pattern)) => pattern.parse()?,
         (None, None) => unreachable!("clap requires one of the two"),
     })
+}
+
+/// Where a sparsity holds: as asked for, or as the method was published.
+pub(super) fn scope(solve: &SolveArgs, name: &str) -> Scope {
+    match solve.scope {
+        Some(scope) => scope.into(),
+        None => method(name, WarmStart::default()).map_or(Scope::Matrix, |method| method.scope()),
+    }
 }
 
 /// What prunes have in common: all but output, pattern and method.

@@ -106,7 +106,7 @@ pub(super) fn refuse_others(args: &PruneArgs, method: &str) -> Result<(), CliErr
         ("--propagate", solve.propagate.is_some()),
         ("--correction", solve.correction != 1.0),
         ("--layers", !solve.layers.is_empty()),
-        ("--scope row", Scope::from(solve.scope) != Scope::Matrix),
+        ("--scope row", solve.scope.map(Scope::from) == Some(Scope::Row)),
         ("--permute on", solve.permute == Permute::On),
         ("--allocation", !matches!(solve.allocation, Allocation::Auto)),
         ("--statistics", args.inputs.statistics.is_some()),

@@ -95,8 +95,9 @@ impl Method for Admm {
         let start = Wanda.solve(gpu, problem)?;
         let (start_error, start_objective) = (start.start_error, start.error);
         drop(start);
-        let splitting = Splitting::new(gpu, problem)?;
+        let mut splitting = Splitting::new(gpu, problem)?;
         problem.inputs.factorise(|shift| {
+            splitting.damp(gpu, shift)?;
             splitting.begin(gpu)?;
             splitting.hold_dense(gpu)?;
             let pivots = splitting.pivots(gpu)?;
@@ -145,6 +146,8 @@ pub(super) struct Splitting<'a> {
     pub(super) support: Tensor,
     right: Tensor,
     inverse: PanelMatrix,
+    /// The linear term, with that of the damping added.
+    target: Tensor,
 }
 
 impl<'a> Splitting<'a> {
@@ -156,7 +159,21 @@ impl<'a> Splitting<'a> {
             support: problem.scratch(gpu, "support")?,
             right: problem.scratch(gpu, "admm right-hand side")?,
             inverse: problem.inputs.gram.empty_like(gpu, "inverse")?,
+            target: problem.target.clone(),
         })
+    }
+
+    /// Sets what is added to the diagonal; like all damping it pulls towards the dense weight.
+    pub(super) fn damp(&mut self, gpu: &Gpu, shift: f32) -> Result<(), GpuError> {
+        self.target = self.problem.target.clone();
+        if shift > 0.0 {
+            self.target = self.problem.scratch(gpu, "damped target")?;
+            let mut recording = Recording::new();
+            recording.copy(&self.problem.target.slice(), &self.target.slice());
+            dense::axpby(&mut recording, shift, &self.problem.weight, 1.0, &self.target);
+            gpu.submit(recording)?;
+        }
+        Ok(())
     }
 
     /// D = P(W), U = 0.
@@ -208,7 +225,7 @@ impl<'a> Splitting<'a> {
         let problem = self.problem;
         let mut step = penalty;
         for _ in turns {
-            prox::admm_step(recording, step, [&problem.target, &self.kept], &self.z, &self.right);
+            prox::admm_step(recording, step, [&self.target, &self.kept], &self.z, &self.right);
             for (first, panel) in self.inverse.panels() {
                 let product = Gemm {
                     a_col: first,

@@ -63,9 +63,10 @@ impl Method for Alps {
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
         let start_error = Wanda.solve(gpu, problem)?.start_error;
-        let splitting = Splitting::new(gpu, problem)?;
+        let mut splitting = Splitting::new(gpu, problem)?;
         let mut rounds = 0;
         problem.inputs.factorise(|shift| {
+            splitting.damp(gpu, shift)?;
             let (taken, failed) = run(gpu, problem, &splitting, shift)?;
             rounds = taken;
             Ok(failed)

@@ -40,6 +40,12 @@ pub enum PruneError {
         /// First offending channel.
         index: usize,
     },
+    /// The weights found are not finite, or not as stored.
+    #[error("the pruned weights of `{tensor}` are not finite; try another --method or more --damping")]
+    NonFiniteSolution {
+        /// Tensor name.
+        tensor: String,
+    },
     /// No damping made a Gram matrix positive definite.
     #[error(
         "the Gram matrix at {place} cannot be factorised (input {index}), not even with its diagonal doubled; use more calibration text"

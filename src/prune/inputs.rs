@@ -66,9 +66,14 @@ impl InputStatistics {
                 index,
             });
         }
-        let tokens = sums.tokens as f64;
+        // An expert that saw none has zeros.
+        let tokens = sums.tokens.max(1) as f64;
         let mean = diagonal.iter().map(|v| f64::from(*v)).sum::<f64>() / (n as f64 * tokens);
-        let floor = (mean * DEAD).max(f64::from(f32::MIN_POSITIVE) * 1e6);
+        let floor = match mean > 0.0 {
+            true => (mean * DEAD).max(f64::from(f32::MIN_POSITIVE) * 1e6),
+            // Nothing is known: the identity, in numbers whose squares are numbers.
+            false => 1.0,
+        };
         let energy: Vec<f64> = diagonal.iter().map(|v| f64::from(*v) / tokens).collect();
         let dead = energy.iter().filter(|h| **h <= floor).count();
         let damped: Vec<f64> = energy.iter().map(|h| damping.of(h.max(floor), mean)).collect();

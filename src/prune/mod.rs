@@ -92,6 +92,11 @@ pub trait Method: Sync {
         Propagate::Pruned
     }
 
+    /// Where the published method holds a sparsity.
+    fn scope(&self) -> Scope {
+        Scope::Matrix
+    }
+
     /// Conjugate-gradient steps of the refit after it, unless told otherwise.
     fn refit(&self) -> usize {
         0

@@ -154,7 +154,7 @@ impl<'a> LayerProblem<'a> {
         let Some([cross, square]) = &self.inputs.drift else {
             return Ok(None);
         };
-        let per_token = 1.0 / self.inputs.tokens as f32;
+        let per_token = 1.0 / self.inputs.tokens.max(1) as f32;
         let correction = Tensor::empty(gpu, "drift correction", self.weight.rows(), self.weight.cols())?;
         linalg::multiply(recording, gpu, per_token, &self.original, square, &correction);
         let shift = dot(recording, gpu, &correction, &self.original)?;

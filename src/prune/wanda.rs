@@ -1,15 +1,17 @@
-//! Wanda (Sun et al. 2023): score |w| ‖x‖, which is the magnitude of the scaled weight; the rest stay as they are.
-//!
-//! Differs from the published code where the scope is the whole matrix: there scores compete within a row
-//! (`--scope row` does the same here).
+//! Wanda (Sun et al. 2023): score |w| ‖x‖, which is the magnitude of the scaled weight; the rest stay as they are. Scores
+//! compete within a row, as published, unless the pattern's scope is the whole matrix.
 
-use super::{LayerProblem, LayerSolution, Method, PruneError};
+use super::{LayerProblem, LayerSolution, Method, PruneError, Scope};
 use crate::gpu::{Gpu, Recording};
 
 /// Keeps the largest |w| ‖x‖.
 pub struct Wanda;
 
 impl Method for Wanda {
+    fn scope(&self) -> Scope {
+        Scope::Row
+    }
+
     fn name(&self) -> &'static str {
         "wanda"
     }

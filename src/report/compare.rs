@@ -52,6 +52,9 @@ pub struct CompareCell {
     pub sparsity: f64,
     /// Wall time of the prune by phase.
     pub phases: Phases,
+    /// Arithmetic of the solves: products of a linear's weight with the Gram of its inputs, the mean by their sizes.
+    #[serde(default)]
+    pub products: f64,
     /// Peak memory of the prune.
     pub memory: Memory,
     /// What the user should know of it.
@@ -143,8 +146,9 @@ pub fn compare_markdown(report: &CompareReport) -> String {
     let (results, errors) = (results(report, seeds), errors(report, seeds));
     let text = report.dense.first();
     format!(
-        "{results}\n\nKL: divergence from the dense model, nats per token. Seconds: capture (with propagation), solve. Peak \
-         memory of the prune.\n\
+        "{results}\n\nKL: divergence from the dense model, nats per token. Seconds: allocate (its passes over the model), capture \
+         (with propagation), solve. Products: arithmetic of the solves, in products of a weight with its Gram. Peak memory of \
+         the prune.\n\
          Texts by protocol {}, BOS {}, context {}.\n\n{errors}\n\nMean |VX* - WX|^2 / |WX|^2 of the linears as written.",
         text.map_or("", |t| t.protocol.as_str()),
         text.map_or("", |t| t.bos.as_str()),
@@ -159,7 +163,17 @@ fn results(report: &CompareReport, seeds: bool) -> String {
     for text in report.texts() {
         header.extend([format!("ppl {text}"), "±".into(), "KL".into(), "±".into()]);
     }
-    header.extend(["capture s", "solve s", "device MiB", "host MiB"].map(String::from));
+    header.extend(
+        [
+            "allocate s",
+            "capture s",
+            "solve s",
+            "products",
+            "device MiB",
+            "host MiB",
+        ]
+        .map(String::from),
+    );
     let mut out = table(&header.iter().map(String::as_str).collect::<Vec<_>>());
     let mut dense = vec!["dense".to_string()];
     dense.resize(
@@ -181,8 +195,10 @@ fn results(report: &CompareReport, seeds: bool) -> String {
         }
         let mib = |bytes: u64| format!("{:.0}", bytes as f64 / f64::from(1 << 20));
         row.extend([
+            format!("{:.1}", cell.phases.allocate),
             format!("{:.1}", cell.phases.capture + cell.phases.propagate),
             format!("{:.1}", cell.phases.solve),
+            format!("{:.1}", cell.products),
             mib(cell.memory.device_peak),
             cell.memory.host_peak.map_or(String::new(), mib),
         ]);
@@ -234,10 +250,12 @@ pub fn compare_csv(report: &CompareReport) -> String {
     header.extend(
         [
             "prepare_s",
+            "allocate_s",
             "capture_s",
             "solve_s",
             "propagate_s",
             "write_s",
+            "products",
             "device_peak_bytes",
             "host_peak_bytes",
         ]
@@ -269,12 +287,14 @@ pub fn compare_csv(report: &CompareReport) -> String {
         let phases = &cell.phases;
         let seconds = [
             phases.prepare,
+            phases.allocate,
             phases.capture,
             phases.solve,
             phases.propagate,
             phases.write,
         ];
         row.extend(seconds.map(|s| s.to_string()));
+        row.push(cell.products.to_string());
         row.push(cell.memory.device_peak.to_string());
         row.push(cell.memory.host_peak.map_or(String::new(), |bytes| bytes.to_string()));
         lines.push(row);

@@ -114,6 +114,7 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
     let options = &plan.options;
     let weigh = Weigh {
         pattern: options.pattern,
+        share: options.pattern.sparsity(),
         damping: [options.damping, SurgeonOptions::default().damping_of_outputs()],
     };
     let ids = pass.ids.expect("a plan with this rule captures its inputs");

@@ -84,6 +84,16 @@ pub enum RunError {
     /// A setting out of range.
     #[error("{0}")]
     Setting(String),
+    /// A written checkpoint does not have the sizes that were promised.
+    #[error("verification failed: {output} was written with {found} instead of {wanted}; report this as a bug")]
+    WrongSizes {
+        /// Output folder.
+        output: String,
+        /// Sizes read back.
+        found: String,
+        /// Those promised.
+        wanted: String,
+    },
     /// The written files do not hold what was computed.
     #[error(
         "verification failed: `{tensor}` in {output} has {found} zeros, {wanted} were written; the disk may be faulty, the output cannot be trusted"

@@ -10,7 +10,9 @@ use super::plan::Plan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
 use crate::model::LinearSpec;
-use crate::prune::{InputStatistics, LayerProblem, LayerSolution, Pattern, Permutation, PruneError, refit};
+use crate::prune::{
+    InputStatistics, LayerProblem, LayerSolution, Magnitude, Method, Pattern, Permutation, PruneError, refit,
+};
 use crate::report::LinearRecord;
 use crate::tensor::{DType, Tensor};
 
@@ -73,7 +75,7 @@ impl Solver<'_> {
         let pattern = self.pattern(&linear.tensor)?;
         let mut rows = Vec::with_capacity(view.bytes.len());
         let (mut before, mut after, mut energy) = (0.0, 0.0, 0.0);
-        let flops = self.gpu.flops();
+        let (flops, raised) = (self.gpu.flops(), self.inputs.escalations());
         for block in blocks {
             let part = dtype.decode(&stored[block.start * width..block.end * width]);
             let part = match self.permutation {
@@ -96,10 +98,11 @@ impl Solver<'_> {
             rows.extend(solved.encoded.bytes);
         }
         // A weight of zeros, or an expert without tokens, has no energy to lose.
-        let relative = |error: f64| if energy > 0.0 { error / energy } else { 0.0 };
+        let some = energy > 0.0 && self.inputs.tokens > 0;
+        let relative = |error: f64| if some { error / energy } else { 0.0 };
         (record.error_before, record.error_after) = (relative(before), relative(after));
         record.sparsity = record.zeros as f64 / (shape[0] * shape[1]) as f64;
-        record.damping_raised = self.inputs.escalations();
+        record.damping_raised = self.inputs.escalations() - raised;
         record.products = in_products(self.gpu.flops() - flops, shape);
         record.seconds = start.elapsed().as_secs_f64();
         Ok(Pruned { record, rows, dtype })
@@ -121,7 +124,12 @@ impl Solver<'_> {
 
     fn solve(&self, problem: &LayerProblem<'_>, dtype: DType, record: &mut LinearRecord) -> Result<Solved, RunError> {
         let gpu = self.gpu;
-        let solution = self.plan.method.solve(gpu, problem)?;
+        // Without tokens magnitudes are all there is.
+        let method: &dyn Method = match self.inputs.tokens {
+            0 => &Magnitude,
+            _ => self.plan.method.as_ref(),
+        };
+        let solution = method.solve(gpu, problem)?;
         let solution = refit(gpu, problem, solution, self.plan.options.refit)?;
         let mut recording = Recording::new();
         problem
@@ -138,6 +146,10 @@ impl Solver<'_> {
         problem.enter(&mut recording, gpu, &stored).map_err(PruneError::from)?;
         gpu.submit(recording)?;
         let after = problem.errors(gpu, &stored)?.dense;
+        if !after.is_finite() {
+            let tensor = record.tensor.clone();
+            return Err(PruneError::NonFiniteSolution { tensor }.into());
+        }
         record.rounds += rounds;
         record.lambda = record.lambda.max(lambda);
         record.zeros += encoded.zeros;

@@ -184,7 +184,7 @@ fn many_prunes_of_one_pass() {
 
 #[test]
 fn a_mixture_of_experts() {
-    let case = super::families::mixture();
+    let case = super::structure::golden("mixtral");
     case.calibrate(&[]).succeeds();
     let report = case
         .with_statistics("prune", &case.output(), &["--pattern", "2:4", "--json"])

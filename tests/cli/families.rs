@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::fixture::{FFN, HIDDEN, LAYERS, Model, VOCABULARY};
+use super::structure::golden;
 use super::{Case, Run, listing, run, secateur, weights};
 
 const LLAMA: &str = include_str!("../../models/llama.toml");
@@ -192,26 +193,10 @@ fn a_bos_before_every_window() {
         .fails(2, &["bos_token_id"]);
 }
 
-/// A Mixtral of two layers with four experts each.
-pub(super) fn mixture() -> Case {
-    let case = Case::new();
-    let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/data/mixtral");
-    for file in ["config.json", "model.safetensors"] {
-        fs::copy(fixture.join(file), case.model().join(file)).unwrap();
-    }
-    // The fixture knows fewer words than the tokenizer of this case: the rest are unknown ones.
-    let path = case.model().join("tokenizer.json");
-    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let words = tokenizer["model"]["vocab"].as_object_mut().unwrap();
-    words.retain(|_, id| id.as_u64().unwrap() < 47);
-    fs::write(&path, tokenizer.to_string()).unwrap();
-    case
-}
-
 /// A mixture is pruned expert by expert on the tokens routed to it, and says where these are few.
 #[test]
 fn a_mixture_of_experts() {
-    let case = mixture();
+    let case = golden("mixtral");
     let report = case.prune(&["--pattern", "2:4", "--json"]).json();
     let linears = report["linears"].as_array().unwrap();
     assert_eq!(linears.len(), 2 * (4 + 4 * 3));

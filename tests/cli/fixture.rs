@@ -50,7 +50,7 @@ impl Stored {
         }
     }
 
-    fn view(&self) -> TensorView<'_> {
+    pub(super) fn view(&self) -> TensorView<'_> {
         TensorView::new(self.dtype, self.shape.clone(), &self.bytes).unwrap()
     }
 

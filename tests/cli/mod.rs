@@ -29,6 +29,7 @@ mod permute;
 mod printing;
 #[cfg(unix)]
 mod resume;
+mod starved_expert;
 mod structure;
 mod structure_layers;
 mod surgeon;

@@ -8,7 +8,6 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-use super::families::mixture;
 use super::fixture::{FFN, HIDDEN, LAYERS, Model, Stored, linear};
 use super::{Case, listing, run, secateur, weights};
 
@@ -510,7 +509,7 @@ fn what_makes_no_sense() {
     refused_of(&golden("olmo2"), flags, &["olmo2", "norms"]);
     refused_of(&golden("phi3_longrope_short"), flags, &["phi3", "longrope"]);
     refused_of(
-        &mixture(),
+        &golden("mixtral"),
         "--method surgeon --sparsity 0.2 --structure ffn",
         &["mixtral", "experts"],
     );

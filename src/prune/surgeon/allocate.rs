@@ -11,6 +11,8 @@ pub struct CostHistogram {
     counts: Vec<u32>,
     /// Weights or groups that are zero already.
     done: u64,
+    /// Those that stay at any cost.
+    kept: u64,
 }
 
 impl CostHistogram {
@@ -24,12 +26,24 @@ impl CostHistogram {
             first,
             counts: counts[first..end].to_vec(),
             done: total - counted,
+            kept: 0,
         }
     }
 
     /// Weights or groups in all.
     pub fn total(&self) -> u64 {
-        self.done + self.counts.iter().map(|c| u64::from(*c)).sum::<u64>()
+        self.done + self.kept + self.counts.iter().map(|c| u64::from(*c)).sum::<u64>()
+    }
+
+    /// With a share of them to go whatever the others cost, and no more: of a linear nothing is known of.
+    pub fn settled(&self, share: f64) -> Self {
+        let due = (share * self.total() as f64).round() as u64;
+        CostHistogram {
+            first: 0,
+            counts: Vec::new(),
+            done: due.max(self.done),
+            kept: self.total() - due.max(self.done),
+        }
     }
 
     /// How many of them are zero already.
@@ -47,6 +61,7 @@ impl CostHistogram {
             first,
             counts: counts.collect(),
             done: self.done + other.done,
+            kept: self.kept + other.kept,
         }
     }
 
@@ -220,6 +235,17 @@ mod tests {
         let (a, b) = (histogram(&[(3, 10), (7, 5)], 1), histogram(&[(7, 15), (50, 100)], 4));
         assert_eq!(a.and(&b), histogram(&[(3, 10), (7, 20), (50, 100)], 5));
         assert_eq!(histogram(&[], 2).and(&a), histogram(&[(3, 10), (7, 5)], 3));
+    }
+
+    #[test]
+    fn a_settled_linear_gets_its_share_whatever_the_others_cost() {
+        let unknown = histogram(&[(0, 90)], 10).settled(0.4);
+        assert_eq!((unknown.total(), unknown.done()), (100, 40));
+        let linears = [unknown, histogram(&[(5, 50), (6, 50)], 0)];
+        assert_eq!(allocate(&linears, 80), [40, 40]);
+        assert_eq!(allocate(&linears, 200), [40, 100]);
+        // What is zero stays zero.
+        assert_eq!(histogram(&[(0, 40)], 60).settled(0.4).done(), 60);
     }
 
     #[test]

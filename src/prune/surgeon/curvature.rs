@@ -9,7 +9,8 @@
 //! factor cancels in every cost and update, and where linears share A each would want its own: it is not applied, but
 //! [`Curvature::iad`] has it.
 //!
-//! A channel without any energy is dead: it is coupled to nothing, its weights cost nothing and make nothing up.
+//! A channel without any energy is dead: it is coupled to nothing, its weights cost nothing and make nothing up. A factor
+//! without any token, of an expert that none was routed to, is taken as the identity: magnitudes decide.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -47,6 +48,8 @@ pub struct Side {
     /// At least the largest eigenvalue of the damped factor scaled to a unit diagonal.
     pub(super) lipschitz: f64,
     norm: f64,
+    /// Tokens in the sum.
+    tokens: usize,
     pub(super) escalations: Cell<usize>,
 }
 
@@ -61,6 +64,9 @@ impl Side {
         damping: Damping,
         place: &str,
     ) -> Result<Self, PruneError> {
+        if count == 0 {
+            fill_diagonal(gpu, &sum)?;
+        }
         let (energy, mean) = energies(gpu, &sum, count, place)?;
         let diagonal: Vec<f64> = energy.iter().map(|v| v / mean).collect();
         let ridge: Vec<f64> = diagonal.iter().map(|v| damping.of(v.max(DEAD), 1.0) - v).collect();
@@ -91,8 +97,22 @@ impl Side {
             scale,
             lipschitz,
             place: place.to_string(),
+            tokens: count,
             escalations,
         })
+    }
+
+    /// The factor times a number: what costs are to be counted in.
+    pub fn times(self, factor: f64) -> Self {
+        Side {
+            mean: self.mean * factor,
+            ..self
+        }
+    }
+
+    /// Tokens in it.
+    pub fn tokens(&self) -> usize {
+        self.tokens
     }
 
     /// Channels.
@@ -174,6 +194,11 @@ impl Curvature {
         );
     }
 
+    /// Whether no token came by: only magnitudes are known.
+    pub fn unseen(&self) -> bool {
+        self.inputs.tokens == 0
+    }
+
     /// Product of the means: what costs are multiplied by.
     pub fn unit(&self) -> f64 {
         self.outputs.mean * self.inputs.mean
@@ -231,6 +256,17 @@ fn energies(gpu: &Gpu, sum: &PanelMatrix, count: usize, place: &str) -> Result<(
     let alive = energy.iter().filter(|v| **v > 0.0).count();
     let mean = energy.iter().sum::<f64>() / alive.max(1) as f64;
     Ok((energy, if alive == 0 { 1.0 } else { mean }))
+}
+
+/// Makes zeros the identity.
+fn fill_diagonal(gpu: &Gpu, matrix: &PanelMatrix) -> Result<(), GpuError> {
+    let ones = ones(gpu, matrix.n())?;
+    let mut recording = Recording::new();
+    for (first, panel) in matrix.panels() {
+        dense::set_diagonal(&mut recording, &ones, first, panel);
+    }
+    gpu.submit(recording)?;
+    Ok(())
 }
 
 /// Inverse of a matrix scaled to a unit diagonal, which is taken as one; with as much more on it as it needs.

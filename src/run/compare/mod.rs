@@ -21,7 +21,7 @@ use crate::calib::{CalibError, hash_ids};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Activations, Decoder, Spec};
-use crate::report::{CompareCell, CompareReport, EvalRecord, PruneReport, RoleError};
+use crate::report::{CompareCell, CompareReport, EvalRecord, LinearRecord, PruneReport, RoleError};
 use store::Store;
 
 /// What is to be compared.
@@ -222,11 +222,19 @@ impl Cell {
             error: linears.iter().map(|l| l.error_after).sum::<f64>() / linears.len().max(1) as f64,
             sparsity: report.totals.sparsity,
             phases: report.phases,
+            products: products(linears),
             memory: report.memory,
             warnings: report.warnings,
             evals: Vec::new(),
         }
     }
+}
+
+/// Of all linears together: each counts by the size of its product with the Gram.
+fn products(linears: &[LinearRecord]) -> f64 {
+    let size = |linear: &LinearRecord| (linear.shape[0] * linear.shape[1] * linear.shape[1]) as f64;
+    let all: f64 = linears.iter().map(size).sum();
+    linears.iter().map(|linear| linear.products * size(linear)).sum::<f64>() / all.max(1.0)
 }
 
 struct Comparison<'a, 'p> {

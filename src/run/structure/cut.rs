@@ -13,7 +13,6 @@ use crate::run::RunError;
 use crate::run::encode::encode;
 use crate::run::surgeon::factors::LayerFactors;
 use crate::run::surgeon::piece::{Piece, pieces};
-use crate::run::surgeon::weigh::side;
 use crate::tensor::{DType, Tensor};
 
 /// Which of the lines of a matrix stay, a number of them for each unit, one unit after the other.
@@ -167,8 +166,8 @@ impl<'j> Job<'j> {
         })
     }
 
-    fn noted(&mut self, side: &Side, tokens: usize) {
-        self.record.tokens = tokens;
+    fn noted(&mut self, side: &Side) {
+        self.record.tokens = side.tokens();
         self.record.damping_raised += side.escalations();
     }
 
@@ -188,12 +187,11 @@ impl<'j> Job<'j> {
             let gone = self.lines.gone(weight.rows());
             if let Some(factors) = factors.as_deref_mut().filter(|_| present.plan.structure.updates_rows()) {
                 let place = format!("{}, {}", self.place, piece.id.name());
-                let sum = factors.take_outputs(piece.id);
-                let (outputs, tokens) = side(gpu, sum, base.damping()[1], &place)?;
+                let outputs = factors.take_outputs(gpu, piece.id, base.damping()[1], &place)?;
                 let whole = Tensor::upload(gpu, "weight and bias", weight.rows(), width, &values)?;
                 remove_rows(gpu, &outputs, &whole, &gone)?;
                 values = whole.fetch(gpu)?;
-                self.noted(&outputs, tokens);
+                self.noted(&outputs);
             }
             let mut left = self.lines.rows(&values, width);
             if bias.is_some() {
@@ -223,11 +221,10 @@ impl<'j> Job<'j> {
         let gone = self.lines.gone(weight.cols());
         if let Some(factors) = factors.filter(|_| present.plan.structure.updates_columns()) {
             let place = format!("{}, {}", self.place, piece.id.name());
-            let sum = factors.take_inputs(group);
-            let (inputs, tokens) = side(gpu, sum, base.damping()[0], &place)?;
+            let inputs = factors.take_inputs(gpu, group, base.damping()[0], &place)?;
             remove_columns(gpu, &inputs, &weight, &gone)?;
             self.record.dead_inputs = inputs.dead();
-            self.noted(&inputs, tokens);
+            self.noted(&inputs);
         }
         let (values, width) = (weight.fetch(gpu)?, weight.cols());
         if let (Score::Flap, Some(means), Some((bias, _))) = (present.plan.structure.score, means, &mut self.bias) {

@@ -10,6 +10,7 @@ use super::plan::StructurePlan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Block, Decoder, Group, Spec, Tap};
+use crate::prune::PruneError;
 use crate::prune::surgeon::{
     LayerCosts, Saliency, Side, UnitPart, column_costs, column_magnitudes, flap_scores, osscar_column_costs,
     osscar_cost, row_costs, unit_costs, wanda_sp_scores,
@@ -18,7 +19,7 @@ use crate::run::RunError;
 use crate::run::surgeon::factors::{FactorStore, LayerFactors};
 use crate::run::surgeon::pass::{BackwardPass, Loss, Targets};
 use crate::run::surgeon::piece::pieces;
-use crate::run::surgeon::weigh::{each_curvature, side};
+use crate::run::surgeon::weigh::each_curvature;
 use crate::run::walk::Progress;
 use crate::tensor::Tensor;
 
@@ -122,6 +123,7 @@ impl Present<'_> {
             for batch in 0..stream.batches() {
                 let before = stream.read(batch)?;
                 let after = decoder.pass(&stream, batch, |recording, x| block.forward(recording, &x))?;
+                finite(&after, stream.hidden, || format!("the end of layer {layer}"))?;
                 let rows = before.chunks(stream.hidden).zip(after.chunks(stream.hidden));
                 sum += rows.map(|(x, y)| 1.0 - cosine(x, y)).sum::<f64>();
                 stream.write(batch, &after)?;
@@ -166,7 +168,7 @@ impl Present<'_> {
             let block = decoder.block(&weights);
             let mut moments = LayerMoments::default();
             let mut factors = match self.plan.structure.score.has_factors() {
-                true => Some(LayerFactors::new(gpu, spec, layer, store.wanted())?),
+                true => Some(LayerFactors::new(gpu, spec, [layer, decoder.sequence], store.wanted())?),
                 false => None,
             };
             for batch in 0..stream.batches() {
@@ -183,6 +185,7 @@ impl Present<'_> {
                         None => {
                             let id = recording.read(&rows.slice());
                             let values = gpu.submit(recording)?.floats(id)?;
+                            finite(&values, rows.cols(), || format!("layer {layer}, {:?}", group.input))?;
                             moments.at(group.input).add(&values, rows.cols());
                         }
                     }
@@ -220,7 +223,7 @@ impl Present<'_> {
                     (Some(factors), _) => {
                         let place = format!("layer {layer}, {:?}", group.input);
                         let damping = self.plan.base.damping()[0];
-                        let (inputs, _) = side(self.gpu, factors.take_inputs(number), damping, &place)?;
+                        let inputs = factors.take_inputs(self.gpu, number, damping, &place)?;
                         self.osscar(&inputs, &weight, units)?
                     }
                     (None, Some(moments)) => summed(&[self.moment_scores(&weight, moments.at(group.input))?], units),
@@ -260,6 +263,17 @@ impl Present<'_> {
     pub(super) fn touched(&self, layer: usize) -> Result<Vec<(usize, Group)>, RunError> {
         let groups = self.spec.groups(layer)?.into_iter().enumerate();
         Ok(groups.filter(|(_, g)| self.plan.structure.touches(g.input)).collect())
+    }
+}
+
+/// Fails where a value is not finite: a score of it would be none.
+fn finite(values: &[f32], cols: usize, place: impl Fn() -> String) -> Result<(), PruneError> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(PruneError::NonFiniteActivations {
+            place: place(),
+            index: at % cols,
+        }),
     }
 }
 

@@ -186,10 +186,11 @@ fn verify(plan: &StructurePlan, report: &PruneReport) -> Result<(), RunError> {
     let gone: Vec<usize> = report.shots.iter().flat_map(|shot| &shot.layers).copied().collect();
     let kept: Vec<usize> = (0..base.spec.layers).filter(|layer| !gone.contains(layer)).collect();
     if found != *after || spec.kinds != base.spec.keeping(&kept).kinds {
-        return Err(RunError::Setting(format!(
-            "verification failed: {} was written with {found:?} instead of {after:?}; report this as a bug",
-            output.display()
-        )));
+        return Err(RunError::WrongSizes {
+            output: output.display().to_string(),
+            found: format!("{found:?}"),
+            wanted: format!("{after:?}"),
+        });
     }
     Ok(())
 }

@@ -133,7 +133,8 @@ impl StructureOptions {
             Score::Osscar | Score::WandaSp | Score::Flap | Score::BlockInfluence => Pass::Forward,
             Score::Magnitude => Pass::Weights,
         };
-        Need { factors, pass }
+        let again = false;
+        Need { factors, pass, again }
     }
 
     /// Curvature factors to gather.

@@ -63,8 +63,7 @@ impl StructurePlan {
     ) -> Result<Self, RunError> {
         let mut notes = Vec::new();
         let kv_heads = check(&structure, checkpoint, &spec, &mut notes)?;
-        let mut base = SurgeonPlan::resolve(options, surgeon, checkpoint, spec, gpu)?;
-        base.predict(checkpoint, gpu, structure.need())?;
+        let mut base = SurgeonPlan::resolve_for(structure.need(), (options, surgeon), checkpoint, spec, gpu)?;
         let units = size_target(&structure, &base, kv_heads)?;
         let layer = if structure.layers {
             base.spec.layer_weights(0)? as u64

@@ -130,11 +130,14 @@ impl Shots<'_> {
     fn note_correction(&mut self, losses: &[Option<f64>]) -> Result<(), RunError> {
         // Each a pass over all samples, or the first and the last half of the steps.
         let ends = losses.len().div_ceil(2).min(self.samples.all.ids.len());
-        let mean = |losses: &[Option<f64>]| -> Result<f64, RunError> {
+        let mean = |losses: &[Option<f64>]| -> Loss {
             let finite: Vec<f64> = losses.iter().flatten().copied().collect();
-            Ok(Loss::of(&finite, &[]).of_any_sample()?.mean)
+            Loss::of(&finite, &[])
         };
-        let loss = [mean(&losses[..ends])?, mean(&losses[losses.len() - ends..])?];
+        let all = mean(losses).of_any_sample()?.mean;
+        // An end may be one sample, and that one without a loss.
+        let of_end = |losses| Some(mean(losses).mean).filter(|mean| mean.is_finite()).unwrap_or(all);
+        let loss = [of_end(&losses[..ends]), of_end(&losses[losses.len() - ends..])];
         let record = CorrectionRecord {
             rank: self.plan.surgeon.low_rank.rank,
             rate: self.plan.surgeon.low_rank.rate,

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::checkpoint::CheckpointError;
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg;
 use crate::model::{LinearGradient, LinearId, ModelError, Spec, Tap};
-use crate::prune::surgeon::{add_weighted, input_scales, output_scale};
+use crate::prune::Damping;
+use crate::prune::surgeon::{Side, add_weighted, input_scales, output_scale};
 use crate::run::RunError;
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -83,8 +85,36 @@ pub(super) struct HalfStep {
     scales: BTreeMap<LinearId, f32>,
 }
 
+/// How many tokens went by, and what a sample of them is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::run) struct Seen {
+    /// Tokens of the pass, routed to an expert or not, without those of skipped samples.
+    tokens: usize,
+    /// Tokens of a sample; all but the last have a target.
+    sequence: usize,
+}
+
+impl Seen {
+    /// Takes half a mean square over `tokens` tokens of what a change of a linear's weights does to the *mean* loss of a sample
+    /// to the expected loss in nats a token, as the Fisher information of all tokens has it: gradients of different
+    /// tokens are independent (K-FAC), a sample has `T − 1` losses, so `((T − 1)² T / (T − 1))` of it, and a linear that
+    /// saw a part of the tokens weighs by that part.
+    fn nats(self, tokens: usize) -> f64 {
+        let share = tokens.max(1) as f64 / self.tokens.max(1) as f64;
+        nats_of_a_layer(self.sequence) * self.sequence as f64 * share
+    }
+}
+
+/// The same for half the mean square over *samples* of `sequence` tokens.
+pub(super) fn nats_of_a_layer(sequence: usize) -> f64 {
+    sequence.saturating_sub(1).max(1) as f64
+}
+
 /// Sums of one layer: `Σ x xᵀ` of every group of linears, `Σ g gᵀ` of every linear of the forward pass.
 pub(in crate::run) struct LayerFactors {
+    seen: Seen,
+    /// The linear whose tokens are counted.
+    counted: Option<LinearId>,
     inputs: BTreeMap<usize, Sum>,
     outputs: BTreeMap<LinearId, Sum>,
     /// The group a linear reads with, and whether it is the first to.
@@ -144,7 +174,12 @@ pub(in crate::run) fn bytes(spec: &Spec, layer: usize, wanted: Wanted) -> Result
 
 impl LayerFactors {
     /// Zeros.
-    pub(in crate::run) fn new(gpu: &Gpu, spec: &Spec, layer: usize, wanted: Wanted) -> Result<Self, RunError> {
+    pub(in crate::run) fn new(
+        gpu: &Gpu,
+        spec: &Spec,
+        [layer, sequence]: [usize; 2],
+        wanted: Wanted,
+    ) -> Result<Self, RunError> {
         let shape = Shape::of(spec, layer, wanted)?;
         let mut recording = Recording::new();
         let mut sum = |n| -> Result<Sum, GpuError> {
@@ -157,6 +192,8 @@ impl LayerFactors {
         let outputs = outputs.collect::<Result<_, GpuError>>()?;
         gpu.submit(recording)?;
         Ok(LayerFactors {
+            seen: Seen { tokens: 0, sequence },
+            counted: None,
             inputs,
             outputs,
             readers: shape.readers,
@@ -172,6 +209,9 @@ impl LayerFactors {
 
     /// Records one batch of a linear, if it is wanted.
     pub(in crate::run) fn add(&mut self, recording: &mut Recording, gpu: &Gpu, found: &LinearGradient<'_>) {
+        if found.id.expert.is_none() && *self.counted.get_or_insert(found.id) == found.id {
+            self.seen.tokens += found.gradient.rows();
+        }
         let Some((group, first)) = self.readers.get(&found.id).copied() else {
             return;
         };
@@ -259,14 +299,30 @@ impl LayerFactors {
         self.inputs.contains_key(&group)
     }
 
-    /// The sums of a group's inputs, once.
-    pub(in crate::run) fn take_inputs(&mut self, group: usize) -> Sum {
-        self.inputs.remove(&group).expect("a group that is wanted, taken once")
+    /// The inputs' side of the curvature of a group's linears, once.
+    pub(in crate::run) fn take_inputs(
+        &mut self,
+        gpu: &Gpu,
+        group: usize,
+        damping: Damping,
+        place: &str,
+    ) -> Result<Rc<Side>, RunError> {
+        let Sum { matrix, tokens } = self.inputs.remove(&group).expect("a group that is wanted, taken once");
+        Ok(Rc::new(Side::prepare(gpu, matrix, tokens, damping, place)?))
     }
 
-    /// The sums of a linear's gradients, once.
-    pub(in crate::run) fn take_outputs(&mut self, id: LinearId) -> Sum {
-        self.outputs.remove(&id).expect("a linear of the layer, taken once")
+    /// The outputs' side of a linear's curvature, once; with an inputs' side of means over tokens its costs are the expected
+    /// loss in nats a token.
+    pub(in crate::run) fn take_outputs(
+        &mut self,
+        gpu: &Gpu,
+        id: LinearId,
+        damping: Damping,
+        place: &str,
+    ) -> Result<Rc<Side>, RunError> {
+        let Sum { matrix, tokens } = self.outputs.remove(&id).expect("a linear of the layer, taken once");
+        let side = Side::prepare(gpu, matrix, tokens, damping, place)?;
+        Ok(Rc::new(side.times(self.seen.nats(tokens))))
     }
 }
 
@@ -298,6 +354,9 @@ impl FactorStore {
         let path = self.file(layer);
         let failed = |e| CheckpointError::write(&path, 0, e);
         let mut file = BufWriter::new(File::create(&path).map_err(failed)?);
+        for count in [factors.seen.tokens, factors.seen.sequence] {
+            file.write_all(&(count as u64).to_le_bytes()).map_err(failed)?;
+        }
         for sum in factors.inputs.values().chain(factors.outputs.values()) {
             file.write_all(&(sum.tokens as u64).to_le_bytes()).map_err(failed)?;
             for (_, panel) in sum.matrix.panels() {
@@ -314,21 +373,30 @@ impl FactorStore {
         let path = self.file(layer);
         let mut file = BufReader::new(File::open(&path).map_err(|e| failed(&path, e))?);
         let shape = Shape::of(spec, layer, self.wanted)?;
+        let count = |file: &mut BufReader<File>| -> Result<usize, CheckpointError> {
+            let mut count = [0; 8];
+            file.read_exact(&mut count).map_err(|e| failed(&path, e))?;
+            Ok(u64::from_le_bytes(count) as usize)
+        };
+        let seen = Seen {
+            tokens: count(&mut file)?,
+            sequence: count(&mut file)?,
+        };
         let mut sums = Vec::new();
         for n in shape.channels() {
-            let mut tokens = [0; 8];
-            file.read_exact(&mut tokens).map_err(|e| failed(&path, e))?;
+            let tokens = count(&mut file)?;
             let matrix = PanelMatrix::upload(gpu, "curvature factor", n, |rows| -> Result<Vec<f32>, RunError> {
                 let mut values = vec![0.0_f32; rows.len() * n];
                 let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut values);
                 file.read_exact(bytes).map_err(|e| failed(&path, e))?;
                 Ok(values)
             })?;
-            let tokens = u64::from_le_bytes(tokens) as usize;
             sums.push(Sum { matrix, tokens });
         }
         let outputs = sums.split_off(shape.inputs.len());
         Ok(LayerFactors {
+            seen,
+            counted: None,
             inputs: shape.inputs.iter().map(|(group, _)| *group).zip(sums).collect(),
             outputs: shape.outputs.iter().map(|(id, _)| *id).zip(outputs).collect(),
             readers: shape.readers,

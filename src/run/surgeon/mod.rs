@@ -95,7 +95,7 @@ impl Shots<'_> {
         ));
         self.report.linears.clear();
         let searched = match &store {
-            Some(store) if self.plan.searches() => Some(self.search(current, store, &weighed, target)?),
+            Some(store) if self.plan.searches() => Some(self.search((shot, current), store, &weighed, target)?),
             _ => None,
         };
         let mut writer = self.writer(current, Reshaping::default())?;
@@ -132,7 +132,7 @@ impl Shots<'_> {
                 store.put(gpu, layer, factors)?;
             }
             if half_step == half_steps {
-                layers.push(plan.costs(&decoder, layer, factors)?);
+                layers.push(plan.costs(&decoder, (layer, shot), factors)?);
             }
             let done = linears_of(&plan.spec, layer..plan.spec.layers)?;
             self.progress

@@ -13,6 +13,8 @@ pub(in crate::run) struct Need {
     pub(in crate::run) factors: Wanted,
     /// How far it goes through the model.
     pub(in crate::run) pass: Pass,
+    /// Whether they may be gathered once more instead of being kept.
+    pub(in crate::run) again: bool,
 }
 
 /// A way through the model.
@@ -31,6 +33,7 @@ impl Need {
     pub(in crate::run) const ALL: Self = Need {
         factors: Wanted::ALL,
         pass: Pass::Backward,
+        again: true,
     };
 
     /// Streams of all samples at once: what enters each layer, what leaves the last, and its gradient.
@@ -76,7 +79,11 @@ impl Passes {
                 for part in &linear.parts {
                     let rows = part.rows.iter().map(|r| r.len()).sum::<usize>() as u64;
                     let cols = linear.shape[1] as u64;
-                    let solve = factors + 4 * (11 * rows * cols + 3 * (rows * rows + cols * cols));
+                    let solve = match need.factors == Wanted::NONE {
+                        // Scores of columns: the weight and its transpose.
+                        true => 4 * 3 * rows * cols,
+                        false => factors + 4 * (11 * rows * cols + 3 * (rows * rows + cols * cols)),
+                    };
                     passes.solve = passes.solve.max(solve);
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::factors::{LayerFactors, Wanted};
+use super::factors::{LayerFactors, Wanted, nats_of_a_layer};
 use crate::gpu::Recording;
 use crate::model::{ActivationOptions, Activations, Decoder, LinearGradient, LossGradient, Visit, next_tokens};
 use crate::run::RunError;
@@ -41,7 +41,7 @@ impl BackwardPass<'_> {
     ) -> Result<Loss, RunError> {
         let (gpu, spec) = (self.decoder.gpu, self.decoder.spec);
         let found = self.run(|layer, back| {
-            let mut factors = LayerFactors::new(gpu, spec, layer, wanted)?;
+            let mut factors = LayerFactors::new(gpu, spec, [layer, self.decoder.sequence], wanted)?;
             back(&mut |recording: &mut Recording, found: LinearGradient<'_>| {
                 factors.add(recording, gpu, &found);
                 Ok(())
@@ -95,7 +95,7 @@ impl BackwardPass<'_> {
     }
 }
 
-/// What removing a layer costs: with a factor `a` on what it adds to the stream, `x + a (y − x)`, half the mean square of a
+/// What removing a layer costs, in nats a token: with a factor `a` on what it adds to the stream, `x + a (y − x)`, half the mean square of a
 /// sample's `dl/da` at `a = 1` is the loss at `a = 0` as the Fisher information of the factor expects it (the first-order
 /// Taylor score of Molchanov et al. 2019, arXiv 1906.10771, with one gate for the layer). Skipped samples have no gradient.
 fn layer_cost([entering, leaving]: [&Activations; 2], loss: &LossGradient) -> Result<f64, RunError> {
@@ -118,7 +118,8 @@ fn layer_cost([entering, leaving]: [&Activations; 2], loss: &LossGradient) -> Re
         }
         first += x.len() / sample;
     }
-    Ok(0.5 * sum / (loss.losses.len() - loss.skipped.len()).max(1) as f64)
+    let mean = sum / (loss.losses.len() - loss.skipped.len()).max(1) as f64;
+    Ok(0.5 * mean * nats_of_a_layer(entering.sequence))
 }
 
 /// The loss a shot began with.

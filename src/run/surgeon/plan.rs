@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::factors::{self, Wanted};
+use super::factors;
 use super::need::{self, Need, Passes};
 use super::options::{FactorPlace, Fisher, KFAC_FISTA, SurgeonOptions, check_fraction};
 use super::pass::Targets;
@@ -11,7 +11,7 @@ use super::weigh::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::Damping;
+use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
 use crate::run::memory::free_disk;
 use crate::run::plan::{PruneOptions, Sums};
@@ -20,7 +20,7 @@ use crate::tensor::DType;
 
 /// Bytes on disk a weight while a search works: an iterate, and two solutions with their supports.
 const FOUND_BYTES: u64 = 20;
-/// Rows of activations that go through a layer at once.
+/// Rows of activations that go through a layer at once, unless --max-vram wants fewer.
 const ROWS: usize = 2048;
 
 /// A resolved run; printable before it starts.
@@ -48,6 +48,8 @@ pub struct SurgeonPlan {
     pub weights: usize,
     /// Device.
     pub adapter: String,
+    /// Rows of activations that go through a layer at once.
+    pub batch_rows: usize,
     /// Bytes of device buffers at once, predicted.
     pub device_bytes: u64,
     /// Bytes of the streams between layers, of all samples.
@@ -71,6 +73,17 @@ impl SurgeonPlan {
         spec: Spec,
         gpu: &Gpu,
     ) -> Result<Self, RunError> {
+        Self::resolve_for(Need::ALL, (options, surgeon), checkpoint, spec, gpu)
+    }
+
+    /// The same for shots that gather something else.
+    pub(in crate::run) fn resolve_for(
+        need: Need,
+        (options, surgeon): (PruneOptions, SurgeonOptions),
+        checkpoint: &Checkpoint,
+        spec: Spec,
+        gpu: &Gpu,
+    ) -> Result<Self, RunError> {
         check(&options, &surgeon)?;
         let (mut linears, mut weights) = (0, 0);
         for layer in 0..spec.layers {
@@ -87,6 +100,7 @@ impl SurgeonPlan {
             linears,
             weights,
             adapter: gpu.name().to_string(),
+            batch_rows: 0,
             device_bytes: 0,
             activation_bytes: 0,
             activation_ram: None,
@@ -97,23 +111,55 @@ impl SurgeonPlan {
             surgeon,
             spec,
         };
-        plan.predict(checkpoint, gpu, Need::ALL)?;
+        plan.predict(checkpoint, gpu, need)?;
+        if plan.batch_rows != ROWS {
+            plan.settings["batch_rows"] = json!(plan.batch_rows);
+        }
         Ok(plan)
     }
 
-    /// What it will take, if a shot needs this.
-    pub(in crate::run) fn predict(&mut self, checkpoint: &Checkpoint, gpu: &Gpu, need: Need) -> Result<(), RunError> {
+    /// What it will take, if a shot needs this; fails if that is beyond a limit.
+    fn predict(&mut self, checkpoint: &Checkpoint, gpu: &Gpu, need: Need) -> Result<(), RunError> {
         let (spec, options) = (&self.spec, &self.options);
-        let tokens = options.samples.samples * options.samples.length;
-        let stream = (4 * tokens * spec.hidden) as u64;
-        self.activation_bytes = stream * need.streams(spec.layers);
-        let rows = ROWS.max(options.samples.length).min(tokens);
-        let Passes { gather, solve } = Passes::of(checkpoint, spec, rows, need)?;
+        let [samples, length] = [options.samples.samples, options.samples.length];
+        let stream = |samples| (4 * samples * length * spec.hidden) as u64;
+        self.activation_bytes = stream(samples) * need.streams(spec.layers);
         let (correct, corrections) = match self.surgeon.low_rank.steps {
             0 => (0, 0),
-            _ => need::correction(spec, options.samples.length, self.surgeon.low_rank.rank)?,
+            _ => {
+                let one = stream(1) * Need::ALL.streams(spec.layers);
+                self.activation_bytes = self.activation_bytes.max(one);
+                need::correction(spec, length, self.surgeon.low_rank.rank)?
+            }
         };
-        self.device_bytes = gather.max(solve).max(correct) + gpu.scratch_bytes();
+        let limit = options.max_vram.unwrap_or(u64::MAX);
+        self.batch_rows = ROWS;
+        loop {
+            let rows = self.batch_rows.max(length).min(samples * length);
+            let Passes { gather, solve } = Passes::of(checkpoint, spec, rows, need)?;
+            self.device_bytes = gather.max(solve).max(correct) + gpu.scratch_bytes();
+            if self.device_bytes <= limit {
+                break;
+            }
+            if gather < solve.max(correct) || self.batch_rows <= length {
+                let what = match gather.max(solve) < correct {
+                    true => "the correction of a layer takes the most: fewer tokens per sample (--length) take less",
+                    false if gather < solve => {
+                        "the solve of the largest linear takes the most: other methods go in blocks of its rows"
+                    }
+                    false => {
+                        "the backward pass of a layer takes the most: fewer tokens per sample (--length) take less"
+                    }
+                };
+                return Err(RunError::OverBudget {
+                    what: "--max-vram".into(),
+                    budget: limit,
+                    needed: self.device_bytes,
+                    advice: what.into(),
+                });
+            }
+            self.batch_rows /= 2;
+        }
         // The mapped pages of the embedding count while a pass begins and ends.
         let base = super::super::peak_resident().unwrap_or(0)
             + checkpoint.largest_tensor_bytes()
@@ -123,7 +169,15 @@ impl SurgeonPlan {
             } else {
                 self.device_bytes / 4
             };
-        self.activation_ram = options.max_ram.map(|limit| limit.saturating_sub(base));
+        if let Some(limit) = options.max_ram.filter(|limit| *limit < base) {
+            return Err(RunError::OverBudget {
+                what: "--max-ram".into(),
+                budget: limit,
+                needed: base,
+                advice: "activations are in a file already".into(),
+            });
+        }
+        self.activation_ram = options.max_ram.map(|limit| limit - base);
         let held = self.activation_ram.unwrap_or(u64::MAX).min(self.activation_bytes);
         self.host_bytes = base + held;
         let mut factors = 0;
@@ -139,7 +193,7 @@ impl SurgeonPlan {
         self.factors_on_disk = match self.surgeon.factors {
             FactorPlace::Disk => true,
             FactorPlace::Recompute => false,
-            FactorPlace::Auto if need.factors != Wanted::ALL => true,
+            FactorPlace::Auto if !need.again => true,
             FactorPlace::Auto if self.surgeon.reads_often(&options.method).is_some() => true,
             FactorPlace::Auto => free_disk(&options.output).is_none_or(|free| factors + others <= free),
         };
@@ -197,9 +251,15 @@ impl SurgeonPlan {
     }
 
     /// How its costs are counted.
-    pub(super) fn weigh(&self) -> Weigh {
+    pub(super) fn weigh(&self, shot: usize) -> Weigh {
+        let share = (shot + 1) as f64 / self.surgeon.shots as f64;
         Weigh {
             pattern: self.options.pattern,
+            share: match self.options.pattern {
+                // A group is done or not.
+                Pattern::NM { .. } => share,
+                pattern => share * pattern.sparsity(),
+            },
             damping: self.damping(),
         }
     }
@@ -215,7 +275,7 @@ impl SurgeonPlan {
             dtype: DType::F32,
             ram_budget: self.activation_ram,
             spill_dir: self.options.output.join(STATE_FOLDER),
-            rows: ROWS,
+            rows: self.batch_rows,
         }
     }
 }

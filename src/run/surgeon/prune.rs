@@ -6,10 +6,11 @@ use super::factors::LayerFactors;
 use super::found::Found;
 use super::piece::{Piece, Stored, pieces};
 use super::plan::SurgeonPlan;
-use super::weigh::{grain, side};
+use super::weigh::grain;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::{Gpu, Recording};
 use crate::model::LinearSpec;
+use crate::ops::dense;
 use crate::prune::surgeon::{
     Costs, Curvature, Lines, MetricProblem, Saliency, Side, UpdateSettings, correlated_update, remove_columns,
     remove_rows,
@@ -53,18 +54,15 @@ impl Surgery<'_> {
         let mut records = Vec::new();
         for (number, group) in plan.spec.groups(layer)?.iter().enumerate() {
             let place = format!("layer {layer}, {:?}", group.input);
-            let sum = factors.take_inputs(number);
-            let (inputs, tokens) = side(gpu, sum, plan.damping()[0], &place)?;
+            let inputs = factors.take_inputs(gpu, number, plan.damping()[0], &place)?;
             for linear in &group.linears {
                 let clock = Instant::now();
                 let flops = gpu.flops();
-                let mut record = self.begin(layer, linear, tokens, &inputs)?;
+                let mut record = self.begin(layer, linear, &inputs)?;
                 let mut whole = Stored::of(linear, self.current)?;
                 for piece in pieces(std::slice::from_ref(linear)) {
-                    let sum = factors.take_outputs(piece.id);
-                    let (outputs, _) = side(gpu, sum, plan.damping()[1], &place)?;
                     let curvature = Curvature {
-                        outputs,
+                        outputs: factors.take_outputs(gpu, piece.id, plan.damping()[1], &place)?,
                         inputs: inputs.clone(),
                     };
                     let order = orders.next().expect("as many as there are linears");
@@ -80,7 +78,7 @@ impl Surgery<'_> {
         Ok(records)
     }
 
-    fn begin(&self, layer: usize, linear: &LinearSpec, tokens: usize, inputs: &Side) -> Result<LinearRecord, RunError> {
+    fn begin(&self, layer: usize, linear: &LinearSpec, inputs: &Side) -> Result<LinearRecord, RunError> {
         let view = (self.original).tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
         Ok(LinearRecord {
             layer,
@@ -88,7 +86,7 @@ impl Surgery<'_> {
             expert: linear.id.expert,
             tensor: linear.tensor.clone(),
             shape: linear.shape,
-            tokens,
+            tokens: inputs.tokens(),
             input_zeros: view.dtype.count_zeros(view.bytes),
             dead_inputs: inputs.dead(),
             row_blocks: 1,
@@ -108,8 +106,15 @@ impl Surgery<'_> {
         let (weight, dtype) = piece.weight(gpu, self.current)?;
         let (support, cost) = match order {
             Order::Lines(lines) => {
+                let zeros = weight.fetch(gpu)?;
                 remove_rows(gpu, &curvature.outputs, &weight, &lines.rows)?;
                 remove_columns(gpu, &curvature.inputs, &weight, &lines.cols)?;
+                // Lines make up for each other; single weights that were zero stay so.
+                let free: Vec<f32> = zeros.iter().map(|v| f32::from(u8::from(*v != 0.0))).collect();
+                let free = Tensor::upload(gpu, "free weights", weight.rows(), weight.cols(), &free)?;
+                let mut recording = Recording::new();
+                dense::multiply(&mut recording, &free, &weight);
+                gpu.submit(recording)?;
                 (weight.fetch(gpu)?, None)
             }
             Order::Remove(count) => {

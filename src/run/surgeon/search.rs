@@ -14,13 +14,12 @@ use super::piece::Piece;
 use super::plan::SurgeonPlan;
 use super::prune::Order;
 use super::shots::Shots;
-use super::weigh::{each_curvature, grain};
+use super::weigh::{Weigh, each_curvature, grain};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Recording;
 use crate::ops::dense;
 use crate::prune::surgeon::{
-    CostHistogram, Costs, Curvature, Grain, LinearLines, Lines, MetricProblem, Penalty, Saliency, Trial, allocate,
-    threshold,
+    CostHistogram, Costs, Curvature, LinearLines, Lines, MetricProblem, Penalty, Saliency, Trial, allocate, threshold,
 };
 use crate::report::SearchRecord;
 use crate::run::RunError;
@@ -85,13 +84,20 @@ struct At<'p> {
     problem: MetricProblem<'p>,
 }
 
+impl At<'_> {
+    /// Steps of FISTA; none of a linear that saw no token, where the penalty would take all.
+    fn steps(&self, steps: usize) -> usize {
+        if self.curvature.unseen() { 0 } else { steps }
+    }
+}
+
 /// What a search goes on.
 struct Search<'s, 'r> {
     shots: &'s mut Shots<'r>,
     plan: &'s SurgeonPlan,
     current: &'s Checkpoint,
     store: &'s FactorStore,
-    grain: Grain,
+    weigh: Weigh,
     /// Passes done, that of the curvature included.
     passes: usize,
 }
@@ -107,7 +113,7 @@ impl Shots<'_> {
     /// Searches the solutions of a shot.
     pub(super) fn search(
         &mut self,
-        current: &Checkpoint,
+        (shot, current): (usize, &Checkpoint),
         store: &FactorStore,
         weighed: &Weighed,
         target: Target,
@@ -118,7 +124,7 @@ impl Shots<'_> {
             plan,
             current,
             store,
-            grain: grain(plan.options.pattern),
+            weigh: plan.weigh(shot),
             passes: 1 + plan.surgeon.half_steps,
         };
         search.run(weighed, target)
@@ -185,7 +191,8 @@ impl Search<'_, '_> {
         iterates: &Found,
         lambda: f64,
     ) -> Result<Vec<([f64; 2], CostHistogram)>, RunError> {
-        let (gpu, grain, options) = (self.shots.gpu, self.grain, &self.plan.surgeon);
+        let (gpu, weigh, options) = (self.shots.gpu, self.weigh, &self.plan.surgeon);
+        let grain = grain(weigh.pattern);
         let (refit, steps) = (options.refit, options.search.steps);
         self.pass(|at| {
             let support = {
@@ -195,31 +202,33 @@ impl Search<'_, '_> {
             let found = at.problem.refit(gpu, [at.problem.weight(), &support], refit)?;
             best.put(gpu, at.number, (&found.weight, Some(&support)))?;
             drop(support);
-            let iterate = at.problem.lasso(gpu, &found.weight, lambda, steps)?;
+            let iterate = at.problem.lasso(gpu, &found.weight, lambda, at.steps(steps))?;
             iterates.put(gpu, at.number, (&iterate, None))?;
             let cost = [found.before, found.after];
             drop(found);
             let histogram = at.problem.costs(gpu, &iterate, grain)?.histogram(gpu, &at.weight)?;
-            Ok((cost, histogram))
+            Ok((cost, weigh.known(at.curvature, histogram)))
         })
     }
 
     /// FISTA from the best solution so far.
     fn descend(&mut self, best: &Found, iterates: &Found, lambda: f64) -> Result<Vec<CostHistogram>, RunError> {
-        let (gpu, grain, steps) = (self.shots.gpu, self.grain, self.plan.surgeon.search.steps);
+        let (gpu, weigh, steps) = (self.shots.gpu, self.weigh, self.plan.surgeon.search.steps);
+        let grain = grain(weigh.pattern);
         self.pass(|at| {
             let iterate = {
                 let start = best.weight(gpu, at.number, at.weight.shape())?;
-                at.problem.lasso(gpu, &start, lambda, steps)?
+                at.problem.lasso(gpu, &start, lambda, at.steps(steps))?
             };
             iterates.put(gpu, at.number, (&iterate, None))?;
-            Ok(at.problem.costs(gpu, &iterate, grain)?.histogram(gpu, &at.weight)?)
+            let histogram = at.problem.costs(gpu, &iterate, grain)?.histogram(gpu, &at.weight)?;
+            Ok(weigh.known(at.curvature, histogram))
         })
     }
 
     /// Rounds the iterates and refits what stays.
     fn end(&mut self, removed: &[u64], iterates: &Found, next: &Found) -> Result<Vec<Ended>, RunError> {
-        let (gpu, grain, refit) = (self.shots.gpu, self.grain, self.plan.surgeon.refit);
+        let (gpu, grain, refit) = (self.shots.gpu, grain(self.weigh.pattern), self.plan.surgeon.refit);
         self.pass(|at| {
             let iterate = iterates.weight(gpu, at.number, at.weight.shape())?;
             let support = {
@@ -261,7 +270,7 @@ impl Search<'_, '_> {
                 })?);
                 Ok(())
             };
-            each_curvature((gpu, &plan.spec), layer, &mut factors, plan.weigh().damping, &mut found)?;
+            each_curvature((gpu, &plan.spec), layer, &mut factors, self.weigh.damping, &mut found)?;
             current.release_all();
             let done = self.passes * plan.linears + plan.linears * (layer + 1) / plan.spec.layers;
             self.shots.progress.layer(layer, done, plan.steps());

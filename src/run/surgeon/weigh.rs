@@ -1,8 +1,6 @@
 //! What is weighed in the first pass of a shot: curvatures from factors, and the costs of all that may go, counted.
 
-use std::rc::Rc;
-
-use super::factors::{LayerFactors, Sum};
+use super::factors::LayerFactors;
 use super::options::LineKinds;
 use super::piece::{Piece, pieces};
 use super::plan::SurgeonPlan;
@@ -10,7 +8,7 @@ use super::search::Weighed;
 use crate::gpu::Gpu;
 use crate::model::{Decoder, Spec, Tap};
 use crate::prune::surgeon::{
-    CostHistogram, Costs, Curvature, Grain, LinearLines, MetricProblem, Saliency, Side, column_costs, row_costs,
+    CostHistogram, Costs, Curvature, Grain, LinearLines, MetricProblem, Saliency, column_costs, row_costs,
 };
 use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
@@ -22,12 +20,6 @@ pub(super) fn grain(pattern: Pattern) -> Grain {
         Pattern::Unstructured { .. } => Grain::Weights,
         Pattern::NM { n, m } => Grain::Groups { n, m },
     }
-}
-
-/// A side from its sums, and the tokens in them.
-pub(in crate::run) fn side(gpu: &Gpu, sum: Sum, damping: Damping, place: &str) -> Result<(Rc<Side>, usize), RunError> {
-    let Sum { matrix, tokens } = sum;
-    Ok((Rc::new(Side::prepare(gpu, matrix, tokens, damping, place)?), tokens))
 }
 
 /// Gives the curvature of every linear of the forward pass of a layer that has factors to `each`, with where it reads, in the
@@ -44,11 +36,10 @@ pub(in crate::run) fn each_curvature(
             continue;
         }
         let place = format!("layer {layer}, {:?}", group.input);
-        let (inputs, _) = side(gpu, factors.take_inputs(number), damping[0], &place)?;
+        let inputs = factors.take_inputs(gpu, number, damping[0], &place)?;
         for piece in pieces(&group.linears) {
-            let (outputs, _) = side(gpu, factors.take_outputs(piece.id), damping[1], &place)?;
             let curvature = Curvature {
-                outputs,
+                outputs: factors.take_outputs(gpu, piece.id, damping[1], &place)?,
                 inputs: inputs.clone(),
             };
             each(group.input, &piece, &curvature)?;
@@ -58,8 +49,11 @@ pub(in crate::run) fn each_curvature(
 }
 
 /// How costs are counted.
+#[derive(Clone, Copy)]
 pub(in crate::run) struct Weigh {
     pub(in crate::run) pattern: Pattern,
+    /// Share of the weights or groups that is to be zero: that of an expert of which nothing else is known.
+    pub(in crate::run) share: f64,
     /// Of the factors of inputs and of outputs.
     pub(in crate::run) damping: [Damping; 2],
 }
@@ -84,7 +78,15 @@ impl Weigh {
     /// What removing weights or groups costs.
     fn removal(&self, gpu: &Gpu, curvature: &Curvature, weight: &Tensor) -> Result<CostHistogram, RunError> {
         let costs = Costs::new(gpu, curvature, weight, Saliency::Obs, grain(self.pattern))?;
-        Ok(costs.histogram(gpu, weight)?)
+        Ok(self.known(curvature, costs.histogram(gpu, weight)?))
+    }
+
+    /// The costs of a linear; one that saw no token gets the share of all.
+    pub(super) fn known(&self, curvature: &Curvature, costs: CostHistogram) -> CostHistogram {
+        match curvature.unseen() {
+            true => costs.settled(self.share),
+            false => costs,
+        }
     }
 
     /// Gives every linear of the forward pass of a layer with its curvature and weight to `each`.
@@ -108,10 +110,10 @@ impl SurgeonPlan {
     pub(super) fn costs(
         &self,
         decoder: &Decoder<'_>,
-        layer: usize,
+        (layer, shot): (usize, usize),
         factors: &mut LayerFactors,
     ) -> Result<Weighed, RunError> {
-        let (gpu, weigh, kinds) = (decoder.gpu, self.weigh(), self.surgeon.lines);
+        let (gpu, weigh, kinds) = (decoder.gpu, self.weigh(shot), self.surgeon.lines);
         let mut out = Weighed::default();
         weigh.each(decoder, layer, factors, |_, curvature, weight| {
             if kinds.any() {
@@ -122,7 +124,7 @@ impl SurgeonPlan {
             if self.searches() {
                 let problem = MetricProblem::new(gpu, curvature, weight)?;
                 let costs = problem.costs(gpu, problem.weight(), Grain::Weights)?;
-                out.alone.push(costs.histogram(gpu, weight)?);
+                out.alone.push(weigh.known(curvature, costs.histogram(gpu, weight)?));
             }
             Ok(())
         })?;
@@ -133,6 +135,16 @@ impl SurgeonPlan {
 /// What the rows and columns of a weight cost.
 fn lines(gpu: &Gpu, curvature: &Curvature, weight: &Tensor, kinds: LineKinds) -> Result<LinearLines, RunError> {
     let none = Vec::new;
+    if curvature.unseen() {
+        // Of an expert without tokens no line is known to be cheap.
+        let [rows, cols] = weight.shape().map(|n| vec![f64::INFINITY; n]);
+        let given = |wanted, lines| if wanted { lines } else { none() };
+        return Ok(LinearLines {
+            shape: weight.shape(),
+            rows: given(kinds.rows, rows),
+            cols: given(kinds.columns, cols),
+        });
+    }
     Ok(LinearLines {
         shape: weight.shape(),
         rows: match kinds.rows {
