@@ -61,9 +61,10 @@ pub(super) struct SolveArgs {
     /// the dense layer [default: local for admm, dense for fista, pruned, as published, for the others]
     #[arg(long, value_enum)]
     pub(super) propagate: Option<Propagate>,
-    /// Share of the error of earlier linears that a linear corrects, 0 to 1, with --propagate dense or local
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
-    pub(super) correction: f64,
+    /// Share of the error of earlier linears that a linear corrects, 0 to 1, with --propagate dense or local [default: 0.5
+    /// for admm, else 1, as FISTAPruner]
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) correction: Option<f64>,
     /// Prune only these decoder layers, comma-separated and counted from 0, and leave the others as they are [default: all]
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     pub(super) layers: Vec<usize>,

@@ -63,7 +63,7 @@ pub(super) fn options(
             rule: solve.damping_rule.unwrap_or(options.damping.rule),
             fraction: solve.damping.unwrap_or(options.damping.fraction),
         },
-        correction: solve.correction,
+        correction: solve.correction.unwrap_or(options.correction),
         only_layers: solve.layers.clone(),
         permute: solve.permute,
         allocation: solve.allocation,

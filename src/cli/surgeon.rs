@@ -104,7 +104,7 @@ pub(super) fn refuse_others(args: &PruneArgs, method: &str) -> Result<(), CliErr
     let solve = &args.solve;
     let flags = [
         ("--propagate", solve.propagate.is_some()),
-        ("--correction", solve.correction != 1.0),
+        ("--correction", solve.correction.is_some()),
         ("--layers", !solve.layers.is_empty()),
         ("--scope row", solve.scope.map(Scope::from) == Some(Scope::Row)),
         ("--permute on", solve.permute == Permute::On),

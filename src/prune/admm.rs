@@ -68,6 +68,12 @@ impl Method for Admm {
         Propagate::Local
     }
 
+    /// Half: on SmolLM2-135M and 8 x 1024 tokens of C4 the perplexity of WikiText-2 is 51.0 at 50 % (52.1 with none, 53.2
+    /// with all of it) and 114.5 at 2:4 (122.4 with all). Correcting all of it fits the noise of few tokens too.
+    fn correction(&self) -> f64 {
+        0.5
+    }
+
     fn refit(&self) -> usize {
         10
     }

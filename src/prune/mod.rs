@@ -92,6 +92,11 @@ pub trait Method: Sync {
         Propagate::Pruned
     }
 
+    /// Share of the error of earlier linears of a layer that it corrects, where the inputs it sees have one.
+    fn correction(&self) -> f64 {
+        1.0
+    }
+
     /// Where the published method holds a sparsity.
     fn scope(&self) -> Scope {
         Scope::Matrix

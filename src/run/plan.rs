@@ -127,6 +127,7 @@ impl PruneOptions {
                 ..self.damping
             },
             propagate: method.propagate(),
+            correction: method.correction(),
             method: name.to_string(),
             ..self
         })

@@ -9,6 +9,7 @@ use super::{RunError, peak_resident};
 use crate::calib::CalibrationSet;
 use crate::checkpoint::{Checkpoint, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
+use crate::prune::Propagate;
 use crate::report::{
     AdapterRecord, CalibrateReport, CalibrationRecord, LinearRecord, Memory, PruneReport, Settings, Totals,
 };
@@ -96,7 +97,11 @@ pub(super) fn begin_report(
             warm_start: (options.method == "fista").then(|| options.warm_start.name().to_string()),
             refit: options.refit,
             damping_rule: options.damping.rule.name().to_string(),
-            correction: options.correction,
+            correction: match options.propagate {
+                // Targets are on the same inputs: there is nothing to correct.
+                Propagate::Pruned => 0.0,
+                Propagate::Dense | Propagate::Local => options.correction,
+            },
             propagate: options.propagate.name().to_string(),
             permute: options.permutes(),
             allocation: options.allocates().name().to_string(),

@@ -21,7 +21,12 @@ const TABLE: [&str; 10] = [
     "--windows",
     "6",
 ];
-const NAMES: [&str; 4] = ["magnitude-50", "wanda-refit3-50-of-each-row", "magnitude-2-4", "wanda-refit3-2-4"];
+const NAMES: [&str; 4] = [
+    "magnitude-50",
+    "wanda-refit3-50-of-each-row",
+    "magnitude-2-4",
+    "wanda-refit3-2-4",
+];
 
 impl Case {
     fn compare_command(&self, more: &[&str]) -> Command {

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::factors::{LayerFactors, Wanted, nats_of_a_layer};
+use super::factors::{LayerFactors, Wanted};
 use crate::gpu::Recording;
-use crate::model::{ActivationOptions, Activations, Decoder, LinearGradient, LossGradient, Visit, next_tokens};
+use crate::model::{ActivationOptions, Activations, Decoder, LinearGradient, LossGradient, Trace, Visit, next_tokens};
 use crate::run::RunError;
 
 /// What every position is to predict.
@@ -62,64 +62,84 @@ impl BackwardPass<'_> {
         let go_on = |_| !self.stop.load(Ordering::Relaxed);
         let trace = decoder.trace_while(self.ids, &self.activations, go_on)?;
         let trace = trace.ok_or(RunError::Interrupted)?;
-        let (mut entering, mut leaving) = (trace.entering, Some(trace.leaving));
-        let mut loss = {
-            let leaving = leaving.as_ref().expect("just put");
-            let targets = match self.fisher {
-                Targets::Next => next_tokens(self.ids),
-                Targets::Drawn(seed) => decoder.sample_targets(leaving, seed)?,
-            };
-            decoder.loss_gradient(leaving, &targets)?
+        let targets = match self.fisher {
+            Targets::Next => next_tokens(self.ids),
+            Targets::Drawn(seed) => decoder.sample_targets(&trace.leaving, seed)?,
         };
+        let mut loss = decoder.loss_gradient(&trace.leaving, &targets)?;
         let mut found = Loss::of(&loss.losses, &loss.skipped);
+        if self.layers {
+            found.layers = self.without_each_layer(&trace, &loss)?;
+        }
+        let mut entering = trace.entering;
+        drop(trace.leaving);
         while let Some(stream) = entering.pop() {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(RunError::Interrupted);
             }
             let layer = entering.len();
-            // Whatever is not needed goes before more is made.
-            let left = leaving.take().filter(|_| self.layers);
-            if let Some(left) = left {
-                found.layers.push(layer_cost([&stream, &left], &loss)?);
-            }
             each(layer, &mut |visit| {
                 let weights = decoder.layer(layer)?;
                 decoder.layer_backward(&weights, &stream, &mut loss, visit)?;
                 decoder.checkpoint.release_all();
                 Ok(())
             })?;
-            leaving = self.layers.then_some(stream);
         }
-        found.layers.reverse();
         Ok(found)
     }
-}
 
-/// What removing a layer costs, in nats a token: with a factor `a` on what it adds to the stream, `x + a (y − x)`, half the mean square of a
-/// sample's `dl/da` at `a = 1` is the loss at `a = 0` as the Fisher information of the factor expects it (the first-order
-/// Taylor score of Molchanov et al. 2019, arXiv 1906.10771, with one gate for the layer). Skipped samples have no gradient.
-fn layer_cost([entering, leaving]: [&Activations; 2], loss: &LossGradient) -> Result<f64, RunError> {
-    let sample = entering.sequence * entering.hidden;
-    let (mut sum, mut first) = (0.0, 0);
-    for batch in 0..entering.batches() {
-        let [x, y] = [entering.read(batch)?, leaving.read(batch)?];
-        let gradient = loss.stream.read(batch)?;
-        for (i, ((x, y), g)) in x
-            .chunks(sample)
-            .zip(y.chunks(sample))
-            .zip(gradient.chunks(sample))
-            .enumerate()
-        {
-            if loss.skipped.binary_search(&(first + i)).is_err() {
-                let added = x.iter().zip(y).map(|(x, y)| f64::from(*y) - f64::from(*x));
-                let slope: f64 = added.zip(g).map(|(d, g)| d * f64::from(*g)).sum();
-                sum += slope * slope;
+    /// What removing each layer costs: how far the predictions for one batch of samples are from the model's own, KL divergence
+    /// in nats a token, when what enters the layer goes on to the next. (The Fisher information of units is this divergence
+    /// to second order.) Measured, because a layer is too much for a quadratic model around what is there: by the
+    /// information of a gate on what it adds, SmolLM2-135M gave up a layer and neurons for a fifth of its size, and had
+    /// a perplexity of 53.4 instead of 45.7 by neurons alone.
+    fn without_each_layer(&self, trace: &Trace, loss: &LossGradient) -> Result<Vec<f64>, RunError> {
+        let (decoder, streams) = (self.decoder, &trace.entering);
+        let per_batch = trace.leaving.per_batch();
+        let finite = |batch: usize| {
+            let all = batch * per_batch..((batch + 1) * per_batch).min(self.ids.len());
+            all.filter(|sample| loss.skipped.binary_search(sample).is_err()).count()
+        };
+        // The first with the most samples that have a loss.
+        let batch = (0..trace.leaving.batches())
+            .rev()
+            .max_by_key(|batch| finite(*batch))
+            .unwrap_or(0);
+        let samples = &self.ids[batch * per_batch..((batch + 1) * per_batch).min(self.ids.len())];
+        let part_of = |stream: &Activations| -> Result<Activations, RunError> {
+            let options = ActivationOptions {
+                ram_budget: None,
+                ..stream.options().clone()
+            };
+            let mut part = Activations::new(samples.len(), stream.sequence, stream.hidden, &options)?;
+            part.write(0, &stream.read(batch)?)?;
+            Ok(part)
+        };
+        let whole = part_of(&trace.leaving)?;
+        let mut costs = Vec::with_capacity(streams.len());
+        for (layer, stream) in streams.iter().enumerate() {
+            let mut stream = part_of(stream)?;
+            for later in layer + 1..streams.len() {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(RunError::Interrupted);
+                }
+                decoder.advance(&mut stream, &decoder.layer(later)?)?;
+                decoder.checkpoint.release_all();
             }
+            let states = decoder.divergence(&whole, decoder, &stream)?;
+            let (mut sum, mut count) = (0.0, 0);
+            for (sample, states) in states.chunks(stream.sequence).enumerate() {
+                if loss.skipped.binary_search(&(batch * per_batch + sample)).is_err() {
+                    sum += states.iter().map(|s| s.kl).sum::<f64>();
+                    count += states.len();
+                }
+            }
+            // A layer of which nothing can be told is not one to remove.
+            let mean = sum / count as f64;
+            costs.push(if mean.is_finite() { mean } else { f64::INFINITY });
         }
-        first += x.len() / sample;
+        Ok(costs)
     }
-    let mean = sum / (loss.losses.len() - loss.skipped.len()).max(1) as f64;
-    Ok(0.5 * mean * nats_of_a_layer(entering.sequence))
 }
 
 /// The loss a shot began with.

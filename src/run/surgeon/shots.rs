@@ -161,7 +161,11 @@ impl Shots<'_> {
     pub(in crate::run) fn earlier(&self) -> Result<Option<Checkpoint>, RunError> {
         Ok(match self.done {
             0 => None,
-            done => Some(Checkpoint::open(&self.path(done))?),
+            done => {
+                // Of the original hardly anything is read from now on.
+                self.original.release_all();
+                Some(Checkpoint::open(&self.path(done))?)
+            }
         })
     }
 
