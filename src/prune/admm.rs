@@ -69,7 +69,8 @@ impl Method for Admm {
     }
 
     /// Half: on SmolLM2-135M and 8 x 1024 tokens of C4 the perplexity of WikiText-2 is 51.0 at 50 % (52.1 with none, 53.2
-    /// with all of it) and 114.5 at 2:4 (122.4 with all). Correcting all of it fits the noise of few tokens too.
+    /// with all of it) and 114.5 at 2:4 (122.4 with all), on gemma3-270m 37.9 (39.9) and 78.6 (83.8). Correcting all of it
+    /// fits the noise of few tokens too.
     fn correction(&self) -> f64 {
         0.5
     }

@@ -160,9 +160,15 @@ impl SurgeonPlan {
             }
             self.batch_rows /= 2;
         }
-        // The mapped pages of the embedding count while a pass begins and ends.
+        // The mapped pages of the embedding count while a pass begins and ends, and after the first step those of the
+        // checkpoint before, too.
+        let checkpoints = if self.surgeon.shots * self.steps_per_shot() > 1 {
+            2
+        } else {
+            1
+        };
         let base = super::super::peak_resident().unwrap_or(0)
-            + checkpoint.largest_tensor_bytes()
+            + checkpoints * checkpoint.largest_tensor_bytes()
             + corrections
             + if gpu.is_host() {
                 self.device_bytes
