@@ -6,8 +6,9 @@ use super::args::{Common, InspectArgs};
 use super::exit::CliError;
 use super::{print, spec};
 use crate::checkpoint::Checkpoint;
-use crate::model::{ModelError, Spec};
+use crate::model::{LinearSpec, ModelError, Spec};
 use crate::report::{InspectRecord, LinearKind, inspect_table};
+use crate::tensor::DType;
 
 pub(super) fn run(common: &Common, args: &InspectArgs) -> Result<(), CliError> {
     let checkpoint = Checkpoint::open(&args.model)?;
@@ -49,6 +50,19 @@ fn inspect(checkpoint: &Checkpoint, spec: &Spec) -> Result<InspectRecord, ModelE
     })
 }
 
+/// Columns of zeros, found row by row.
+fn zero_inputs(linear: &LinearSpec, bytes: &[u8], dtype: DType) -> usize {
+    let mut unread = vec![true; linear.shape[1]];
+    for row in linear.rows(bytes, dtype).chunks(linear.shape[1] * dtype.size()) {
+        let values = dtype.decode(row);
+        unread
+            .iter_mut()
+            .zip(values)
+            .for_each(|(unread, v)| *unread &= v == 0.0);
+    }
+    unread.into_iter().filter(|unread| *unread).count()
+}
+
 /// Linears by role and shape, in the order of a forward pass.
 fn linears(checkpoint: &Checkpoint, spec: &Spec) -> Result<Vec<LinearKind>, ModelError> {
     let mut kinds = BTreeMap::new();
@@ -65,6 +79,7 @@ fn linears(checkpoint: &Checkpoint, spec: &Spec) -> Result<Vec<LinearKind>, Mode
                     bias: linear.bias.is_some(),
                     weights: 0,
                     zeros: 0,
+                    zero_inputs: 0,
                     pattern_m: 1 << linear.shape[1].trailing_zeros().min(4),
                 });
             let dtype = view.dtype.name().to_string();
@@ -73,7 +88,11 @@ fn linears(checkpoint: &Checkpoint, spec: &Spec) -> Result<Vec<LinearKind>, Mode
             }
             kind.count += 1;
             kind.weights += view.elements();
-            kind.zeros += view.dtype.count_zeros(view.bytes);
+            let zeros = view.dtype.count_zeros(view.bytes);
+            kind.zeros += zeros;
+            if zeros >= linear.shape[0] {
+                kind.zero_inputs += zero_inputs(&linear, view.bytes, view.dtype);
+            }
             checkpoint.release(&linear.tensor);
         }
     }

@@ -30,7 +30,8 @@ pub(super) struct InputArgs {
     #[command(flatten)]
     pub(super) samples: SampleArgs,
     /// Folder that `secateur calibrate` saved, instead of --calibration: no forward pass, so many prunes from one; inputs
-    /// are then those of the dense model, and errors made earlier in a layer are not corrected [default: none]
+    /// are then those of the dense model, errors made earlier in a layer are not corrected, and without gradients sparsity
+    /// is uniform, unless spread by `error` or `owl` [default: none]
     #[arg(long, value_name = "DIR",
           conflicts_with_all = ["calibration", "samples", "length", "seed", "propagate", "correction", "activations"])]
     pub(super) statistics: Option<PathBuf>,

@@ -23,7 +23,7 @@ use crate::gpu::Gpu;
 const POINTS: usize = 5;
 /// Scores above this many times their mean are outliers.
 const OUTLIER: f64 = 5.0;
-/// Leading bits of a score that are counted apart: sign, exponent and eight of the mantissa.
+/// Leading bits of a score that are counted apart: sign, exponent and seven of the mantissa.
 const BINS: usize = 1 << 16;
 /// Sparsity from which on the default method allocates.
 const FROM: f64 = 0.5;
@@ -119,7 +119,7 @@ impl Scores {
         self.counts.values().sum()
     }
 
-    /// Share of scores above [`OUTLIER`] times the mean, to the width of a bin (0.4 %).
+    /// Share of scores above [`OUTLIER`] times the mean, to the width of a bin (0.8 %).
     fn outliers(&self) -> f64 {
         let total = self.total().max(1) as f64;
         let least = ((OUTLIER * self.sum / total) as f32).to_bits() >> 16;

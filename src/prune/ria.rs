@@ -1,6 +1,8 @@
 //! RIA (Zhang et al., ICLR 2024): relative importance and activations. Score
 //! `(|w_ij| / Σ_i |w_ij| + |w_ij| / Σ_j |w_ij|) ‖x_j‖^a`, a = 0.5; the rest stay as they are.
 //!
+//! A linear that is solved in blocks of rows (--max-vram) has the sums over its outputs block by block.
+//!
 //! A weight counts by its share of its input's and of its output's weights, so that no row or column empties. Left out:
 //! the channel permutation for N:M.
 

@@ -21,6 +21,8 @@ pub struct LinearKind {
     pub weights: usize,
     /// Zeros among them.
     pub zeros: usize,
+    /// Inputs that no output reads, all of them together: neurons and heads that are padding show in down and o.
+    pub zero_inputs: usize,
     /// Largest M up to 16, a power of two, of which the width is a multiple: N:M patterns with it fit.
     pub pattern_m: usize,
 }
@@ -142,6 +144,14 @@ pub fn inspect_table(record: &InspectRecord) -> String {
         percent(weights as f64 / record.parameters.max(1) as f64),
         percent(zeros as f64 / weights.max(1) as f64),
     ));
+    for kind in record.linears.iter().filter(|kind| kind.zero_inputs > 0) {
+        lines.push(format!(
+            "{}: {} of {} inputs are read by no output, as where `--layout padded` fills layers up",
+            kind.role,
+            kind.zero_inputs,
+            kind.count * kind.shape[1],
+        ));
+    }
     if !record.extra_tensors.is_empty() {
         let shown: Vec<&str> = record.extra_tensors.iter().take(4).map(String::as_str).collect();
         let more = record.extra_tensors.len() - shown.len();

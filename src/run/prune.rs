@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::allocate::{Allocated, Pass, allocation};
 use super::permute::{mark_followers, warn_of_order};
 use super::plan::Plan;
-use super::report::{begin_report, total, warn_of_experts};
+use super::report::{begin_report, total, warn_of_damping, warn_of_experts};
 use super::samples::{TokenIds, calibration};
 use super::state::{RunIdentity, RunState};
 use super::walk::{Progress, Sink, Walk};
@@ -155,6 +155,7 @@ fn finish(plan: &Plan, mut writer: CheckpointWriter<'_>, mut report: PruneReport
     let clock = Instant::now();
     report.totals = total(&report.linears);
     report.warnings = warn_of_experts(&report.linears);
+    report.warnings.extend(warn_of_damping(&report.linears));
     report.warnings.extend(warn_of_order(&plan.options, &plan.spec));
     let json = serde_json::to_string_pretty(&report.reproducible()).expect("a report is plain data");
     writer.place(&[("pruning_report.json", json.as_bytes())])?;

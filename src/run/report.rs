@@ -48,6 +48,19 @@ pub(super) fn warn_of_experts(linears: &[LinearRecord]) -> Vec<String> {
     )]
 }
 
+/// Says which linears needed more damping than was asked for.
+pub(super) fn warn_of_damping(linears: &[LinearRecord]) -> Vec<String> {
+    let raised = linears.iter().filter(|l| l.damping_raised > 0);
+    let Some(first) = raised.clone().next() else {
+        return Vec::new();
+    };
+    vec![format!(
+        "{} linears could only be solved with more damping (the first: `{}`); use more --samples, or more --damping",
+        raised.count(),
+        first.tensor
+    )]
+}
+
 /// The report of an earlier run, to be gone on with; `now` is what this run began.
 pub(super) fn continued(state: &RunState, now: PruneReport) -> Result<PruneReport, RunError> {
     let earlier: PruneReport = serde_json::from_value(state.report.clone()).map_err(|e| StateError::Damaged {

@@ -249,6 +249,13 @@ fn padded_layers_have_their_own_widths() {
         assert_eq!(width, kept[1].next_multiple_of(4));
         assert_eq!(after["padded_neurons"], 2 * width - kept[0] - kept[1]);
         assert_eq!(after["parameters"], elements(&case.output()));
+        let found = run(secateur().arg("inspect").arg(case.output()).arg("--json")).json();
+        let down = found["linears"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|l| l["role"] == "down");
+        assert_eq!(down.unwrap()["zero_inputs"], after["padded_neurons"]);
         let removed = report["shots"].as_array().unwrap().last().unwrap()["removed"]
             .as_u64()
             .unwrap() as usize;
@@ -259,6 +266,68 @@ fn padded_layers_have_their_own_widths() {
             assert_eq!(removed, (LAYERS * FFN - kept[0] - kept[1]) * NEURON);
         }
         logits(&case, &case.output());
+    }
+}
+
+/// Where loaders derive the width of a head, heads go in place: the config stays, and the logits are those of the source
+/// with what reads these heads zeroed.
+#[test]
+fn heads_that_can_only_be_padded() {
+    for (family, o, groups, transposed, sparsity) in [
+        ("gpt2", "attn.c_proj.weight", 3, true, 0.15),
+        ("opt", "self_attn.out_proj.weight", 3, false, 0.15),
+        ("gpt_neox", "attention.dense.weight", 2, false, 0.2),
+        ("phi3_longrope_short", "self_attn.o_proj.weight", 2, false, 0.3),
+    ] {
+        let case = golden(family);
+        let flags = "--structure heads --layout padded --score magnitude";
+        let report = pruned(&case, &format!("{flags} --sparsity {sparsity}"));
+        assert_eq!(config(&case.model()), config(&case.output()), "{family}");
+        assert!(
+            report["warnings"][0].as_str().unwrap().contains("zeros in their place"),
+            "{family}: {report}"
+        );
+        let (mut wanted, result) = (tensors(&case.model()), tensors(&case.output()));
+        let mut gone = 0;
+        for (name, source) in wanted.iter_mut().filter(|(name, _)| name.ends_with(o)) {
+            let columns = |tensor: &Stored| {
+                let values = tensor.values();
+                let [rows, cols] = [tensor.shape[0], tensor.shape[1]];
+                match transposed {
+                    true => values.chunks(cols).map(<[f32]>::to_vec).collect::<Vec<_>>(),
+                    false => (0..cols)
+                        .map(|j| (0..rows).map(|i| values[i * cols + j]).collect())
+                        .collect(),
+                }
+            };
+            let (before, after) = (columns(source), columns(&result[name]));
+            let width = before.len() / groups;
+            let kept: Vec<&[Vec<f32>]> = after.chunks(width).collect();
+            let mut values = source.values();
+            let cols = source.shape[1];
+            for (group, block) in before
+                .chunks(width)
+                .enumerate()
+                .filter(|(_, block)| !kept.contains(block))
+            {
+                gone += 1;
+                for j in group * width..(group + 1) * width {
+                    for i in 0..block[0].len() {
+                        values[if transposed { j * cols + i } else { i * cols + j }] = 0.0;
+                    }
+                }
+            }
+            source.set(&values);
+        }
+        assert!(gone > 0, "{family}: no head went");
+        let found = logits(&case, &case.output());
+        let views = wanted.values().map(|t| (t.name.clone(), t.view()));
+        safetensors::serialize_to_file(views, None, &case.model().join("model.safetensors")).unwrap();
+        let wanted = logits(&case, &case.model());
+        let most = wanted.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert!((found - wanted).abs() <= 1e-3 * most, "{family}: {found} for {wanted}");
+        }
     }
 }
 

@@ -69,7 +69,17 @@ pub fn default_round(neurons: usize) -> usize {
     (1 << (neurons / 4).max(1).ilog2()).min(256)
 }
 
+/// Neurons that an MLP keeps at least, if it had four times as many: kernels and quantisers want no fewer.
+const LEAST_NEURONS: usize = 64;
+
 impl SizeTarget {
+    fn least_neurons(&self) -> usize {
+        match self.whole.neurons < 4 * LEAST_NEURONS {
+            true => 1,
+            false => LEAST_NEURONS,
+        }
+    }
+
     /// Weights gone from all layers together at these widths.
     pub fn removed(&self, left: Widths) -> u64 {
         let neurons = (self.whole.neurons - left.neurons) as u64;
@@ -116,7 +126,7 @@ impl SizeTarget {
         let distance = |choice: usize| (choice as f64 - width).abs();
         let nearest = choices
             .into_iter()
-            .filter(|choice| *choice > 0)
+            .filter(|choice| *choice >= self.least_neurons())
             .min_by(|a, b| distance(*a).total_cmp(&distance(*b)))?;
         (2.0 * distance(nearest) <= round as f64).then_some(nearest)
     }
@@ -198,7 +208,8 @@ impl SizeTarget {
             groups: widest(now.groups, &|cut| cut.groups.len()),
         };
         if share >= 1.0 && self.neuron > 0 {
-            widths.neurons = widths.neurons.next_multiple_of(self.round).min(self.whole.neurons);
+            let width = widths.neurons.max(self.least_neurons()).next_multiple_of(self.round);
+            widths.neurons = width.min(self.whole.neurons);
         }
         let fits = self.groups.iter().copied().find(|groups| *groups >= widths.groups);
         widths.groups = fits.unwrap_or(self.whole.groups);

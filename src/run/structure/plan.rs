@@ -6,7 +6,7 @@ use serde_json::json;
 use super::options::{Layout, StructureOptions};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::model::{FewerHeads, ModelError, Spec};
+use crate::model::{FewerHeads, ModelError, QkNorm, Spec};
 use crate::prune::surgeon::{DepthCut, DepthTarget, LayerCosts, SizeTarget, Sizes, Widths, default_round};
 use crate::run::RunError;
 use crate::run::plan::PruneOptions;
@@ -208,12 +208,34 @@ fn check(
     if !structure.heads {
         return Ok(vec![spec.kv_heads]);
     }
+    let few = |kv_heads: usize| {
+        format!(
+            "{kv_heads} key/value heads cannot become fewer in family `{}`",
+            spec.family
+        )
+    };
+    // A norm over all heads would see the zeros.
+    let (in_place, advice) = match (spec.qk_norm, structure.layout) {
+        (QkNorm::All, _) => (false, "use --structure ffn"),
+        (_, Layout::Padded) => (true, ""),
+        (_, Layout::Uniform) => (
+            false,
+            "use --structure ffn, or --layout padded, which leaves zeros in their place",
+        ),
+    };
     match spec.fewer_heads(checkpoint.config()) {
-        FewerHeads::Cannot(reason) => wrong(format!("--structure heads: {reason}; use --structure ffn")),
-        FewerHeads::Can { kv_heads, .. } if kv_heads.len() == 1 => wrong(format!(
-            "--structure heads: {} key/value heads cannot become fewer in family `{}`; use --structure ffn",
-            spec.kv_heads, spec.family
-        )),
+        FewerHeads::Cannot(reason) if in_place => {
+            notes.push(format!("heads that go are zeros in their place: {reason}"));
+            Ok(vec![spec.kv_heads])
+        }
+        FewerHeads::Can { kv_heads, .. } if kv_heads.len() == 1 && in_place => {
+            notes.push(format!("heads that go are zeros in their place: {}", few(kv_heads[0])));
+            Ok(kv_heads)
+        }
+        FewerHeads::Cannot(reason) => wrong(format!("--structure heads: {reason}; {advice}")),
+        FewerHeads::Can { kv_heads, .. } if kv_heads.len() == 1 => {
+            wrong(format!("--structure heads: {}; {advice}", few(kv_heads[0])))
+        }
         FewerHeads::Can { kv_heads, not_in } => {
             notes.extend(not_in.map(|loaders| format!("if heads go: {loaders}, so those cannot open the result")));
             if kv_heads.len() < spec.kv_heads {

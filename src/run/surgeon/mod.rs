@@ -34,7 +34,7 @@ pub use plan::SurgeonPlan;
 pub(super) use report::begin_report;
 
 use super::RunError;
-use super::report::warn_of_experts;
+use super::report::{warn_of_damping, warn_of_experts};
 use super::samples::SampleSets;
 use super::walk::Progress;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
@@ -110,7 +110,9 @@ impl Shots<'_> {
         self.prune(shot, current, (store.as_ref(), &orders), &mut writer)?;
         self.report.phases.solve += clock.elapsed().as_secs_f64();
         self.note(shot, (share, target), &loss, searched.map(|found| found.record));
-        self.sum_up(warn_of_experts(&self.report.linears));
+        let mut warnings = warn_of_experts(&self.report.linears);
+        warnings.extend(warn_of_damping(&self.report.linears));
+        self.sum_up(warnings);
         self.leave(writer)?;
         drop(earlier);
         self.commit()
