@@ -144,7 +144,7 @@ impl RunError {
         let output = output.display().to_string();
         match self {
             RunError::Interrupted if layers_done == 0 => return RunError::NothingWritten { output },
-            other @ RunError::Verification { .. } => return other,
+            other @ (RunError::Verification { .. } | RunError::WrongSizes { .. }) => return other,
             other if layers_done == 0 => return other,
             _ => {}
         }

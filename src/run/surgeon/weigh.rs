@@ -5,7 +5,7 @@ use super::options::LineKinds;
 use super::piece::{Piece, pieces};
 use super::plan::SurgeonPlan;
 use super::search::Weighed;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, GpuError};
 use crate::model::{Decoder, Spec, Tap};
 use crate::prune::surgeon::{
     CostHistogram, Costs, Curvature, Grain, LinearLines, MetricProblem, Saliency, column_costs, row_costs,
@@ -132,28 +132,20 @@ impl SurgeonPlan {
     }
 }
 
+type LineCosts = fn(&Gpu, &Curvature, &Tensor, Saliency) -> Result<Vec<f64>, GpuError>;
+
 /// What the rows and columns of a weight cost.
 fn lines(gpu: &Gpu, curvature: &Curvature, weight: &Tensor, kinds: LineKinds) -> Result<LinearLines, RunError> {
-    let none = Vec::new;
-    if curvature.unseen() {
-        // Of an expert without tokens no line is known to be cheap.
-        let [rows, cols] = weight.shape().map(|n| vec![f64::INFINITY; n]);
-        let given = |wanted, lines| if wanted { lines } else { none() };
-        return Ok(LinearLines {
-            shape: weight.shape(),
-            rows: given(kinds.rows, rows),
-            cols: given(kinds.columns, cols),
-        });
-    }
+    let [rows, cols] = weight.shape();
+    // Of an expert without tokens no line is known to be cheap.
+    let costs = |wanted: bool, lines: usize, by: LineCosts| match (wanted, curvature.unseen()) {
+        (false, _) => Ok(Vec::new()),
+        (true, true) => Ok(vec![f64::INFINITY; lines]),
+        (true, false) => by(gpu, curvature, weight, Saliency::Obs),
+    };
     Ok(LinearLines {
-        shape: weight.shape(),
-        rows: match kinds.rows {
-            true => row_costs(gpu, curvature, weight, Saliency::Obs)?,
-            false => none(),
-        },
-        cols: match kinds.columns {
-            true => column_costs(gpu, curvature, weight, Saliency::Obs)?,
-            false => none(),
-        },
+        shape: [rows, cols],
+        rows: costs(kinds.rows, rows, row_costs)?,
+        cols: costs(kinds.columns, cols, column_costs)?,
     })
 }
