@@ -300,6 +300,14 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
             },
         ),
         row_of(
+            "prox/greedy_remove",
+            ROWS * OBS_COLS * OBS_COLS / 2,
+            (four.clone(), factor.clone()),
+            |r, _, ([w, before, removed, _], gram)| {
+                prox::greedy_remove(r, [gram, w, before], OBS_COLS, OBS_COLS / 2, removed);
+            },
+        ),
+        row_of(
             "prox/obs_sweep",
             ROWS * OBS_COLS * OBS_COLS / 2,
             (four.clone(), factor, m(ROWS, OBS_COLS)),

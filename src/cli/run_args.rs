@@ -31,7 +31,7 @@ pub(super) struct InputArgs {
     pub(super) samples: SampleArgs,
     /// Folder that `secateur calibrate` saved, instead of --calibration: no forward pass, so many prunes from one; inputs
     /// are then those of the dense model, errors made earlier in a layer are not corrected, and without gradients sparsity
-    /// is uniform, unless spread by `error` or `owl` [default: none]
+    /// is uniform, unless spread by `lsa` or `owl` [default: none]
     #[arg(long, value_name = "DIR",
           conflicts_with_all = ["calibration", "samples", "length", "seed", "propagate", "correction", "activations"])]
     pub(super) statistics: Option<PathBuf>,
@@ -71,13 +71,14 @@ pub(super) struct SolveArgs {
     pub(super) layers: Vec<usize>,
     /// How --sparsity is spread over the linears, at the same number of zeros: the same in each (`uniform`), where a weight
     /// costs least by the curvature of the loss, which also weighs the outputs of each linear (a forward and a backward
-    /// pass), so that the sum of the linears' errors is least (a forward pass), or by each layer's share of outliers
-    /// (`owl`); `auto` is curvature from 50 % upward with admm, else uniform [default: auto]
+    /// pass), or as published by the redundancy of each layer (`lsa`) or its share of outliers (`owl`; a forward pass);
+    /// `auto` is curvature from 50 % upward with admm, else uniform [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) allocation: Allocation,
-    /// How far a linear's sparsity may lie from --sparsity under --allocation, e.g. 0.1 for 0.6 to 0.8
-    #[arg(long, default_value_t = crate::run::SPREAD, allow_negative_numbers = true, value_name = "SPREAD")]
-    pub(super) allocation_spread: f64,
+    /// How far a linear's sparsity may lie from --sparsity under --allocation, e.g. 0.1 for 0.6 to 0.8; of `lsa` and `owl` half
+    /// of the way from the least to the greatest [default: 0.1, 0.08 for owl, 0.02 to 0.15 by --sparsity for lsa]
+    #[arg(long, allow_negative_numbers = true, value_name = "SPREAD")]
+    pub(super) allocation_spread: Option<f64>,
     /// Reorder the inputs of down and o (the outputs of gate, up and v follow, so the model computes the same) to suit an
     /// N:M pattern; `auto` does with admm [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]

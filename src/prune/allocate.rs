@@ -1,30 +1,30 @@
 //! Which linear gives up how much of an unstructured budget.
 //!
-//! - `error`: the sum of the relative errors of all linears is made least. Every linear's error is known at a few
-//!   sparsities around the target ([`grid`]), found by Wanda on the dense model's inputs; between them it is a straight
-//!   line, made convex. Weights then go where a weight costs least error: all linears stop at one slope (the error-based
-//!   allocation of LSA, with measured curves in place of its one score).
-//! - `owl` (Yin et al. 2024, Eq. 3): a decoder layer keeps more the larger its share of scores `|w| ‖x‖` above five times
-//!   the layer's mean.
 //! - `curvature`: one threshold for the whole model on what removing a weight costs by the curvature of the loss (LLM
-//!   Surgeon; [`super::surgeon::allocate_within`]). The only one that knows what a layer's error does to the loss, and the
-//!   only one that helped on the models tried: equal relative errors in all linears are not equally bad. Within a linear it
+//!   Surgeon; [`super::surgeon::allocate_within`]), every linear within `spread` of the target. The only one that knows
+//!   what a layer's error does to the loss, and the only one that helped on the models tried. Within a linear it
 //!   spreads the zeros over the outputs, whose errors count by the energy of their gradients
 //!   ([`LayerProblem::weighted`]): the diagonal of K-FAC's G in place of all of it.
+//! - `lsa` (ICLR 2026): a decoder layer keeps more the less [`redundancy`](super::redundancy()) its linears have on average,
+//!   by absolute errors, as published: `I = 1 − E / ΣE`.
+//! - `owl` (Yin et al. 2024, Eq. 3): a decoder layer keeps more the larger its share of scores `|w| ‖x‖` above five times
+//!   the layer's mean.
 //!
-//! All keep every linear within `spread` of the target and the number of zeros of the whole model.
+//! The last two map their layers' importance to `[0, 2 spread]` and take that, less its mean, from the target: layers lie
+//! up to twice the spread from it where their importance is lopsided. All keep the number of zeros of the whole model.
 
 use std::collections::BTreeMap;
 
-use super::{LayerProblem, Method, Pattern, PruneError, Scope, Wanda};
-use crate::gpu::Gpu;
+#[cfg(doc)]
+use super::LayerProblem;
+use super::Pattern;
 
-/// Sparsities at which errors are measured.
-const POINTS: usize = 5;
 /// Scores above this many times their mean are outliers.
 const OUTLIER: f64 = 5.0;
 /// Leading bits of a score that are counted apart: sign, exponent and seven of the mantissa.
 const BINS: usize = 1 << 16;
+/// Sparsities and the spread that LSA's code takes at each.
+const LSA_SPREADS: [[f64; 2]; 5] = [[0.4, 0.02], [0.5, 0.04], [0.6, 0.1], [0.7, 0.15], [0.8, 0.12]];
 /// Sparsity from which on the default method allocates.
 const FROM: f64 = 0.5;
 
@@ -37,8 +37,8 @@ pub enum Allocation {
     Auto,
     /// The same in every linear.
     Uniform,
-    /// Least sum of relative errors.
-    Error,
+    /// By each decoder layer's redundancy.
+    Lsa,
     /// By each decoder layer's share of outliers.
     Owl,
     /// Least loss by the curvature of LLM Surgeon: one threshold of its costs for the whole model.
@@ -61,9 +61,24 @@ impl Allocation {
         match self {
             Allocation::Auto => "auto",
             Allocation::Uniform => "uniform",
-            Allocation::Error => "error",
+            Allocation::Lsa => "lsa",
             Allocation::Owl => "owl",
             Allocation::Curvature => "curvature",
+        }
+    }
+
+    /// The spread that its authors took at a sparsity.
+    pub fn spread(self, sparsity: f64) -> f64 {
+        match self {
+            Allocation::Lsa => {
+                let nearest = LSA_SPREADS.iter().min_by(|a, b| {
+                    let distance = |entry: &[f64; 2]| (entry[0] - sparsity).abs();
+                    distance(a).total_cmp(&distance(b))
+                });
+                nearest.expect("there are some")[1]
+            }
+            Allocation::Owl => 0.08,
+            _ => 0.1,
         }
     }
 }
@@ -75,8 +90,8 @@ pub struct Candidate {
     pub layer: usize,
     /// Number of its weights.
     pub weights: usize,
-    /// Relative error at each sparsity of the [`grid`].
-    pub errors: Vec<f64>,
+    /// [`redundancy`](super::redundancy()), where the rule asks for it.
+    pub redundancy: f64,
     /// Scores.
     pub scores: Scores,
 }
@@ -132,107 +147,62 @@ impl Scores {
     }
 }
 
-/// The sparsities at which [`Candidate::errors`] are measured.
-pub fn grid(sparsity: f64, spread: f64) -> Vec<f64> {
-    let [low, high] = range(sparsity, spread);
-    let step = (high - low) / (POINTS - 1) as f64;
-    (0..POINTS).map(|i| low + step * i as f64).collect()
-}
-
 /// Least and greatest sparsity of a linear: never nothing and never all.
 pub fn range(sparsity: f64, spread: f64) -> [f64; 2] {
     let spread = spread.min(0.9 * sparsity).min(0.9 * (1.0 - sparsity));
     [sparsity - spread, sparsity + spread]
 }
 
-/// Errors of Wanda at some sparsities, not divided by the energy.
-pub fn wanda_errors(gpu: &Gpu, problem: &mut LayerProblem<'_>, sparsities: &[f64]) -> Result<Vec<f64>, PruneError> {
-    let errors = sparsities.iter().map(|sparsity| {
-        problem.pattern = Pattern::unstructured(*sparsity, Scope::Matrix)?;
-        Ok(Wanda.solve(gpu, problem)?.start_error)
-    });
-    errors.collect()
-}
-
 /// The sparsity of each candidate for a rule other than uniform.
 pub fn allocate(rule: Allocation, candidates: &[Candidate], sparsity: f64, spread: f64) -> Vec<f64> {
-    match rule {
-        Allocation::Error => by_error(candidates, sparsity, spread),
-        Allocation::Owl => by_outliers(candidates, sparsity, spread),
-        Allocation::Auto | Allocation::Uniform | Allocation::Curvature => vec![sparsity; candidates.len()],
-    }
+    let importance = match rule {
+        Allocation::Lsa => essential(candidates),
+        Allocation::Owl => outlying(candidates),
+        Allocation::Auto | Allocation::Uniform | Allocation::Curvature => return vec![sparsity; candidates.len()],
+    };
+    by_importance(&importance, candidates, sparsity, spread)
 }
 
-/// All linears at one slope of error over weights; the one that crosses the budget takes what is left.
-fn by_error(candidates: &[Candidate], sparsity: f64, spread: f64) -> Vec<f64> {
-    let grid = grid(sparsity, spread);
-    let mut pieces = Vec::new();
-    for (index, candidate) in candidates.iter().enumerate() {
-        for piece in hull(&grid, &candidate.errors) {
-            let slope = piece.rise / (piece.run * candidate.weights as f64);
-            pieces.push((slope, index, piece.run));
-        }
+/// Importance of each layer: what of all redundancy is not its own.
+fn essential(candidates: &[Candidate]) -> BTreeMap<usize, f64> {
+    let mut layers: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+    for candidate in candidates {
+        let (sum, linears) = layers.entry(candidate.layer).or_default();
+        *sum += candidate.redundancy;
+        *linears += 1.0;
     }
-    pieces.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let mut out = vec![grid[0]; candidates.len()];
-    let weights = |index: usize| candidates[index].weights as f64;
-    let all: f64 = candidates.iter().map(|c| c.weights as f64).sum();
-    let mut left = (sparsity - grid[0]) * all;
-    for (_, index, run) in pieces {
-        let taken = (run * weights(index)).min(left);
-        out[index] += taken / weights(index).max(1.0);
-        left -= taken;
-    }
-    out
+    let all: f64 = layers.values().map(|(sum, linears)| sum / linears).sum();
+    let share = |(sum, linears): &(f64, f64)| if all > 0.0 { sum / linears / all } else { 0.0 };
+    layers.iter().map(|(layer, sums)| (*layer, 1.0 - share(sums))).collect()
 }
 
-/// A straight piece of a curve.
-struct Piece {
-    run: f64,
-    rise: f64,
-}
-
-/// Pieces of the lower convex hull of a curve, of growing slope.
-fn hull(x: &[f64], y: &[f64]) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = Vec::new();
-    for (x, y) in x.windows(2).zip(y.windows(2)) {
-        let mut piece = Piece {
-            run: x[1] - x[0],
-            rise: (y[1] - y[0]).max(0.0),
-        };
-        while let Some(last) = pieces.pop_if(|last| last.rise * piece.run >= piece.rise * last.run) {
-            piece = Piece {
-                run: piece.run + last.run,
-                rise: piece.rise + last.rise,
-            };
-        }
-        pieces.push(piece);
-    }
-    pieces
-}
-
-/// The kept share of a layer is that of the model plus its deviation in outliers, rescaled to twice the spread.
-fn by_outliers(candidates: &[Candidate], sparsity: f64, spread: f64) -> Vec<f64> {
+/// Importance of each layer: its share of outliers.
+fn outlying(candidates: &[Candidate]) -> BTreeMap<usize, f64> {
     let mut layers: BTreeMap<usize, Scores> = BTreeMap::new();
     for candidate in candidates {
         let layer = layers.remove(&candidate.layer).unwrap_or_default();
         layers.insert(candidate.layer, layer.and(candidate.scores.clone()));
     }
-    let ratio: BTreeMap<usize, f64> = layers
+    layers
         .iter()
         .map(|(layer, scores)| (*layer, scores.outliers()))
-        .collect();
-    let (least, most) = ratio
+        .collect()
+}
+
+/// The kept share of a layer is that of the model plus its deviation in importance, rescaled to twice the spread.
+fn by_importance(layers: &BTreeMap<usize, f64>, candidates: &[Candidate], sparsity: f64, spread: f64) -> Vec<f64> {
+    let bounds = layers
         .values()
-        .fold((f64::INFINITY, 0.0_f64), |(low, high), r| (low.min(*r), high.max(*r)));
-    let [low, high] = range(sparsity, spread);
-    let scale = if most > least {
-        (high - low) / (most - least)
-    } else {
-        0.0
+        .fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], v| {
+            [low.min(*v), high.max(*v)]
+        });
+    let scale = match bounds[1] - bounds[0] {
+        width if width > 0.0 => 2.0 * spread / width,
+        _ => 0.0,
     };
-    let raw: Vec<f64> = candidates.iter().map(|c| -scale * (ratio[&c.layer] - least)).collect();
-    shifted(&raw, candidates, sparsity, [low, high])
+    let deviation = |c: &Candidate| -scale * (layers[&c.layer] - bounds[0]);
+    let raw: Vec<f64> = candidates.iter().map(deviation).collect();
+    shifted(&raw, candidates, sparsity, range(sparsity, 2.0 * spread))
 }
 
 /// `raw` plus one constant, clamped, such that the model has the sparsity.
@@ -257,11 +227,11 @@ fn shifted(raw: &[f64], candidates: &[Candidate], sparsity: f64, [low, high]: [f
 mod tests {
     use super::*;
 
-    fn candidate(layer: usize, weights: usize, errors: &[f64]) -> Candidate {
+    fn candidate(layer: usize, weights: usize, redundancy: f64) -> Candidate {
         Candidate {
             layer,
             weights,
-            errors: errors.to_vec(),
+            redundancy,
             scores: Scores::of(&[1.0, 2.0], &[1.0, 1.0]),
         }
     }
@@ -270,37 +240,21 @@ mod tests {
         out.iter().zip(candidates).map(|(s, c)| s * c.weights as f64).sum()
     }
 
+    /// The published arithmetic on three layers of one size: `d = 2 β (I − min I) / (max I − min I)`, `s = p + mean d − d`.
     #[test]
-    fn the_sum_of_errors_is_least_for_the_budget() {
-        // Quadratic curves: the best allocation is known from equal slopes.
-        let grid = grid(0.7, 0.1);
-        let curves = [(100, 1.0), (300, 1.0), (100, 4.0)];
-        let candidates: Vec<Candidate> = (curves.iter())
-            .map(|(weights, scale)| {
-                let errors: Vec<f64> = grid.iter().map(|s| scale * s * s).collect();
-                candidate(0, *weights, &errors)
-            })
+    fn redundant_layers_give_up_more() {
+        let errors = [[1.0, 3.0], [8.0, 4.0], [5.0, 5.0]];
+        let linears = errors.iter().enumerate();
+        let candidates: Vec<Candidate> = linears
+            .flat_map(|(layer, errors)| errors.map(|error| candidate(layer, 100, error)))
             .collect();
-        let out = allocate(Allocation::Error, &candidates, 0.7, 0.1);
-        assert!((zeros(&candidates, &out) - 0.7 * 500.0).abs() < 1e-9, "{out:?}");
-        let cost = |s: &[f64]| -> f64 { s.iter().zip(curves).map(|(s, (_, scale))| scale * s * s).sum() };
-        // Against every other allocation on a fine grid with the same budget.
-        let fine: Vec<f64> = (0..=40).map(|i| 0.6 + 0.005 * f64::from(i)).collect();
-        for a in &fine {
-            for b in &fine {
-                let c = (350.0 - 100.0 * a - 300.0 * b) / 100.0;
-                if (0.6..=0.8).contains(&c) {
-                    assert!(cost(&out) <= cost(&[*a, *b, c]) + 2e-3, "{out:?} against {a} {b} {c}");
-                }
-            }
+        let out = allocate(Allocation::Lsa, &candidates, 0.6, 0.1);
+        let importance = [1.0 - 2.0 / 13.0, 1.0 - 6.0 / 13.0, 1.0 - 5.0 / 13.0];
+        let d = importance.map(|i| 0.2 * (i - importance[1]) / (importance[0] - importance[1]));
+        let mean = d.iter().sum::<f64>() / 3.0;
+        for (i, share) in out.iter().enumerate() {
+            assert!((share - (0.6 + mean - d[i / 2])).abs() < 1e-9, "{out:?}");
         }
-    }
-
-    #[test]
-    fn a_curve_that_bends_down_is_one_piece() {
-        let pieces = hull(&[0.0, 1.0, 2.0], &[0.0, 3.0, 4.0]);
-        assert_eq!(pieces.len(), 1);
-        assert_eq!((pieces[0].run, pieces[0].rise), (2.0, 4.0));
     }
 
     #[test]
@@ -313,20 +267,20 @@ mod tests {
             .map(|(layer, row)| Candidate {
                 layer,
                 weights: 100 * (layer + 1),
-                errors: Vec::new(),
+                redundancy: 0.0,
                 scores: Scores::of(row, &norms),
             })
             .collect();
         let out = allocate(Allocation::Owl, &candidates, 0.7, 0.08);
         assert!(out[1] < out[2] && out[2] < out[0], "{out:?}");
         assert!((zeros(&candidates, &out) - 0.7 * 600.0).abs() < 1e-6, "{out:?}");
-        assert!(out.iter().all(|s| (0.62..=0.78 + 1e-12).contains(s)), "{out:?}");
+        assert!((out[0] - out[1] - 0.16).abs() < 1e-9, "{out:?}");
     }
 
     #[test]
     fn one_candidate_gets_the_target() {
-        for rule in [Allocation::Error, Allocation::Owl] {
-            let out = allocate(rule, &[candidate(0, 10, &[0.1, 0.2, 0.2, 0.3, 0.4])], 0.6, 0.1);
+        for rule in [Allocation::Lsa, Allocation::Owl] {
+            let out = allocate(rule, &[candidate(0, 10, 0.3)], 0.6, 0.1);
             assert!((out[0] - 0.6).abs() < 1e-9, "{rule:?} {out:?}");
         }
     }
@@ -334,8 +288,8 @@ mod tests {
     #[test]
     fn the_range_stays_inside() {
         for sparsity in [0.01, 0.5, 0.99] {
-            let grid = grid(sparsity, 0.2);
-            assert!(grid[0] > 0.0 && grid[POINTS - 1] < 1.0, "{grid:?}");
+            let [low, high] = range(sparsity, 0.2);
+            assert!(low > 0.0 && high < 1.0, "{low} {high}");
         }
     }
 }

@@ -73,9 +73,12 @@ pub struct Settings {
     /// Whether inputs that another linear writes were permuted where that gains.
     #[serde(default)]
     pub permute: bool,
-    /// How the sparsity was spread over the linears: `uniform`, `error` or `owl`.
+    /// How the sparsity was spread over the linears: `uniform`, `curvature`, `lsa` or `owl`.
     #[serde(default)]
     pub allocation: String,
+    /// How far that may lie from the target; of `lsa` and `owl` half of the span. Absent if all have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<f64>,
     /// Stored type of the activations between layers.
     pub activations: String,
     /// Rows of activations that go through a layer at once.

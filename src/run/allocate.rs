@@ -18,10 +18,12 @@ use super::surgeon::weigh::Weigh;
 use super::walk::{Progress, Sink, Walk};
 use crate::model::{ActivationOptions, Decoder, LinearSpec};
 use crate::prune::surgeon::{CostHistogram, allocate_within};
-use crate::prune::{Allocation, Candidate, LayerProblem, Propagate, Scores, allocate, grid, range, wanda_errors};
+use crate::prune::{Allocation, Candidate, Damping, LayerProblem, Propagate, Scores, allocate, range, redundancy};
 use crate::report::CalibrationRecord;
 use crate::tensor::DType;
 
+/// Damping that is none: the rules of others know no damping.
+const UNDAMPED: f64 = 1e-12;
 /// Tokens of the backward pass at most: shares of linears need fewer than their weights.
 const CURVATURE_TOKENS: usize = 32768;
 
@@ -61,6 +63,10 @@ impl PruneOptions {
         PruneOptions {
             method: "wanda".into(),
             refit: 0,
+            damping: Damping {
+                fraction: UNDAMPED,
+                ..self.damping
+            },
             allocation: self.allocates(),
             propagate,
             ..self.clone()
@@ -104,7 +110,7 @@ pub(super) fn allocation(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> 
     drop(walk);
     let (names, candidates): (Vec<String>, Vec<Candidate>) = found.into_iter().unzip();
     let options = &plan.options;
-    let shares = allocate(rule, &candidates, options.pattern.sparsity(), options.spread);
+    let shares = allocate(rule, &candidates, options.pattern.sparsity(), options.spread());
     Ok(Some(Allocated::of_shares(names.into_iter().zip(shares).collect())))
 }
 
@@ -159,7 +165,7 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
     let total: u64 = histograms.iter().map(CostHistogram::total).sum();
     let sparsity = options.pattern.sparsity();
     let target = (sparsity * total as f64).round() as u64;
-    let removed = allocate_within(&histograms, target, range(sparsity, options.spread));
+    let removed = allocate_within(&histograms, target, range(sparsity, options.spread()));
     let shares = removed
         .iter()
         .zip(&histograms)
@@ -192,8 +198,7 @@ impl Solver<'_> {
         let stored = linear.rows(view.bytes, view.dtype);
         let width = shape[1] * view.dtype.size();
         let norms = self.inputs.norms(self.gpu)?;
-        let sparsities = grid(options.pattern.sparsity(), options.spread);
-        let (mut errors, mut energy, mut scores) = (vec![0.0; sparsities.len()], 0.0, Scores::default());
+        let (mut error, mut scores) = (0.0, Scores::default());
         for block in row_blocks(self.plan.solver_rows(self.gpu, shape), shape[0]) {
             let part = view.dtype.decode(&stored[block.start * width..block.end * width]);
             self.checkpoint.release_all();
@@ -202,19 +207,13 @@ impl Solver<'_> {
                 continue;
             }
             let size = [block.len(), shape[1]];
-            let mut problem = LayerProblem::new(self.gpu, self.inputs, size, &part, options.pattern)?;
-            let lost = wanda_errors(self.gpu, &mut problem, &sparsities)?;
-            errors.iter_mut().zip(lost).for_each(|(sum, error)| *sum += error);
-            energy += problem.energy;
+            let problem = LayerProblem::new(self.gpu, self.inputs, size, &part, options.pattern)?;
+            error += redundancy(self.gpu, &problem)?;
         }
-        // A weight of zeros, or an expert without tokens, has no energy to lose.
-        errors
-            .iter_mut()
-            .for_each(|e| *e = if energy > 0.0 { *e / energy } else { 0.0 });
         Ok(Candidate {
             layer,
             weights: shape[0] * shape[1],
-            errors,
+            redundancy: error,
             scores,
         })
     }

@@ -33,7 +33,7 @@ pub use compare::{CompareOptions, CompareProgress, Subject, compare};
 pub use error::RunError;
 pub use evaluate::{EvalText, compare_with, evaluate};
 pub use memory::{Demand, free_disk, peak_resident, total_memory};
-pub use plan::{Plan, PruneOptions, SPREAD, Sums};
+pub use plan::{Plan, PruneOptions, Sums};
 pub use prune::prune;
 pub use rate::gemm_rate;
 pub use report::adapter_record;

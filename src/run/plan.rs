@@ -28,9 +28,6 @@ pub enum Sums {
     Loaded(PathBuf),
 }
 
-/// Default of [`PruneOptions::spread`].
-pub const SPREAD: f64 = 0.1;
-
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PruneOptions {
@@ -64,8 +61,8 @@ pub struct PruneOptions {
     pub permute: Permute,
     /// How an unstructured sparsity is spread over the linears.
     pub allocation: Allocation,
-    /// How far a linear's sparsity may lie from the target.
-    pub spread: f64,
+    /// How far sparsities may lie from the target; by default what suits the rule.
+    pub spread: Option<f64>,
     /// Prune only the first layers; the rest are copied.
     pub limit_layers: Option<usize>,
     /// Prune only these layers; empty is all.
@@ -100,7 +97,7 @@ impl PruneOptions {
             propagate: Propagate::default(),
             permute: Permute::default(),
             allocation: Allocation::default(),
-            spread: SPREAD,
+            spread: None,
             limit_layers: None,
             only_layers: Vec::new(),
             activations: None,
@@ -146,6 +143,11 @@ impl PruneOptions {
             Sums::Loaded(_) if self.allocation == Allocation::Auto => Allocation::Uniform,
             _ => self.allocation.resolve(self.pattern, &self.method),
         }
+    }
+
+    /// How far sparsities may lie from the target.
+    pub fn spread(&self) -> f64 {
+        (self.spread).unwrap_or_else(|| self.allocates().spread(self.pattern.sparsity()))
     }
 
     /// For [`super::calibrate`]: one pass through the dense model, in the memory that takes.
@@ -220,10 +222,10 @@ impl Plan {
             );
             return Err(RunError::Setting(message));
         }
-        if !(options.spread > 0.0 && options.spread < 1.0) {
+        if !(options.spread() > 0.0 && options.spread() < 1.0) {
             let message = format!(
                 "--allocation-spread {} is how far a linear's sparsity may lie from the target: above 0, below 1",
-                options.spread
+                options.spread()
             );
             return Err(RunError::Setting(message));
         }
@@ -371,7 +373,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "propagate": options.propagate,
         "permute": options.permutes(),
         "allocation": options.allocates().name(),
-        "spread": options.spread,
+        "spread": options.spread(),
         "limit_layers": options.limit_layers,
         "only_layers": options.only_layers,
         "samples": options.samples,

@@ -264,7 +264,7 @@ fn killed_with_pruned_propagation_and_half_activations() {
 /// The budget is divided in a pass of its own, of which nothing is kept until the first layer is.
 #[test]
 fn killed_with_an_allocation() {
-    kill(&Job::new(&["--sparsity", "0.7", "--allocation", "error"]), 6, 6);
+    kill(&Job::new(&["--sparsity", "0.7", "--allocation", "lsa"]), 6, 6);
 }
 
 /// The shots of LLM Surgeon are what is kept.

@@ -28,6 +28,7 @@ mod gemm_naive;
 mod gemv;
 mod gemv_two_four;
 mod gram;
+mod greedy_remove;
 mod group_cost;
 mod keep_largest;
 mod kron_gather;

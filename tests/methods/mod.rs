@@ -3,6 +3,7 @@
 mod classic;
 mod low_rank;
 mod masks;
+mod redundancy;
 mod sparsegpt;
 pub(crate) mod surgeon;
 mod surgeon_costs;

@@ -8,6 +8,7 @@ mod cg_begin;
 mod cg_step;
 mod cost_histogram;
 mod fista_step;
+mod greedy_remove;
 mod group_cost;
 mod keep_largest;
 mod kth_apply;
@@ -27,6 +28,7 @@ pub use fista_step::{
     COOPERATIVE as FISTA_COOPERATIVE, DOUBLE as FISTA_DOUBLE, FistaStep, REGISTER as FISTA_REGISTER,
     SUBGROUP as FISTA_SUBGROUP, TILED as FISTA_TILED, fista_step, fista_step_with,
 };
+pub use greedy_remove::greedy_remove;
 pub use group_cost::group_cost;
 pub use keep_largest::{Keep, Scope, keep_largest};
 pub use kth_apply::kth_apply;
@@ -58,6 +60,7 @@ pub const KERNELS: &[&Kernel] = &[
     &group_cost::KERNEL,
     &cg_begin::KERNEL,
     &cg_step::KERNEL,
+    &greedy_remove::KERNEL,
     &obs_score::KERNEL,
     &obs_sweep::KERNEL,
 ];

@@ -5,6 +5,7 @@ pub mod cg_begin;
 pub mod cg_step;
 pub mod cost_histogram;
 pub mod fista_step;
+pub mod greedy_remove;
 pub mod group_cost;
 pub mod kth_apply;
 pub mod kth_histogram;
