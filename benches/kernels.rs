@@ -217,7 +217,7 @@ fn prox_rows(gpu: &Gpu) -> Vec<Row> {
     let m = |rows, cols| matrix(gpu, rows, cols);
     let free = Tensor::upload(gpu, "free", ROWS, N, &vec![1.0; ROWS * N]).expect("fits");
     let four = [m(ROWS, N), m(ROWS, N), m(ROWS, N), m(ROWS, N)];
-    let (h, norms) = (m(N, N), m(1, ROWS));
+    let (h, norms) = (m(N, N), m(2, ROWS));
     let factor = unit_factor(gpu);
     vec![
         row_of("prox/soft_threshold", ROWS * N, four.clone(), |r, _, [x, out, ..]| {

@@ -1,6 +1,7 @@
 // One step of the masked conjugate gradient, each row with its own step length, one workgroup per row.
 // alpha = rs / (p . pH); v += alpha p; r -= alpha pH * support; p = r + (|r|^2 / rs) p; rs = |r|^2.
-// p is zero off the support. A row with rs 0 or a curvature that is not positive stays as it is.
+// p is zero off the support. A row stays as it is where rs is not above its floor, the second row of rs, or the curvature
+// is not positive: beyond what rounding leaves, directions mean nothing and underflow.
 // Reads p and pH twice, r and v once or twice.
 // Sums in f32: one strided sum per lane, then pairwise.
 #import index
@@ -19,7 +20,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> v: array<f32>; // [rows, cols] row-major
 @group(0) @binding(4) var<storage, read_write> r: array<f32>; // [rows, cols] row-major
 @group(0) @binding(5) var<storage, read_write> p: array<f32>; // [rows, cols] row-major
-@group(0) @binding(6) var<storage, read_write> rs: array<f32>; // [rows]
+@group(0) @binding(6) var<storage, read_write> rs: array<f32>; // [2, rows] row-major
 
 @compute @workgroup_size(REDUCE_SIZE)
 fn main(
@@ -33,14 +34,16 @@ fn main(
     let first = row * params.cols + lane;
     var products = 0.0;
     var old = 0.0;
+    var floor = 0.0;
     if row < params.rows {
         old = rs[row];
+        floor = rs[params.rows + row];
     }
     for (var at = first; at < end; at += REDUCE_SIZE) {
         products += p[at] * ph[at];
     }
     let curvature = workgroup_sum(lane, products);
-    let moves = old > 0.0 && curvature > 0.0;
+    let moves = old > floor && curvature > 0.0;
     let alpha = old / curvature;
     var squares = 0.0;
     for (var at = first; at < end && moves; at += REDUCE_SIZE) {

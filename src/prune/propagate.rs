@@ -9,6 +9,9 @@ pub enum Propagate {
     Dense,
     /// Inputs from the pruned layers before; within the layer, targets of the dense layer on those same inputs.
     Local,
+    /// Inputs from the pruned layers before, and targets of the dense model on its own: the error of all layers before is
+    /// corrected too (asymmetric calibration, as GPTAQ).
+    Both,
     /// Inputs from the pruned layers before, and targets on the same inputs everywhere (no correction, as SparseGPT).
     Pruned,
 }
@@ -19,6 +22,7 @@ impl Propagate {
         match self {
             Propagate::Dense => "dense",
             Propagate::Local => "local",
+            Propagate::Both => "both",
             Propagate::Pruned => "pruned",
         }
     }

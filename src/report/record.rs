@@ -68,7 +68,7 @@ pub struct Settings {
     /// What the width of the MLP was rounded to a multiple of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<usize>,
-    /// Which inputs a decoder layer sees: `dense`, `local` or `pruned`.
+    /// Which inputs a decoder layer sees: `dense`, `local`, `both` or `pruned`.
     pub propagate: String,
     /// Whether inputs that another linear writes were permuted where that gains.
     #[serde(default)]

@@ -10,6 +10,7 @@ use super::plan::{Plan, PruneOptions, Sums};
 use super::report::begin_report;
 use super::samples::TokenIds;
 use super::solve::{Solver, row_blocks};
+use super::source::Entering;
 use super::state::RunIdentity;
 use super::surgeon::SurgeonOptions;
 use super::surgeon::factors::Wanted;
@@ -87,12 +88,12 @@ pub(super) fn allocation(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> 
         return by_curvature(plan, decoder, pass).map(Some);
     }
     let measure = Plan::resolve(plan.options.to_measure(), checkpoint, plan.spec.clone(), gpu)?;
-    let embed = |ids: &TokenIds| decoder.embed_with(ids, &measure.activation_options());
+    let embed = |ids: &TokenIds| Entering::embedded(&measure, decoder, ids);
     let mut found = Vec::new();
     let mut walk = Walk {
         plan: &measure,
         decoder,
-        activations: pass.ids.map(embed).transpose()?,
+        entering: pass.ids.map(embed).transpose()?,
         sink: Sink::Candidates(&mut found),
         report: begin_report(&measure, checkpoint, gpu, pass.calibration.clone()),
         allocated: None,

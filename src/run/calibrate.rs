@@ -7,6 +7,7 @@ use super::RunError;
 use super::plan::Plan;
 use super::report::{begin_report, calibrated};
 use super::samples::calibration;
+use super::source::Entering;
 use super::state::RunIdentity;
 use super::statistics::{Manifest, StatisticsWriter};
 use super::walk::{Progress, Sink, Walk};
@@ -38,13 +39,13 @@ pub fn calibrate(
     let mut report = begin_report(plan, checkpoint, gpu, calibration);
     let mut writer = StatisticsWriter::new(folder, Manifest::begin(&report));
     let ids = ids.expect("what is to be saved is captured");
-    let activations = decoder.embed_with(&ids, &plan.activation_options())?;
+    let entering = Entering::embedded(plan, &decoder, &ids)?;
     drop(ids);
     report.phases.prepare += start.elapsed().as_secs_f64();
     let mut walk = Walk {
         plan,
         decoder: &decoder,
-        activations: Some(activations),
+        entering: Some(entering),
         sink: Sink::Statistics(&mut writer),
         report,
         allocated: None,

@@ -123,10 +123,10 @@ impl<'a> Layer<'a> {
         self.note("loading the layer", |m| m.heap = largest);
         let (mlp, attention): (Vec<_>, Vec<_>) = groups.iter().partition(|g| g.input.in_mlp());
         for group in attention {
-            self.group(group, 1);
+            self.group(group, self.entering());
         }
         let two = !self.spec.parallel && self.options.propagate != Propagate::Pruned;
-        let streams = if two { 2 } else { 1 };
+        let streams = if two { 2 } else { self.entering() };
         if !self.spec.parallel {
             let row = self.attention_row();
             self.pass("the attention half", row, streams);
@@ -141,6 +141,14 @@ impl<'a> Layer<'a> {
         };
         self.pass("the MLP half", row, streams);
         self.moments
+    }
+
+    /// Streams that enter the layer.
+    fn entering(&self) -> u64 {
+        match self.options.propagate {
+            Propagate::Both => 2,
+            _ => 1,
+        }
     }
 
     fn weights(&self) -> u64 {
@@ -158,7 +166,7 @@ impl<'a> Layer<'a> {
             matrix: 0,
             heap: 0,
             heap_row: 0,
-            streams: 1,
+            streams: self.entering(),
         };
         set(&mut moment);
         self.moments.push(moment);
@@ -187,7 +195,7 @@ impl<'a> Layer<'a> {
     }
 
     fn group(&mut self, group: &Group, streams: u64) {
-        let dense = self.options.propagate == Propagate::Dense;
+        let propagate = self.options.propagate;
         let n = self.spec.width(group.input) as u64;
         let corrected = drifts(self.spec, self.options, group.input);
         let grams = if corrected { 3 } else { 1 } * n * n * 4;
@@ -210,9 +218,10 @@ impl<'a> Layer<'a> {
                 .iter_mut()
                 .filter(|h| h.id.role.in_mlp() && h.id.expert == expert)
             {
-                match dense {
-                    true => held.pruned = false,
-                    false => held.dense = false,
+                match propagate {
+                    Propagate::Dense => held.pruned = false,
+                    Propagate::Local | Propagate::Pruned => held.dense = false,
+                    Propagate::Both => {}
                 }
             }
         }

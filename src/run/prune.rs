@@ -8,6 +8,7 @@ use super::permute::{mark_followers, warn_of_order};
 use super::plan::Plan;
 use super::report::{begin_report, total, warn_of_damping, warn_of_experts};
 use super::samples::{TokenIds, calibration};
+use super::source::Entering;
 use super::state::{RunIdentity, RunState};
 use super::walk::{Progress, Sink, Walk};
 use super::{RunError, peak_resident};
@@ -57,7 +58,7 @@ pub fn prune(
         }
         Ok::<_, RunError>(allocated)
     };
-    let (mut writer, activations, first, allocated) = match begun {
+    let (mut writer, entering, first, allocated) = match begun {
         Begun::Earlier(state, lock) => {
             state.check(&identity, output)?;
             report = super::report::continued(&state, report)?;
@@ -70,14 +71,14 @@ pub fn prune(
                 Allocation::Curvature => allocate(&mut report, progress, state.layers_done)?,
                 _ => report.allocated.clone().map(Allocated::of_shares),
             };
-            let activations = state.load_activations(output, &options)?;
+            let entering = Entering::of(state.load_activations(output, &options)?);
             let writer = resume_output(plan, checkpoint, lock, &report)?;
-            (writer, activations, state.layers_done, allocated)
+            (writer, entering, state.layers_done, allocated)
         }
         Begun::New(writer) => {
             let allocated = allocate(&mut report, progress, 0)?;
             report.allocated = allocated.as_ref().map(|found| found.shares.clone());
-            let embed = |ids: &TokenIds| decoder.embed_with(ids, &options);
+            let embed = |ids: &TokenIds| Entering::embedded(plan, &decoder, ids);
             (*writer, ids.as_ref().map(embed).transpose()?, 0, allocated)
         }
     };
@@ -87,7 +88,7 @@ pub fn prune(
     let mut walk = Walk {
         plan,
         decoder: &decoder,
-        activations,
+        entering,
         sink: Sink::Checkpoint(&mut writer),
         allocated,
         report,

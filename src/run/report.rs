@@ -113,7 +113,7 @@ pub(super) fn begin_report(
             correction: match options.propagate {
                 // Targets are on the same inputs: there is nothing to correct.
                 Propagate::Pruned => 0.0,
-                Propagate::Dense | Propagate::Local => options.correction,
+                Propagate::Dense | Propagate::Local | Propagate::Both => options.correction,
             },
             propagate: options.propagate.name().to_string(),
             permute: options.permutes(),

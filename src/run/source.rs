@@ -3,6 +3,7 @@
 use super::RunError;
 use super::capture::Streams;
 use super::plan::{Plan, PruneOptions, Sums};
+use super::samples::TokenIds;
 use super::statistics::LayerStatistics;
 use crate::gpu::Gpu;
 use crate::model::{Activations, Decoder, Group, LayerWeights, LinearSpec, Spec, Tap};
@@ -24,7 +25,7 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
         plan: &'w Plan,
         decoder: &'w Decoder<'a>,
         layer: usize,
-        entering: Activations,
+        entering: Entering,
     ) -> Result<Self, RunError> {
         let mut dense = decoder.layer(layer)?;
         decoder.checkpoint.release_all();
@@ -42,8 +43,8 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
             decoder,
             dense,
             pruned,
-            stream: entering,
-            dense_stream: None,
+            stream: entering.pruned,
+            dense_stream: entering.dense,
         })))
     }
 
@@ -71,12 +72,59 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
         })
     }
 
-    /// The stream that leaves the layer, if there is one.
-    pub(super) fn leave(self) -> Result<Option<Activations>, RunError> {
+    /// What leaves the layer, if there is a stream.
+    pub(super) fn leave(self) -> Result<Option<Entering>, RunError> {
         match self {
             LayerInputs::Captured(layer) => layer.leave().map(Some),
             LayerInputs::Loaded(_) => Ok(None),
         }
+    }
+}
+
+/// What enters a decoder layer.
+pub(super) struct Entering {
+    /// The stream its linears are pruned on.
+    pub(super) pruned: Activations,
+    /// That of the dense model, where it is kept beside.
+    pub(super) dense: Option<Activations>,
+}
+
+impl Entering {
+    /// The embedded tokens.
+    pub(super) fn embedded(plan: &Plan, decoder: &Decoder<'_>, ids: &TokenIds) -> Result<Self, RunError> {
+        let embed = || decoder.embed_with(ids, &plan.activation_options());
+        Ok(Entering {
+            pruned: embed()?,
+            dense: match plan.options.propagate {
+                Propagate::Both => Some(embed()?),
+                _ => None,
+            },
+        })
+    }
+
+    /// All streams.
+    pub(super) fn streams(&self) -> Vec<&Activations> {
+        [&self.pruned].into_iter().chain(&self.dense).collect()
+    }
+
+    /// Of the streams that [`Entering::streams`] gave; none if there were none.
+    pub(super) fn of(streams: Vec<Activations>) -> Option<Self> {
+        let mut streams = streams.into_iter();
+        let pruned = streams.next()?;
+        Some(Entering {
+            pruned,
+            dense: streams.next(),
+        })
+    }
+
+    /// Goes through a layer that stays as it is.
+    pub(super) fn pass(&mut self, decoder: &Decoder<'_>, layer: usize) -> Result<(), RunError> {
+        let weights = decoder.layer(layer)?;
+        decoder.advance(&mut self.pruned, &weights)?;
+        if let Some(dense) = &mut self.dense {
+            decoder.advance(dense, &weights)?;
+        }
+        Ok(())
     }
 }
 
@@ -89,9 +137,9 @@ pub(super) struct CapturedLayer<'w, 'a> {
     decoder: &'w Decoder<'a>,
     dense: LayerWeights,
     pruned: LayerWeights,
-    /// What the present half reads; between the halves, what the pruned attention made of it.
+    /// What the present half reads: what entered the layer, later what the pruned attention made of it.
     stream: Activations,
-    /// The same of the dense attention; absent where it is the same or not needed.
+    /// The same of the dense model or attention; absent where it is the same or not needed.
     dense_stream: Option<Activations>,
 }
 
@@ -111,12 +159,14 @@ impl CapturedLayer<'_, '_> {
         let corrected = drifts(&self.plan.spec, &self.plan.options, group.input);
         let sums = streams.capture(self.decoder.gpu, group, corrected)?;
         if let Some(expert) = done_after(group.input) {
-            let unneeded = if self.propagate() == Propagate::Dense {
-                &mut self.pruned
-            } else {
-                &mut self.dense
+            let unneeded = match self.propagate() {
+                Propagate::Dense => Some(&mut self.pruned),
+                Propagate::Local | Propagate::Pruned => Some(&mut self.dense),
+                Propagate::Both => None,
             };
-            unneeded.forget(|id| id.role.in_mlp() && id.expert == expert);
+            if let Some(unneeded) = unneeded {
+                unneeded.forget(|id| id.role.in_mlp() && id.expert == expert);
+            }
         }
         Ok(sums)
     }
@@ -139,8 +189,13 @@ impl CapturedLayer<'_, '_> {
         let decoder = self.decoder;
         if self.propagate() != Propagate::Pruned {
             let block = decoder.block(&self.dense);
-            let half = decoder.map(&self.stream, |recording, x| block.attention_half(recording, &x))?;
-            self.dense_stream = Some(half);
+            match &mut self.dense_stream {
+                Some(dense) => decoder.replace(dense, |recording, x| block.attention_half(recording, &x))?,
+                None => {
+                    let half = decoder.map(&self.stream, |recording, x| block.attention_half(recording, &x))?;
+                    self.dense_stream = Some(half);
+                }
+            }
         }
         let block = decoder.block(&self.pruned);
         decoder.replace(&mut self.stream, |recording, x| block.attention_half(recording, &x))?;
@@ -149,31 +204,37 @@ impl CapturedLayer<'_, '_> {
         Ok(self)
     }
 
-    /// The stream that leaves the layer, through the MLP of what the next layer shall see.
-    fn leave(self) -> Result<Activations, RunError> {
-        let weights = match self.propagate() {
-            Propagate::Dense => &self.dense,
-            Propagate::Local | Propagate::Pruned => &self.pruned,
+    /// What leaves the layer, through the MLP of what the next layer shall see.
+    fn leave(mut self) -> Result<Entering, RunError> {
+        let through = |mut stream: Activations, weights: &LayerWeights| {
+            if self.plan.spec.parallel {
+                self.decoder.advance(&mut stream, weights)?;
+                return Ok::<_, RunError>(stream);
+            }
+            let block = self.decoder.block(weights);
+            self.decoder.replace(&mut stream, |recording, middle| {
+                block.mlp_half(recording, &middle.clone(), middle)
+            })?;
+            Ok(stream)
         };
-        let mut stream = match (self.propagate(), self.dense_stream) {
-            (Propagate::Dense, Some(dense)) => dense,
-            _ => self.stream,
+        let dense_stream = self.dense_stream.take();
+        let (pruned, dense) = match self.plan.options.propagate {
+            // Where the residual is parallel there is no stream between the halves.
+            Propagate::Dense => (through(dense_stream.unwrap_or(self.stream), &self.dense)?, None),
+            Propagate::Local | Propagate::Pruned => (through(self.stream, &self.pruned)?, None),
+            Propagate::Both => {
+                let dense = dense_stream.map(|stream| through(stream, &self.dense)).transpose()?;
+                (through(self.stream, &self.pruned)?, dense)
+            }
         };
-        if self.plan.spec.parallel {
-            self.decoder.advance(&mut stream, weights)?;
-            return Ok(stream);
-        }
-        let block = self.decoder.block(weights);
-        self.decoder.replace(&mut stream, |recording, middle| {
-            block.mlp_half(recording, &middle.clone(), middle)
-        })?;
-        Ok(stream)
+        Ok(Entering { pruned, dense })
     }
 }
 
 /// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
 pub(super) fn drifts(spec: &Spec, options: &PruneOptions, tap: Tap) -> bool {
     let same = match tap {
+        _ if options.propagate == Propagate::Both => false,
         Tap::AttentionInput => true,
         Tap::MlpInput | Tap::ExpertInput(_) => spec.parallel,
         _ => false,

@@ -9,11 +9,11 @@ use super::allocate::Allocated;
 use super::permute::{follow, unpermuted};
 use super::plan::Plan;
 use super::solve::{Solver, in_products};
-use super::source::LayerInputs;
+use super::source::{Entering, LayerInputs};
 use super::state::{RunIdentity, RunState};
 use super::statistics::StatisticsWriter;
 use crate::checkpoint::CheckpointWriter;
-use crate::model::{Activations, Decoder, Group};
+use crate::model::{Decoder, Group};
 use crate::prune::{Candidate, GramStatistics, InputStatistics, Permutation};
 use crate::report::{LinearRecord, PruneReport};
 
@@ -33,8 +33,8 @@ pub trait Progress {
 pub(super) struct Walk<'w, 'a> {
     pub(super) plan: &'a Plan,
     pub(super) decoder: &'w Decoder<'a>,
-    /// The stream that enters the next layer; gone after the last, and absent where sums were saved before.
-    pub(super) activations: Option<Activations>,
+    /// What enters the next layer; gone after the last, and absent where sums were saved before.
+    pub(super) entering: Option<Entering>,
     pub(super) sink: Sink<'w, 'a>,
     pub(super) report: PruneReport,
     /// Sparsity by tensor, where it is not the same for all.
@@ -79,7 +79,7 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         }
         let clock = Instant::now();
         if layer + 1 < self.plan.layers {
-            self.activations = inputs.leave()?;
+            self.entering = inputs.leave()?;
         }
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
         self.commit(layer)
@@ -88,8 +88,8 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
     /// A layer that stays as it is.
     fn pass_through(&mut self, layer: usize) -> Result<(), RunError> {
         let clock = Instant::now();
-        if let Some(stream) = &mut self.activations {
-            self.decoder.advance(stream, &self.decoder.layer(layer)?)?;
+        if let Some(entering) = &mut self.entering {
+            entering.pass(self.decoder, layer)?;
             self.decoder.checkpoint.release_all();
         }
         self.report.phases.propagate += clock.elapsed().as_secs_f64();
@@ -101,7 +101,7 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         if let Some(statistics) = &self.plan.statistics {
             return Ok(LayerInputs::Loaded(statistics.layer(layer)?));
         }
-        let entering = self.activations.take().expect("a stream enters every layer");
+        let entering = self.entering.take().expect("a stream enters every layer");
         LayerInputs::captured(self.plan, self.decoder, layer, entering)
     }
 
@@ -115,8 +115,9 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
             Sink::Checkpoint(writer) => {
                 writer.sync()?;
                 let report = serde_json::to_value(&self.report).expect("a report is plain data");
-                let state = RunState::new(self.identity.clone(), layer + 1, report, self.activations.is_some());
-                state.commit(&self.plan.options.output, self.activations.as_ref())?;
+                let streams = self.entering.as_ref().map_or(Vec::new(), Entering::streams);
+                let state = RunState::new(self.identity.clone(), layer + 1, report, streams.len());
+                state.commit(&self.plan.options.output, &streams)?;
                 writer.keep();
             }
         }

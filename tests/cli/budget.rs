@@ -35,6 +35,7 @@ fn a_run_takes_what_was_planned() {
         "--pattern 2:4 --method magnitude --refit 0",
         "--pattern 2:4 --method wanda --refit 0 --propagate pruned",
         "--sparsity 0.5 --method wanda --refit 2 --propagate local",
+        "--pattern 2:4 --method sparsegpt --propagate both",
         "--pattern 2:4 --method fista --refit 0 --limit-layers 1",
         "--pattern 2:4 --method admm --limit-layers 1",
         "--sparsity 0.6 --method alps --limit-layers 1",

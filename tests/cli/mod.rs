@@ -27,6 +27,7 @@ mod low_rank;
 mod patterns;
 mod permute;
 mod printing;
+mod propagation;
 #[cfg(unix)]
 mod resume;
 mod starved_expert;

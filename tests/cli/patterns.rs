@@ -178,7 +178,7 @@ fn every_method_and_setting() {
 
 #[test]
 fn only_some_layers() {
-    for propagate in ["dense", "local"] {
+    for propagate in ["dense", "local", "both"] {
         let case = Case::new();
         case.prune(&["--pattern", "2:4", "--layers", "1", "--propagate", propagate])
             .succeeds();

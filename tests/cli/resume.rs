@@ -255,6 +255,12 @@ fn killed_with_local_propagation_in_shards() {
     kill(&Job::of(&model, &["--sparsity", "0.5", "--propagate", "local"]), 2, 5);
 }
 
+/// Two streams enter every layer.
+#[test]
+fn killed_with_both_streams() {
+    kill(&Job::new(&["--sparsity", "0.5", "--propagate", "both"]), 9, 5);
+}
+
 #[test]
 fn killed_with_pruned_propagation_and_half_activations() {
     let flags = ["--sparsity", "0.5", "--propagate", "pruned", "--activations", "bf16"];

@@ -4,7 +4,7 @@
 
 mod forward;
 mod gradients;
-mod plain;
+pub(crate) mod plain;
 mod scores;
 mod taps;
 mod windows;

@@ -12,10 +12,10 @@ use secateur::reference::nn::rope::rope;
 use super::f64s;
 
 /// A model whose weights are decoded to f64 when asked for.
-pub(super) struct Plain<'a> {
-    pub(super) checkpoint: &'a Checkpoint,
-    pub(super) spec: &'a Spec,
-    pub(super) sequence: usize,
+pub(crate) struct Plain<'a> {
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) spec: &'a Spec,
+    pub(crate) sequence: usize,
 }
 
 impl Plain<'_> {
@@ -24,7 +24,7 @@ impl Plain<'_> {
     }
 
     /// Rows of the embedding.
-    pub(super) fn embed(&self, ids: &[Vec<u32>]) -> Vec<f64> {
+    pub(crate) fn embed(&self, ids: &[Vec<u32>]) -> Vec<f64> {
         let (table, hidden) = (self.weight(&self.spec.embedding()), self.spec.hidden);
         ids.iter()
             .flatten()
@@ -33,7 +33,7 @@ impl Plain<'_> {
     }
 
     /// Activations of `layer` at every tap, for the residual stream `x`.
-    pub(super) fn layer(&self, layer: usize, x: &[f64]) -> Vec<(Tap, Vec<f64>)> {
+    pub(crate) fn layer(&self, layer: usize, x: &[f64]) -> Vec<(Tap, Vec<f64>)> {
         let spec = self.spec;
         let normed = self.norm(x, &spec.norm_module(layer, Norm::Attention));
         let [mut q, mut k, v] = [Role::Q, Role::K, Role::V].map(|role| self.linear(layer, role, &normed));
@@ -65,7 +65,7 @@ impl Plain<'_> {
     }
 
     /// Logits of the last residual stream `x`.
-    pub(super) fn logits(&self, x: &[f64]) -> Vec<f64> {
+    pub(crate) fn logits(&self, x: &[f64]) -> Vec<f64> {
         product(
             &self.norm(x, &self.spec.final_norm()),
             &self.weight(&self.spec.head()),

@@ -31,7 +31,8 @@ pub(super) static KERNEL: Kernel = Kernel {
     host,
 };
 
-/// Records `r = (b - vh) ∘ support`, `p = r`, `rs[i] = |r_i|²`; rs is `[1, m]`, all others `[m, n]`, `vh = V H`.
+/// Records `r = (b - vh) ∘ support`, `p = r`, `rs[0, i] = |r_i|²`, and in `rs[1, i]` what that must exceed to be more than
+/// rounding; rs is `[2, m]`, all others `[m, n]`, `vh = V H`.
 /// Panics on other shapes.
 pub fn cg_begin(
     recording: &mut Recording,
@@ -45,7 +46,7 @@ pub fn cg_begin(
     for tensor in [b, support, r, p] {
         assert_eq!(tensor.shape(), vh.shape(), "cg_begin: shapes");
     }
-    assert_eq!(rs.len(), vh.rows(), "cg_begin: length of rs");
+    assert_eq!(rs.shape(), [2, vh.rows()], "cg_begin: shape of rs");
     let params = Params {
         rows: vh.rows() as u32,
         cols: vh.cols() as u32,
@@ -62,13 +63,15 @@ fn host(call: &mut HostCall<'_>) {
     let size = rows * cols;
     let ([vh, b, support], [r, p, rs]) = call.split::<3, 3>();
     let (vh, b, support) = (f32s(vh), f32s(b), f32s(support));
+    let (rs, floors) = f32s_mut(&mut rs[..2 * rows]).split_at_mut(rows);
     let residual = f32s_mut(&mut r[..size]).par_chunks_mut(cols);
     residual
         .zip(f32s_mut(&mut p[..size]).par_chunks_mut(cols))
-        .zip(f32s_mut(&mut rs[..rows]))
+        .zip(rs)
+        .zip(floors)
         .enumerate()
-        .for_each(|(row, ((r, p), rs))| {
+        .for_each(|(row, (((r, p), rs), floor))| {
             let at = row * cols..(row + 1) * cols;
-            *rs = twin::cg_begin_row(&vh[at.clone()], &b[at.clone()], &support[at], r, p);
+            [*rs, *floor] = twin::cg_begin_row(&vh[at.clone()], &b[at.clone()], &support[at], r, p);
         });
 }

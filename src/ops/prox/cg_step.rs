@@ -32,8 +32,8 @@ pub(super) static KERNEL: Kernel = Kernel {
 };
 
 /// Records one step per row with its own step length: v, r, p and `rs = |r|²` move on, given `ph = P H` (unmasked). rs is
-/// `[1, m]`, all others `[m, n]`; p is zero off the support. A row whose rs is 0 or whose curvature is not positive
-/// stays as it is. Panics on other shapes.
+/// `[2, m]` as [`super::cg_begin()`] leaves it, all others `[m, n]`; p is zero off the support. A row whose rs is not above
+/// its floor or whose curvature is not positive stays as it is. Panics on other shapes.
 pub fn cg_step(
     recording: &mut Recording,
     ph: &Tensor,
@@ -46,7 +46,7 @@ pub fn cg_step(
     for tensor in [support, v, r, p] {
         assert_eq!(tensor.shape(), ph.shape(), "cg_step: shapes");
     }
-    assert_eq!(rs.len(), ph.rows(), "cg_step: length of rs");
+    assert_eq!(rs.shape(), [2, ph.rows()], "cg_step: shape of rs");
     let params = Params {
         rows: ph.rows() as u32,
         cols: ph.cols() as u32,
@@ -63,18 +63,20 @@ fn host(call: &mut HostCall<'_>) {
     let size = rows * cols;
     let ([ph, support], [v, r, p, rs]) = call.split::<2, 4>();
     let (ph, support) = (f32s(ph), f32s(support));
+    let (rs, floors) = f32s_mut(&mut rs[..2 * rows]).split_at_mut(rows);
     let solution = f32s_mut(&mut v[..size]).par_chunks_mut(cols);
     solution
         .zip(f32s_mut(&mut r[..size]).par_chunks_mut(cols))
         .zip(f32s_mut(&mut p[..size]).par_chunks_mut(cols))
-        .zip(f32s_mut(&mut rs[..rows]))
+        .zip(rs)
+        .zip(&*floors)
         .enumerate()
-        .for_each(|(row, (((v, r), p), rs))| {
+        .for_each(|(row, ((((v, r), p), rs), floor))| {
             let at = row * cols..(row + 1) * cols;
             let given = twin::Row {
                 ph: &ph[at.clone()],
                 support: &support[at],
             };
-            twin::cg_step_row(given, v, r, p, rs);
+            twin::cg_step_row(given, v, r, p, rs, *floor);
         });
 }

@@ -13,10 +13,10 @@ pub struct Row<'a, T> {
     pub support: &'a [T],
 }
 
-/// One row; p is zero off the support. Nothing happens when `rs` is 0 or the curvature is not positive.
-pub fn cg_step_row<T: Float>(row: Row<'_, T>, v: &mut [T], r: &mut [T], p: &mut [T], rs: &mut T) {
+/// One row; p is zero off the support. Nothing happens when `rs` is not above its floor or the curvature is not positive.
+pub fn cg_step_row<T: Float>(row: Row<'_, T>, v: &mut [T], r: &mut [T], p: &mut [T], rs: &mut T, floor: T) {
     let curvature = dot(p, row.ph);
-    if !(*rs > T::zero() && curvature > T::zero()) {
+    if !(*rs > floor && curvature > T::zero()) {
         return;
     }
     let alpha = *rs / curvature;

@@ -74,6 +74,9 @@ pub struct RunState {
     pub report: Value,
     /// File name of the activations that enter layer `layers_done`; none are needed after the last one.
     pub activations: Option<String>,
+    /// Likewise of the dense model's, if they are kept beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dense_activations: Option<String>,
 }
 
 /// The steps of a commit.
@@ -90,34 +93,36 @@ impl Step {
 }
 
 impl RunState {
-    /// The state of a run after `layers_done` layers; `activations` says whether some go with it.
-    pub fn new(identity: RunIdentity, layers_done: usize, report: Value, activations: bool) -> Self {
+    /// The state of a run after `layers_done` layers; `streams` says how many of activations go with it, at most two.
+    pub fn new(identity: RunIdentity, layers_done: usize, report: Value, streams: usize) -> Self {
         RunState {
             version: VERSION,
             key: identity.key(),
             identity,
             layers_done,
             report,
-            activations: activations.then(|| format!("activations-{layers_done}.bin")),
+            activations: (streams > 0).then(|| format!("activations-{layers_done}.bin")),
+            dense_activations: (streams > 1).then(|| format!("activations-{layers_done}-dense.bin")),
         }
     }
 
     /// Makes this the state of the run in `output`. Durable when it returns; a crash before leaves the state before.
     ///
     /// The weights of the layers done must be on the disk already
-    /// ([`crate::checkpoint::CheckpointWriter::sync`]). `activations` are there if [`RunState::new`] was told so.
-    pub fn commit(&self, output: &Path, activations: Option<&Activations>) -> Result<(), StateError> {
-        assert_eq!(
-            self.activations.is_some(),
-            activations.is_some(),
-            "activations of the state"
-        );
+    /// ([`crate::checkpoint::CheckpointWriter::sync`]). `activations` are as many as [`RunState::new`] was told.
+    pub fn commit(&self, output: &Path, activations: &[&Activations]) -> Result<(), StateError> {
+        assert_eq!(self.files().count(), activations.len(), "activations of the state");
         Step::ALL
             .into_iter()
             .try_for_each(|step| self.step(step, output, activations))
     }
 
-    fn step(&self, step: Step, output: &Path, activations: Option<&Activations>) -> Result<(), StateError> {
+    /// Names of its files of activations.
+    fn files(&self) -> impl Iterator<Item = &String> {
+        self.activations.iter().chain(&self.dense_activations)
+    }
+
+    fn step(&self, step: Step, output: &Path, activations: &[&Activations]) -> Result<(), StateError> {
         let folder = output.join(STATE_FOLDER);
         let failed = |e| StateError::io(&folder, "write", e);
         match step {
@@ -125,10 +130,10 @@ impl RunState {
             Step::Folder => fs::create_dir(&folder)
                 .and_then(|()| sync_folder(output))
                 .map_err(failed),
-            Step::Activations => match (&self.activations, activations) {
-                (Some(name), Some(activations)) => Ok(activations.save_to(&folder.join(name))?),
-                _ => Ok(()),
-            },
+            Step::Activations => {
+                let mut named = self.files().zip(activations);
+                named.try_for_each(|(name, activations)| Ok(activations.save_to(&folder.join(name))?))
+            }
             Step::State => {
                 let text = serde_json::to_vec_pretty(self).expect("plain data");
                 Replacement::write(&folder.join(STATE_FILE), &text).map_err(failed)
@@ -142,7 +147,7 @@ impl RunState {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("activations-") && Some(&name) != self.activations.as_ref() {
+            if name.starts_with("activations-") && !self.files().any(|file| *file == name) {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -179,9 +184,7 @@ impl RunState {
             None => return Err(damaged("it has no version".into())),
         }
         let state: RunState = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
-        if let Some(path) = state.activations_path(output)
-            && !path.is_file()
-        {
+        if let Some(path) = state.paths(output).into_iter().find(|path| !path.is_file()) {
             return Err(damaged(format!("{} is missing", path.display())));
         }
         Ok(Some(state))
@@ -211,21 +214,20 @@ impl RunState {
         }
     }
 
-    /// The activations that enter the next layer, if one is left; `options` say where to keep them.
+    /// The activations that enter the next layer, as many as were committed; `options` say where to keep them.
     pub fn load_activations(
         &self,
         output: &Path,
         options: &ActivationOptions,
-    ) -> Result<Option<Activations>, ActivationError> {
-        self.activations_path(output)
-            .map(|path| Activations::load_from(&path, options))
-            .transpose()
+    ) -> Result<Vec<Activations>, ActivationError> {
+        let paths = self.paths(output).into_iter();
+        paths.map(|path| Activations::load_from(&path, options)).collect()
     }
 
-    /// A name is only looked for in the state's own folder.
-    fn activations_path(&self, output: &Path) -> Option<PathBuf> {
-        let name = Path::new(self.activations.as_ref()?).file_name()?;
-        Some(output.join(STATE_FOLDER).join(name))
+    /// Its files of activations. A name is only looked for in the state's own folder.
+    fn paths(&self, output: &Path) -> Vec<PathBuf> {
+        let names = self.files().filter_map(|name| Path::new(name).file_name());
+        names.map(|name| output.join(STATE_FOLDER).join(name)).collect()
     }
 }
 

@@ -15,8 +15,8 @@ fn settings() -> RunIdentity {
     identity(json!({"method": "fista", "damping": 0.1, "samples": {"count": 8, "length": 64}}))
 }
 
-fn state(layers: usize, activations: bool) -> RunState {
-    RunState::new(settings(), layers, json!({"linears": layers}), activations)
+fn state(layers: usize, streams: usize) -> RunState {
+    RunState::new(settings(), layers, json!({"linears": layers}), streams)
 }
 
 fn activations(layers: usize) -> Activations {
@@ -30,7 +30,7 @@ fn layers(output: &Path) -> Option<usize> {
     let state = RunState::load(output).unwrap()?;
     state.check(&settings(), output).unwrap();
     assert_eq!(state.report, json!({"linears": state.layers_done}));
-    if let Some(loaded) = state.load_activations(output, &ActivationOptions::default()).unwrap() {
+    for loaded in state.load_activations(output, &ActivationOptions::default()).unwrap() {
         assert_eq!(loaded.read(0).unwrap(), [state.layers_done as f32; 8]);
     }
     Some(state.layers_done)
@@ -46,30 +46,30 @@ fn files(output: &Path) -> Vec<String> {
 /// A crash after `steps` steps, and in the middle of the next one's writing.
 #[test]
 fn a_crash_at_any_point_leaves_the_state_before_or_after() {
-    for before in [None, Some(1)] {
+    for before in [None, Some(1), Some(2)] {
         for steps in 0..=Step::ALL.len() {
-            for (next, last) in [(2, false), (3, true)] {
+            for (next, streams) in [(3, 1), (3, 2), (4, 0)] {
                 let temp = TempDir::new().unwrap();
                 let output = temp.path();
-                if let Some(layers) = before {
-                    state(layers, true).commit(output, Some(&activations(layers))).unwrap();
+                if let Some(streams) = before {
+                    let kept = activations(1);
+                    state(1, streams).commit(output, &[&kept; 2][..streams]).unwrap();
                 }
-                let (after, kept) = (state(next, !last), activations(next));
+                let before = before.map(|_| 1);
+                let (after, kept) = (state(next, streams), activations(next));
                 for step in &Step::ALL[..steps] {
-                    after.step(*step, output, (!last).then_some(&kept)).unwrap();
+                    after.step(*step, output, &[&kept; 2][..streams]).unwrap();
                 }
                 let torn = output.join(STATE_FOLDER);
                 if torn.exists() {
-                    fs::write(torn.join("activations-2.bin.tmp"), "half").unwrap();
+                    fs::write(torn.join("activations-3.bin.tmp"), "half").unwrap();
                     fs::write(torn.join("state.json.tmp"), "{\"ver").unwrap();
                 }
                 let written = Step::ALL[..steps].contains(&Step::State);
                 let wanted = if written { Some(next) } else { before };
                 assert_eq!(layers(output), wanted, "{before:?}, {steps} steps of {next}");
                 // The run goes on from there and cleans up.
-                state(next + 1, true)
-                    .commit(output, Some(&activations(next + 1)))
-                    .unwrap();
+                state(next + 1, 1).commit(output, &[&activations(next + 1)]).unwrap();
                 assert_eq!(layers(output), Some(next + 1));
                 assert_eq!(
                     files(output),
@@ -84,10 +84,10 @@ fn a_crash_at_any_point_leaves_the_state_before_or_after() {
 fn a_commit_of_the_same_layer_replaces_it() {
     let temp = TempDir::new().unwrap();
     for _ in 0..2 {
-        state(1, true).commit(temp.path(), Some(&activations(1))).unwrap();
+        state(1, 1).commit(temp.path(), &[&activations(1)]).unwrap();
         assert_eq!(layers(temp.path()), Some(1));
     }
-    state(2, false).commit(temp.path(), None).unwrap();
+    state(2, 0).commit(temp.path(), &[]).unwrap();
     assert_eq!(layers(temp.path()), Some(2));
     assert_eq!(files(temp.path()), ["state.json"]);
 }
@@ -95,7 +95,7 @@ fn a_commit_of_the_same_layer_replaces_it() {
 #[test]
 fn other_settings_are_listed() {
     let temp = TempDir::new().unwrap();
-    state(1, false).commit(temp.path(), None).unwrap();
+    state(1, 0).commit(temp.path(), &[]).unwrap();
     let state = RunState::load(temp.path()).unwrap().unwrap();
     // The order of keys means nothing.
     let reordered = json!({"samples": {"length": 64, "count": 8}, "damping": 0.1, "method": "fista"});
@@ -125,8 +125,8 @@ fn numbers_survive_the_file() {
     let temp = TempDir::new().unwrap();
     for n in 1..500 {
         let then = identity(json!({"damping": 1.0 / f64::from(n), "large": 1e300 / f64::from(n)}));
-        RunState::new(then.clone(), n as usize, Value::Null, false)
-            .commit(temp.path(), None)
+        RunState::new(then.clone(), n as usize, Value::Null, 0)
+            .commit(temp.path(), &[])
             .unwrap();
         let state = RunState::load(temp.path()).unwrap().unwrap();
         state.check(&then, temp.path()).unwrap();
@@ -142,7 +142,7 @@ fn damage_is_named_with_advice() {
     let temp = TempDir::new().unwrap();
     assert!(RunState::load(temp.path()).unwrap().is_none());
     assert!(RunState::load(&temp.path().join("none")).unwrap().is_none());
-    state(1, true).commit(temp.path(), Some(&activations(1))).unwrap();
+    state(1, 2).commit(temp.path(), &[&activations(1); 2]).unwrap();
     let file = temp.path().join(".secateur/state.json");
     let whole = fs::read_to_string(&file).unwrap();
     let refused = |text: &str| {
@@ -169,6 +169,10 @@ fn damage_is_named_with_advice() {
     assert!(matches!(error, StateError::Damaged { .. }), "{error}");
 
     fs::write(&file, &whole).unwrap();
-    fs::remove_file(temp.path().join(".secateur/activations-1.bin")).unwrap();
-    assert!(matches!(refused(&whole), StateError::Damaged { .. }));
+    for name in ["activations-1.bin", "activations-1-dense.bin"] {
+        let (file, away) = (temp.path().join(".secateur").join(name), temp.path().join("away"));
+        fs::rename(&file, &away).unwrap();
+        assert!(matches!(refused(&whole), StateError::Damaged { .. }));
+        fs::rename(&away, &file).unwrap();
+    }
 }

@@ -224,8 +224,8 @@ impl Shots<'_> {
             return Ok(());
         }
         let report = serde_json::to_value(&self.report).expect("a report is plain data");
-        let state = RunState::new(self.identity.clone(), self.done + 1, report, false);
-        state.commit(&self.plan.options.output, None)?;
+        let state = RunState::new(self.identity.clone(), self.done + 1, report, 0);
+        state.commit(&self.plan.options.output, &[])?;
         self.folder.keep();
         if self.done > 0 {
             let old = self.path(self.done);
