@@ -213,11 +213,17 @@ fn unit_factor(gpu: &Gpu) -> Tensor {
     Tensor::upload(gpu, "factor", OBS_COLS, N, &values).expect("fits")
 }
 
+/// Squared norms of one, and floors that no row is below.
+fn unit_norms(gpu: &Gpu) -> Tensor {
+    let values = [[1.0; ROWS], [0.0; ROWS]].concat();
+    Tensor::upload(gpu, "norms", 2, ROWS, &values).expect("fits")
+}
+
 fn prox_rows(gpu: &Gpu) -> Vec<Row> {
     let m = |rows, cols| matrix(gpu, rows, cols);
     let free = Tensor::upload(gpu, "free", ROWS, N, &vec![1.0; ROWS * N]).expect("fits");
     let four = [m(ROWS, N), m(ROWS, N), m(ROWS, N), m(ROWS, N)];
-    let (h, norms) = (m(N, N), m(2, ROWS));
+    let (h, norms) = (m(N, N), unit_norms(gpu));
     let factor = unit_factor(gpu);
     vec![
         row_of("prox/soft_threshold", ROWS * N, four.clone(), |r, _, [x, out, ..]| {

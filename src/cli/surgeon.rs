@@ -109,6 +109,7 @@ pub(super) fn refuse_others(args: &PruneArgs, method: &str) -> Result<(), CliErr
         ("--scope row", solve.scope.map(Scope::from) == Some(Scope::Row)),
         ("--permute on", solve.permute == Permute::On),
         ("--allocation", !matches!(solve.allocation, Allocation::Auto)),
+        ("--allocation-spread", solve.allocation_spread.is_some()),
         ("--statistics", args.inputs.statistics.is_some()),
         ("--limit-layers", args.memory.limit_layers.is_some()),
         ("--activations", args.memory.activations.is_some()),

@@ -202,7 +202,10 @@ fn by_importance(layers: &BTreeMap<usize, f64>, candidates: &[Candidate], sparsi
     };
     let deviation = |c: &Candidate| -scale * (layers[&c.layer] - bounds[0]);
     let raw: Vec<f64> = candidates.iter().map(deviation).collect();
-    shifted(&raw, candidates, sparsity, range(sparsity, 2.0 * spread))
+    // As published, but never nothing and never all of a layer.
+    let low = (sparsity - 2.0 * spread).max(0.1 * sparsity);
+    let high = (sparsity + 2.0 * spread).min(1.0 - 0.1 * (1.0 - sparsity));
+    shifted(&raw, candidates, sparsity, [low, high])
 }
 
 /// `raw` plus one constant, clamped, such that the model has the sparsity.
@@ -255,6 +258,18 @@ mod tests {
         for (i, share) in out.iter().enumerate() {
             assert!((share - (0.6 + mean - d[i / 2])).abs() < 1e-9, "{out:?}");
         }
+    }
+
+    /// One layer that matters among many, at a sparsity that leaves little above it and much below.
+    #[test]
+    fn an_essential_layer_keeps_what_it_should() {
+        let candidates: Vec<Candidate> = (0..12)
+            .map(|layer| candidate(layer, 100, if layer == 3 { 1.0 } else { 2.0 }))
+            .collect();
+        let out = allocate(Allocation::Lsa, &candidates, 0.9, 0.05);
+        assert!((zeros(&candidates, &out) - 0.9 * 1200.0).abs() < 1e-6, "{out:?}");
+        // d is 0.1 there and 0 elsewhere.
+        assert!((out[3] - (0.9 + 0.1 / 12.0 - 0.1)).abs() < 1e-9, "{out:?}");
     }
 
     #[test]

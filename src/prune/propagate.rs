@@ -10,7 +10,7 @@ pub enum Propagate {
     /// Inputs from the pruned layers before; within the layer, targets of the dense layer on those same inputs.
     Local,
     /// Inputs from the pruned layers before, and targets of the dense model on its own: the error of all layers before is
-    /// corrected too (asymmetric calibration, as GPTAQ).
+    /// corrected too (asymmetric calibration, as GPTAQ). Experts get the tokens that the pruned stream routes to them.
     Both,
     /// Inputs from the pruned layers before, and targets on the same inputs everywhere (no correction, as SparseGPT).
     Pruned,

@@ -8,7 +8,7 @@ use crate::ops::dense;
 use crate::prune::GramStatistics;
 use crate::tensor::{PanelMatrix, Tensor};
 
-/// A half of a decoder layer in the pruned model and, for the correction of errors made earlier in the layer, in the
+/// A half of a decoder layer in the pruned model and, for the correction of errors made before, in the
 /// dense one.
 pub(super) struct Streams<'a> {
     /// Weights pruned so far, and the stream its half reads.

@@ -7,7 +7,8 @@ use super::plan::{PruneOptions, Sums};
 use super::source::{done_after, drifts};
 use crate::gpu::Gpu;
 use crate::model::{Group, LinearId, LinearSpec, Norm, QkNorm, Spec, Tap};
-use crate::prune::{Admm, Method, Propagate};
+use crate::ops::prox::OBS_COLS;
+use crate::prune::{Admm, Allocation, Method, Propagate};
 use crate::tensor::DType;
 
 /// Matrices of a linear's size alive in a refit: weight, scaled weight, free, target and correction of the problem,
@@ -191,6 +192,7 @@ impl<'a> Layer<'a> {
         self.note(&format!("reading the sums at {:?}", group.input), |m| {
             (m.grams, m.heap, m.streams) = (4 * n * n, 4 * n * n, 0);
         });
+        self.measure(group);
         self.solve(group, 4 * n * n, 0);
     }
 
@@ -228,10 +230,27 @@ impl<'a> Layer<'a> {
         if self.options.sums == Sums::Saved {
             return;
         }
+        self.measure(group);
         self.solve(group, grams, streams);
         let ids: Vec<LinearId> = group.linears.iter().flat_map(|l| l.ids()).collect();
         for held in self.held.iter_mut().filter(|h| ids.contains(&h.id)) {
             held.replaced = held.pruned;
+        }
+    }
+
+    /// How redundant the group's linears are, in the pass before: the problem's four matrices, what is removed and
+    /// that times the Gram, and rows of the Gram.
+    fn measure(&mut self, group: &Group) {
+        if self.options.allocates() != Allocation::Lsa {
+            return;
+        }
+        let n = self.spec.width(group.input) as u64;
+        for linear in &group.linears {
+            let bytes = 4 * (linear.shape[0] * linear.shape[1]) as u64;
+            let what = format!("measuring `{}`", linear.tensor);
+            self.note(&what, |m| {
+                (m.grams, m.matrices, m.matrix) = (4 * n * (n + n.min(OBS_COLS as u64)), 6, bytes);
+            });
         }
     }
 

@@ -222,9 +222,14 @@ impl Budget<'_> {
     /// Device memory of the backward pass for an allocation, bytes; 0 without one.
     fn curvature(&self, rows: usize) -> Result<u64, RunError> {
         match self.options.allocates() {
-            Allocation::Curvature => Ok(Passes::of(self.checkpoint, self.spec, rows, Need::ALL)?.gather),
+            Allocation::Curvature => Ok(Passes::of(self.gpu, self.checkpoint, self.spec, rows, Need::ALL)?.gather),
             _ => Ok(0),
         }
+    }
+
+    /// What the process takes before it does anything.
+    fn program(&self) -> u64 {
+        PROGRAM + if self.gpu.is_host() { 0 } else { DRIVER }
     }
 
     /// Host memory of that pass, bytes: its streams, and the device's buffers where they are the host's.
@@ -232,7 +237,7 @@ impl Budget<'_> {
         let shared = self.gpu.is_host() || self.gpu.is_software();
         match device {
             0 => 0,
-            _ => PROGRAM + DRIVER + CURVATURE_STREAMS * self.stream(DType::F32) + if shared { device } else { 0 },
+            _ => self.program() + CURVATURE_STREAMS * self.stream(DType::F32) + if shared { device } else { 0 },
         }
     }
 
@@ -247,7 +252,7 @@ impl Budget<'_> {
                 2 * m.matrix.min(matrix)
             }
         };
-        let program = if self.gpu.is_host() { PROGRAM } else { PROGRAM + DRIVER };
+        let program = self.program();
         let beside = |m: &Moment| program + m.host(rows) + device(m);
         let prepare = program + self.prepare();
         let peak = |stream: u64| {
@@ -334,6 +339,11 @@ impl Demand {
             Sums::Loaded(_) => 0.0,
             _ => options.samples.samples as f64 * options.samples.length as f64,
         };
+        let greedy = if options.allocates() == Allocation::Lsa {
+            2.5
+        } else {
+            0.0
+        };
         let measured = if options.allocates() == Allocation::Uniform {
             0.0
         } else {
@@ -345,7 +355,7 @@ impl Demand {
                 let [rows, cols] = linear.shape.map(|n| n as f64);
                 if options.sums != Sums::Saved {
                     // Errors and the linear term take a few.
-                    let mut products = method.products(linear.shape) + options.refit as f64 + 4.0;
+                    let mut products = method.products(linear.shape) + options.refit as f64 + 4.0 + greedy;
                     if options.permutes() && matches!(linear.id.role, Role::Down | Role::O) {
                         products += Admm::brief().products(linear.shape);
                     }

@@ -196,7 +196,7 @@ pub struct Plan {
     /// Memory, predicted.
     #[serde(flatten)]
     pub demand: Demand,
-    /// Bytes of the output's weights; a stream of activations for `--resume` comes on top while it runs.
+    /// Bytes of the output's weights; the streams of activations for `--resume` come on top while it runs.
     pub output_bytes: u64,
     /// Rough number of floating-point operations.
     pub flops: f64,
@@ -373,7 +373,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "propagate": options.propagate,
         "permute": options.permutes(),
         "allocation": options.allocates().name(),
-        "spread": options.spread(),
+        "spread": (options.allocates() != Allocation::Uniform).then(|| options.spread()),
         "limit_layers": options.limit_layers,
         "only_layers": options.only_layers,
         "samples": options.samples,

@@ -85,20 +85,16 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
 pub(super) struct Entering {
     /// The stream its linears are pruned on.
     pub(super) pruned: Activations,
-    /// That of the dense model, where it is kept beside.
+    /// That of the dense model, where it is kept beside and anything before was pruned.
     pub(super) dense: Option<Activations>,
 }
 
 impl Entering {
     /// The embedded tokens.
     pub(super) fn embedded(plan: &Plan, decoder: &Decoder<'_>, ids: &TokenIds) -> Result<Self, RunError> {
-        let embed = || decoder.embed_with(ids, &plan.activation_options());
         Ok(Entering {
-            pruned: embed()?,
-            dense: match plan.options.propagate {
-                Propagate::Both => Some(embed()?),
-                _ => None,
-            },
+            pruned: decoder.embed_with(ids, &plan.activation_options())?,
+            dense: None,
         })
     }
 
@@ -156,7 +152,9 @@ impl CapturedLayer<'_, '_> {
                 self.dense_stream.as_ref().unwrap_or(&self.stream),
             ),
         };
-        let corrected = drifts(&self.plan.spec, &self.plan.options, group.input);
+        // Before anything is pruned both streams are one.
+        let alike = self.dense_stream.is_none() && enters(&self.plan.spec, group.input);
+        let corrected = !alike && drifts(&self.plan.spec, &self.plan.options, group.input);
         let sums = streams.capture(self.decoder.gpu, group, corrected)?;
         if let Some(expert) = done_after(group.input) {
             let unneeded = match self.propagate() {
@@ -223,8 +221,15 @@ impl CapturedLayer<'_, '_> {
             Propagate::Dense => (through(dense_stream.unwrap_or(self.stream), &self.dense)?, None),
             Propagate::Local | Propagate::Pruned => (through(self.stream, &self.pruned)?, None),
             Propagate::Both => {
-                let dense = dense_stream.map(|stream| through(stream, &self.dense)).transpose()?;
-                (through(self.stream, &self.pruned)?, dense)
+                let dense = match dense_stream {
+                    Some(stream) => through(stream, &self.dense)?,
+                    // A parallel layer that is the first to be pruned.
+                    None => {
+                        let block = self.decoder.block(&self.dense);
+                        (self.decoder).map(&self.stream, |recording, x| block.forward(recording, &x))?
+                    }
+                };
+                (through(self.stream, &self.pruned)?, Some(dense))
             }
         };
         Ok(Entering { pruned, dense })
@@ -233,17 +238,22 @@ impl CapturedLayer<'_, '_> {
 
 /// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
 pub(super) fn drifts(spec: &Spec, options: &PruneOptions, tap: Tap) -> bool {
-    let same = match tap {
-        _ if options.propagate == Propagate::Both => false,
-        Tap::AttentionInput => true,
-        Tap::MlpInput | Tap::ExpertInput(_) => spec.parallel,
-        _ => false,
-    };
+    let same = options.propagate != Propagate::Both && enters(spec, tap);
     !same && options.propagate != Propagate::Pruned && !matches!(options.sums, Sums::Loaded(_))
 }
 
+/// Whether a tap reads nothing but what enters the layer.
+fn enters(spec: &Spec, tap: Tap) -> bool {
+    match tap {
+        Tap::AttentionInput => true,
+        Tap::MlpInput | Tap::ExpertInput(_) => spec.parallel,
+        _ => false,
+    }
+}
+
 /// The MLP (or which expert) that is read for the last time when this tap is captured, but by the pass to the next
-/// layer. That reads the dense layer if inputs are dense, else the pruned one: the other copy can go.
+/// layer. That reads the dense layer if inputs are dense, else the pruned one: the other copy can go, unless both streams
+/// go on.
 pub(super) fn done_after(tap: Tap) -> Option<Option<usize>> {
     match tap {
         Tap::MlpHidden => Some(None),

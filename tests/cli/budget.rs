@@ -39,6 +39,8 @@ fn a_run_takes_what_was_planned() {
         "--pattern 2:4 --method fista --refit 0 --limit-layers 1",
         "--pattern 2:4 --method admm --limit-layers 1",
         "--sparsity 0.6 --method alps --limit-layers 1",
+        "--sparsity 0.6 --method wanda --allocation curvature",
+        "--sparsity 0.6 --method wanda --allocation lsa",
         "--pattern 2:4 --method fista --refit 2 --limit-layers 1 --propagate pruned --activations bf16",
     ];
     for flags in settings {
@@ -60,6 +62,7 @@ fn a_tight_budget_is_kept_and_the_sparsity_exact() {
     for flags in [
         &["--pattern", "2:4", "--method", "wanda", "--refit", "2"][..],
         &["--sparsity", "0.5", "--method", "wanda", "--refit", "2"],
+        &["--pattern", "2:4", "--method", "sparsegpt", "--propagate", "both"],
     ] {
         let free = case.plan(&FLAGS, &[flags, &["--json"]].concat()).json();
         let budget = (number(&free, "device_bytes") * 0.45) as u64;
@@ -73,6 +76,25 @@ fn a_tight_budget_is_kept_and_the_sparsity_exact() {
             let [rows, cols] = [0, 1].map(|i| linear["shape"][i].as_f64().unwrap());
             assert_eq!(number(linear, "zeros"), rows * cols / 2.0, "{linear}");
         }
+    }
+}
+
+/// The pass before the prune that measures linears is held to the limit too.
+#[test]
+fn a_tight_budget_holds_while_an_allocation_is_measured() {
+    let case = case();
+    for rule in ["lsa", "owl", "curvature"] {
+        let flags = ["--sparsity", "0.6", "--method", "wanda", "--allocation", rule];
+        let free = case.plan(&FLAGS, &[&flags[..], &["--json"]].concat()).json();
+        // The backward pass cannot be cut into blocks as a solve can.
+        let share = if rule == "curvature" { 1.0 } else { 0.45 };
+        let text = ((number(&free, "device_bytes") * share) as u64).to_string();
+        let report = report(&case, &[&flags[..], &["--max-vram", &text]].concat());
+        assert!(
+            number(&report["memory"], "device_peak") <= text.parse().unwrap(),
+            "{rule}: {}",
+            report["memory"]
+        );
     }
 }
 

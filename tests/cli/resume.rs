@@ -295,7 +295,14 @@ fn killed_in_a_search() {
 
 #[test]
 fn killed_with_activations_in_a_file() {
-    let flags = "--pattern 2:4 --activations f32 --method wanda --propagate dense";
+    for propagate in ["dense", "both"] {
+        in_a_file(propagate);
+    }
+}
+
+/// Half of each stream goes to a file.
+fn in_a_file(propagate: &str) {
+    let flags = format!("--pattern 2:4 --activations f32 --method wanda --propagate {propagate}");
     let mut job = Job::new(&flags.split(' ').collect::<Vec<_>>());
     let in_memory = job.undisturbed().0;
     let mut plan = job.command(&["--json"]);
@@ -306,7 +313,7 @@ fn killed_with_activations_in_a_file() {
     job.flags.extend(["--max-ram".into(), ram.to_string()]);
     let kept = job.run(&["--json", "--dry-run"]).json()["activation_ram"].as_u64();
     assert!(kept.is_some_and(|bytes| bytes < plan["activation_bytes"].as_u64().unwrap()));
-    kill(&job, 4, 5);
+    kill(&job, 4, 3);
     assert_same(&job.files(), &in_memory, "activations in a file");
 }
 

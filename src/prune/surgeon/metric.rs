@@ -207,13 +207,18 @@ impl<'a> MetricProblem<'a> {
         dense::multiply(&mut recording, support, &residual);
         recording.copy(&residual.slice(), &direction.slice());
         let mut norm = self.dot(recording, gpu, [&residual, &residual])?;
+        // A residual so much smaller than the first is rounding, whose directions mean nothing and underflow in the end.
+        let floor = 1e-16 * norm + 1e-34;
         for _ in 0..steps {
+            if norm <= floor {
+                break;
+            }
             let mut recording = Recording::new();
             recording.copy(&direction.slice(), &scaled.slice());
             self.apply(&mut recording, gpu, &scaled, &work)?;
             dense::multiply(&mut recording, support, &work.product);
             let curvature = self.dot(recording, gpu, [&direction, &work.product])?;
-            let downhill = curvature > 0.0 && norm > 0.0;
+            let downhill = curvature > 0.0;
             if !downhill {
                 break;
             }

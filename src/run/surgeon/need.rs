@@ -2,7 +2,8 @@
 
 use super::factors::{self, Wanted};
 use crate::checkpoint::Checkpoint;
-use crate::model::Spec;
+use crate::gpu::Gpu;
+use crate::model::{Norm, QkNorm, Role, Spec};
 use crate::prune::LowRank;
 use crate::run::RunError;
 
@@ -51,10 +52,33 @@ impl Need {
             Pass::Weights => 0,
             // Normed inputs, gate, up and their product, or queries, keys, values and scores' sums.
             Pass::Forward => 6 * spec.hidden + (3 * spec.ffn).max(4 * spec.heads * spec.head_dim),
-            // The same with a gradient for each.
-            Pass::Backward => 11 * spec.hidden + (6 * spec.ffn).max(8 * spec.heads * spec.head_dim),
+            Pass::Backward => backward_row(spec),
         }
     }
+}
+
+/// Values per row of a batch that a layer's backward pass takes: all that `model/backward/block.rs` records, which lives until
+/// it is played.
+fn backward_row(spec: &Spec) -> usize {
+    let (hidden, q, kv) = (spec.hidden, spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+    let with = |norm: Norm, matrices: usize| if spec.has_norm(norm) { matrices * hidden } else { 0 };
+    let scaled = if spec.residual_scale == 1.0 { 0 } else { hidden };
+    // The streams at both ends and between the halves, and the gradients of what the halves read.
+    let streams = 5 * hidden + with(Norm::Attention, 2) + with(Norm::Mlp, 2);
+    let normed = if spec.qk_norm == QkNorm::None { 0 } else { 2 * (q + kv) };
+    // With a gradient for each of queries, keys, values and their result, and two numbers of a head's softmax.
+    let attention = 4 * (q + kv) + normed + 2 * spec.heads + with(Norm::AttentionOut, 4) + 2 * scaled;
+    let linears = spec.linears_of(0).unwrap_or_default();
+    let gated = linears
+        .iter()
+        .flat_map(|l| &l.parts)
+        .any(|part| part.role == Role::Gate);
+    let inner = if gated { 4 } else { 3 };
+    let dense = inner * spec.ffn;
+    let mixture = spec
+        .experts
+        .map_or(0, |e| e.per_token * (4 * hidden + inner * e.ffn) + hidden + 2 * e.count);
+    streams + attention + dense.max(mixture) + with(Norm::MlpOut, 2) + scaled
 }
 
 /// Device memory of the two passes of a shot, in bytes.
@@ -67,7 +91,14 @@ pub(in crate::run) struct Passes {
 
 impl Passes {
     /// Predicts them; `rows` activations go through a layer at once.
-    pub(in crate::run) fn of(checkpoint: &Checkpoint, spec: &Spec, rows: usize, need: Need) -> Result<Self, RunError> {
+    pub(in crate::run) fn of(
+        gpu: &Gpu,
+        checkpoint: &Checkpoint,
+        spec: &Spec,
+        rows: usize,
+        need: Need,
+    ) -> Result<Self, RunError> {
+        let decoded = gpu.is_host() || gpu.is_software();
         let activations = (4 * rows * need.row(spec)) as u64;
         let mut passes = Passes { gather: 0, solve: 0 };
         for layer in 0..spec.layers {
@@ -75,7 +106,10 @@ impl Passes {
             let mut weights = 0;
             for linear in spec.linears_of(layer)? {
                 let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
-                weights += view.bytes.len() as u64;
+                weights += match decoded {
+                    true => 4 * view.elements() as u64,
+                    false => view.bytes.len() as u64,
+                };
                 for part in &linear.parts {
                     let rows = part.rows.iter().map(|r| r.len()).sum::<usize>() as u64;
                     let cols = linear.shape[1] as u64;

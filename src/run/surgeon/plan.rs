@@ -136,7 +136,7 @@ impl SurgeonPlan {
         self.batch_rows = ROWS;
         loop {
             let rows = self.batch_rows.max(length).min(samples * length);
-            let Passes { gather, solve } = Passes::of(checkpoint, spec, rows, need)?;
+            let Passes { gather, solve } = Passes::of(gpu, checkpoint, spec, rows, need)?;
             self.device_bytes = gather.max(solve).max(correct) + gpu.scratch_bytes();
             if self.device_bytes <= limit {
                 break;
