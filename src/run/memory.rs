@@ -22,6 +22,10 @@ const LEAST_PART: u64 = 32;
 pub(super) const CURVATURE_STREAMS: u64 = 3;
 /// The program, its threads and small buffers.
 const PROGRAM: u64 = 24 << 20;
+/// What a tokenizer leaves behind in pieces, at most and per byte of its file; measured.
+const LEFT_BEHIND: [u64; 2] = [12 << 20, 4];
+/// Of files that are mapped, this much is resident before it is given back.
+const MAPPED: u64 = 16 << 20;
 /// What a driver takes beside the buffers; measured with a driver that compiles for the CPU.
 const DRIVER: u64 = 110 << 20;
 
@@ -232,12 +236,19 @@ impl Budget<'_> {
         PROGRAM + if self.gpu.is_host() { 0 } else { DRIVER }
     }
 
+    /// And once it has: pieces of memory and of files that it holds.
+    fn settled(&self) -> u64 {
+        let [most, per_byte] = LEFT_BEHIND;
+        let tokenizer = std::fs::metadata(self.checkpoint.dir().join("tokenizer.json")).map_or(0, |file| file.len());
+        self.program() + most.min(per_byte * tokenizer) + MAPPED.min(self.checkpoint.total_bytes())
+    }
+
     /// Host memory of that pass, bytes: its streams, and the device's buffers where they are the host's.
     fn curvature_host(&self, device: u64) -> u64 {
         let shared = self.gpu.is_host() || self.gpu.is_software();
         match device {
             0 => 0,
-            _ => self.program() + CURVATURE_STREAMS * self.stream(DType::F32) + if shared { device } else { 0 },
+            _ => self.settled() + CURVATURE_STREAMS * self.stream(DType::F32) + if shared { device } else { 0 },
         }
     }
 
@@ -252,12 +263,12 @@ impl Budget<'_> {
                 2 * m.matrix.min(matrix)
             }
         };
-        let program = self.program();
-        let beside = |m: &Moment| program + m.host(rows) + device(m);
-        let prepare = program + self.prepare();
+        let settled = self.settled();
+        let beside = |m: &Moment| settled + m.host(rows) + device(m);
+        let prepare = self.program() + self.prepare();
         let peak = |stream: u64| {
             let bytes = |m: &Moment| beside(m).saturating_add(m.streams.saturating_mul(stream));
-            moments.iter().map(bytes).max().unwrap_or(program).max(prepare)
+            moments.iter().map(bytes).max().unwrap_or(settled).max(prepare)
         };
         let Some(ram) = self.options.max_ram else {
             let dtype = self.options.activations.unwrap_or(DType::F32);
