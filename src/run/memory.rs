@@ -167,12 +167,8 @@ impl Budget<'_> {
         Ok(moments)
     }
 
-    /// What is always on the device or counts for little: rotary tables, norms, rows of a solve, and what products may take.
     fn small(&self) -> u64 {
-        let spec = self.spec;
-        let widest = spec.ffn.max(spec.hidden).max(spec.heads * spec.head_dim) as u64;
-        let ropes: usize = spec.ropes.iter().map(|rope| rope.rotary_dim()).sum();
-        4 * (ropes * self.options.samples.length) as u64 + 4 * 16 * widest + self.gpu.scratch_bytes()
+        small(self.spec, self.gpu, self.options.samples.length)
     }
 
     /// Rows of a batch: as many as are quick, fewer if memory is short.
@@ -381,6 +377,14 @@ impl Demand {
         }
         Ok(flops)
     }
+}
+
+/// What is always on the device or counts for little: rotary tables for `length` tokens, norms, rows of a solve, and what
+/// products may take.
+pub(super) fn small(spec: &Spec, gpu: &Gpu, length: usize) -> u64 {
+    let widest = spec.ffn.max(spec.hidden).max(spec.heads * spec.head_dim) as u64;
+    let ropes: usize = spec.ropes.iter().map(|rope| rope.rotary_dim()).sum();
+    4 * (ropes * length) as u64 + 4 * 16 * widest + gpu.scratch_bytes()
 }
 
 /// Bytes as MiB.

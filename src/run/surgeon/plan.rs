@@ -14,6 +14,7 @@ use crate::model::{ActivationOptions, Spec};
 use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
 use crate::run::memory::free_disk;
+use crate::run::memory::small;
 use crate::run::plan::{PruneOptions, Sums};
 use crate::run::state::add_rounding;
 use crate::tensor::DType;
@@ -137,7 +138,7 @@ impl SurgeonPlan {
         loop {
             let rows = self.batch_rows.max(length).min(samples * length);
             let Passes { gather, solve } = Passes::of(gpu, checkpoint, spec, rows, need)?;
-            self.device_bytes = gather.max(solve).max(correct) + gpu.scratch_bytes();
+            self.device_bytes = gather.max(solve).max(correct) + small(spec, gpu, length);
             if self.device_bytes <= limit {
                 break;
             }
