@@ -30,7 +30,7 @@ impl Roof {
 
 /// Whether a processor does the work, be it through a driver.
 fn on_processor(gpu: &Gpu) -> bool {
-    gpu.is_host() || gpu.is_software()
+    gpu.in_host_memory()
 }
 
 /// FMA, then copy.

@@ -59,7 +59,8 @@ pub(super) struct SolveArgs {
     #[arg(long, value_enum)]
     pub(super) damping_rule: Option<DampingRule>,
     /// Inputs of a decoder layer: those of the `dense` model, or of the `pruned` one; `local` is pruned with the targets of
-    /// the dense layer, `both` is pruned with those of the dense model, whose stream goes beside [default: local for admm, dense for fista, pruned, as published, for the others]
+    /// the dense layer, `both` is pruned with those of the dense model, whose stream goes beside [default:
+    /// local for admm, dense for fista, pruned, as published, for the others]
     #[arg(long, value_enum)]
     pub(super) propagate: Option<Propagate>,
     /// Share of the error of earlier linears that a linear corrects, 0 to 1, where targets are not on the same

@@ -176,6 +176,11 @@ impl Gpu {
         self.0.software
     }
 
+    /// Whether buffers of this device are the host's memory: the host executor, or a driver that runs on the CPU.
+    pub fn in_host_memory(&self) -> bool {
+        self.is_host() || self.is_software()
+    }
+
     /// Whether lanes of this device can hand values to each other, and its driver compiles kernels in which they do.
     pub fn has_subgroups(&self) -> bool {
         matches!(&self.0.executor, Executor::Wgpu(device) if device.subgroups)

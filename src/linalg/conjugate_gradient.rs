@@ -6,8 +6,8 @@ use crate::ops::prox;
 use crate::tensor::{PanelMatrix, Tensor};
 
 /// Records `steps` steps towards the minimiser, for every row of v on its own support, of `1/2 v H vᵀ - b vᵀ`, starting
-/// from v. v, b, support: `[m, n]`. The objective never rises; rows whose residual is down to
-/// rounding rest.
+/// from v. v, b, support: `[m, n]`. The objective never rises; rows whose residual is down to rounding
+/// rest.
 pub fn masked_conjugate_gradient(
     recording: &mut Recording,
     gpu: &Gpu,

@@ -4,11 +4,11 @@
 //! In blocks of 128 columns from left to right, half of each: one by one the weight of a row goes that costs least beside
 //! all that went before. Nothing is pruned by it, and what remains is not updated.
 
-use super::sparsegpt::rows_of;
+use super::sparsegpt::block_columns;
 use super::{LayerProblem, PruneError};
 use crate::gpu::{Gpu, Recording};
 use crate::ops::dense::{self, Gemm, Layout};
-use crate::ops::prox::{self, OBS_COLS};
+use crate::ops::prox;
 use crate::tensor::Tensor;
 
 /// `‖R X‖²` per token, R what is taken: half of the weights of each row in each block of columns.
@@ -18,11 +18,12 @@ pub fn redundancy(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<f64, PruneErr
     let mut recording = Recording::new();
     let before = Tensor::zeros(gpu, &mut recording, "removed times Gram", rows, cols)?;
     gpu.submit(recording)?;
-    let width = OBS_COLS.min((gpu.limits().binding / (4 * cols as u64)) as usize).max(1);
+    let width = block_columns(gpu, cols).max(1);
     for first in (0..cols).step_by(width) {
         let (width, after) = (width.min(cols - first), (first + width).min(cols));
         let mut recording = Recording::new();
-        let block = rows_of(&mut recording, gpu, &problem.inputs.gram, first, width)?;
+        let gram = &problem.inputs.gram;
+        let block = gram.copied_rows(&mut recording, gpu, "rows of the Gram", [first, width])?;
         let inputs = [&block, &problem.weight, &before];
         prox::greedy_remove(&mut recording, inputs, first, width / 2, &removed);
         if after < cols {

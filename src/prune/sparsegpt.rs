@@ -104,6 +104,11 @@ struct Block {
     keep: usize,
 }
 
+/// Columns of a block of a matrix of `cols` columns: 128, fewer where the device binds less than as many rows of its Gram.
+pub(super) fn block_columns(gpu: &Gpu, cols: usize) -> usize {
+    OBS_COLS.min((gpu.limits().binding / (4 * cols as u64)) as usize)
+}
+
 /// All blocks, 128 columns each: fewer where groups of N:M do not fit, or the device binds less than 128 rows of U.
 fn blocks(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Vec<Block>, GpuError> {
     let [rows, cols] = problem.weight.shape();
@@ -111,8 +116,7 @@ fn blocks(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Vec<Block>, GpuError>
         Pattern::NM { m, .. } => m,
         Pattern::Unstructured { .. } => 1,
     };
-    let fitting = (gpu.limits().binding / (4 * cols as u64)) as usize;
-    let width = (OBS_COLS.min(fitting) / group * group).max(group);
+    let width = (block_columns(gpu, cols) / group * group).max(group);
     let (height, free) = match problem.pattern {
         Pattern::Unstructured {
             scope: Scope::Matrix, ..
@@ -176,7 +180,7 @@ impl Block {
         [v, support]: [&Tensor; 2],
     ) -> Result<(), GpuError> {
         let ([rows, cols], free) = (v.shape(), &problem.free);
-        let u = rows_of(recording, gpu, factor, self.first, self.width)?;
+        let u = factor.copied_rows(recording, gpu, "rows of the factor", [self.first, self.width])?;
         let err = Tensor::empty(gpu, "errors of a block", rows, self.width)?;
         let sweep = |survivors| ObsSweep {
             u: &u,
@@ -209,26 +213,4 @@ impl Block {
         }
         Ok(())
     }
-}
-
-/// A copy of some rows of a matrix: a window would have to lie in one panel, and start where the device allows.
-pub(super) fn rows_of(
-    recording: &mut Recording,
-    gpu: &Gpu,
-    matrix: &PanelMatrix,
-    first: usize,
-    count: usize,
-) -> Result<Tensor, GpuError> {
-    let out = Tensor::empty(gpu, "rows of the factor", count, matrix.n())?;
-    for (top, panel) in matrix.panels() {
-        let (from, to) = (first.max(top), (first + count).min(top + panel.rows()));
-        if from < to {
-            let (source, target) = (
-                panel.row_window(from - top, to - from),
-                out.row_window(from - first, to - from),
-            );
-            recording.copy(&source.slice(), &target.slice());
-        }
-    }
-    Ok(out)
 }

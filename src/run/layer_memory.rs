@@ -82,7 +82,7 @@ impl<'a> Layer<'a> {
         [layer, stored]: [usize; 2],
         method: &'a dyn Method,
     ) -> Result<Self, RunError> {
-        let on_device = if gpu.is_host() || gpu.is_software() { 4 } else { stored };
+        let on_device = if gpu.in_host_memory() { 4 } else { stored };
         let mut held = Vec::new();
         for linear in spec.linears_of(layer)? {
             for part in &linear.parts {

@@ -203,7 +203,6 @@ impl Budget<'_> {
         if self.loaded() {
             return 0;
         }
-        let size = |file: &std::path::Path| std::fs::metadata(file).map_or(0, |found| found.len());
         let text = &self.options.calibration;
         let name = text.to_string_lossy().to_lowercase();
         let (name, packed) = match name.strip_suffix(".gz") {
@@ -215,8 +214,8 @@ impl Budget<'_> {
         } else {
             97
         };
-        let tokenizer = size(&self.checkpoint.dir().join("tokenizer.json"));
-        (14 * tokenizer).max(9 * tokenizer + packed * per_byte * size(text))
+        let tokenizer = self.tokenizer();
+        (14 * tokenizer).max(9 * tokenizer + packed * per_byte * file_bytes(text))
     }
 
     /// Device memory of the backward pass for an allocation, bytes; 0 without one.
@@ -227,6 +226,11 @@ impl Budget<'_> {
         }
     }
 
+    /// Bytes of the tokenizer's file.
+    fn tokenizer(&self) -> u64 {
+        file_bytes(&self.checkpoint.dir().join("tokenizer.json"))
+    }
+
     /// What the process takes before it does anything.
     fn program(&self) -> u64 {
         PROGRAM + if self.gpu.is_host() { 0 } else { DRIVER }
@@ -235,13 +239,12 @@ impl Budget<'_> {
     /// And once it has: pieces of memory and of files that it holds.
     fn settled(&self) -> u64 {
         let [most, per_byte] = LEFT_BEHIND;
-        let tokenizer = std::fs::metadata(self.checkpoint.dir().join("tokenizer.json")).map_or(0, |file| file.len());
-        self.program() + most.min(per_byte * tokenizer) + MAPPED.min(self.checkpoint.total_bytes())
+        self.program() + most.min(per_byte * self.tokenizer()) + MAPPED.min(self.checkpoint.total_bytes())
     }
 
     /// Host memory of that pass, bytes: its streams, and the device's buffers where they are the host's.
     fn curvature_host(&self, device: u64) -> u64 {
-        let shared = self.gpu.is_host() || self.gpu.is_software();
+        let shared = self.gpu.in_host_memory();
         match device {
             0 => 0,
             _ => self.settled() + CURVATURE_STREAMS * self.stream(DType::F32) + if shared { device } else { 0 },
@@ -251,7 +254,7 @@ impl Budget<'_> {
     /// Type of the activations, bytes of each stream kept in memory if not all, and the peak of the process.
     fn host(&self, moments: &[Moment], rows: usize, matrix: u64) -> Result<(DType, Option<u64>, u64), RunError> {
         // Drivers that run on the CPU take the device's memory from the host's.
-        let shared = self.gpu.is_host() || self.gpu.is_software();
+        let shared = self.gpu.in_host_memory();
         let device = |m: &Moment| {
             if shared {
                 m.device(rows, matrix) + self.small()
@@ -385,6 +388,11 @@ pub(super) fn small(spec: &Spec, gpu: &Gpu, length: usize) -> u64 {
     let widest = spec.ffn.max(spec.hidden).max(spec.heads * spec.head_dim) as u64;
     let ropes: usize = spec.ropes.iter().map(|rope| rope.rotary_dim()).sum();
     4 * (ropes * length) as u64 + 4 * 16 * widest + gpu.scratch_bytes()
+}
+
+/// Bytes of a file; 0 if it cannot be read.
+fn file_bytes(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |found| found.len())
 }
 
 /// Bytes as MiB.

@@ -145,6 +145,11 @@ impl PruneOptions {
         }
     }
 
+    /// The spread, if anything is spread.
+    pub fn spread_in_use(&self) -> Option<f64> {
+        (self.allocates() != Allocation::Uniform).then(|| self.spread())
+    }
+
     /// How far sparsities may lie from the target.
     pub fn spread(&self) -> f64 {
         (self.spread).unwrap_or_else(|| self.allocates().spread(self.pattern.sparsity()))
@@ -373,7 +378,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "propagate": options.propagate,
         "permute": options.permutes(),
         "allocation": options.allocates().name(),
-        "spread": (options.allocates() != Allocation::Uniform).then(|| options.spread()),
+        "spread": options.spread_in_use(),
         "limit_layers": options.limit_layers,
         "only_layers": options.only_layers,
         "samples": options.samples,

@@ -9,7 +9,7 @@ use super::{RunError, peak_resident};
 use crate::calib::CalibrationSet;
 use crate::checkpoint::{Checkpoint, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::prune::{Allocation, Propagate};
+use crate::prune::Propagate;
 use crate::report::{
     AdapterRecord, CalibrateReport, CalibrationRecord, LinearRecord, Memory, PruneReport, Settings, Totals,
 };
@@ -118,7 +118,7 @@ pub(super) fn begin_report(
             propagate: options.propagate.name().to_string(),
             permute: options.permutes(),
             allocation: options.allocates().name().to_string(),
-            spread: (options.allocates() != Allocation::Uniform).then(|| options.spread()),
+            spread: options.spread_in_use(),
             activations: match plan.statistics {
                 Some(_) => "none".to_string(),
                 None => demand.activations.name().to_string(),

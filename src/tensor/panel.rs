@@ -64,6 +64,29 @@ impl PanelMatrix {
         self.panels.iter().enumerate().map(|(i, p)| (i * self.height, p))
     }
 
+    /// Records a copy of `count` rows from `first` on: a window would have to lie in one panel, and start where the device
+    /// allows.
+    pub fn copied_rows(
+        &self,
+        recording: &mut Recording,
+        gpu: &Gpu,
+        label: &str,
+        [first, count]: [usize; 2],
+    ) -> Result<Tensor, GpuError> {
+        let out = Tensor::empty(gpu, label, count, self.n)?;
+        for (top, panel) in self.panels() {
+            let (from, to) = (first.max(top), (first + count).min(top + panel.rows()));
+            if from < to {
+                let (source, target) = (
+                    panel.row_window(from - top, to - from),
+                    out.row_window(from - first, to - from),
+                );
+                recording.copy(&source.slice(), &target.slice());
+            }
+        }
+        Ok(out)
+    }
+
     /// The whole matrix if it is one panel.
     pub fn whole(&self) -> Option<&Tensor> {
         if self.panels.len() == 1 {

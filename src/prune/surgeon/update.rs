@@ -21,7 +21,6 @@ use crate::ops::dense;
 use crate::ops::factor::{self, KronGather};
 use crate::prune::PruneError;
 use crate::prune::damping::escalate;
-use crate::prune::sparsegpt::rows_of;
 use crate::tensor::{PanelMatrix, Tensor};
 
 /// How the set is cut.
@@ -193,7 +192,8 @@ impl Chunk {
         let unit = |p: &u32| outputs.unit(*p as usize / cols) * inputs.unit(*p as usize % cols);
         let scale = vector(gpu, "unit scale", self.places.iter().map(unit))?;
         let count = self.places.len();
-        let g = rows_of(recording, gpu, &outputs.inverse, self.first, self.rows)?;
+        let rows = [self.first, self.rows];
+        let g = (outputs.inverse).copied_rows(recording, gpu, "rows of the inverse", rows)?;
         let call = KronGather {
             places: &places,
             scale: &scale,

@@ -98,7 +98,7 @@ impl Passes {
         rows: usize,
         need: Need,
     ) -> Result<Self, RunError> {
-        let decoded = gpu.is_host() || gpu.is_software();
+        let decoded = gpu.in_host_memory();
         let activations = (4 * rows * need.row(spec)) as u64;
         let mut passes = Passes { gather: 0, solve: 0 };
         for layer in 0..spec.layers {
