@@ -31,10 +31,10 @@ pub struct AdmmSettings {
 impl Default for AdmmSettings {
     fn default() -> Self {
         AdmmSettings {
-            rho: 0.1,
+            rho: 0.12,
             growth: 1.3,
             every: 4,
-            iterations: 36,
+            iterations: 32,
         }
     }
 }
@@ -47,15 +47,54 @@ pub struct Admm {
 }
 
 impl Admm {
-    /// A third of the iterations: enough to see what is worth keeping.
+    /// Six iterations with two penalties: enough to see what is worth keeping. As far as permutations go, twelve with three
+    /// tell no more (on o and down of six layers of two models the errors are within 0.5 % of each other, either way), while
+    /// the dense weight does not know which of many correlated inputs will be needed.
     pub fn brief() -> Self {
         Admm {
             settings: AdmmSettings {
-                iterations: 12,
-                growth: 2.0,
-                ..AdmmSettings::default()
+                rho: 0.03,
+                growth: 10.0,
+                every: 3,
+                iterations: 6,
             },
         }
+    }
+
+    /// The weights it ends with, zeros in the pattern, in scaled coordinates; no error is computed.
+    pub fn kept(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Tensor, PruneError> {
+        Ok(self.run(gpu, problem)?.kept)
+    }
+
+    /// Runs the schedule from the dense weight.
+    fn run<'a>(&self, gpu: &Gpu, problem: &'a LayerProblem<'a>) -> Result<Splitting<'a>, PruneError> {
+        let AdmmSettings {
+            rho,
+            growth,
+            every,
+            iterations,
+        } = self.settings;
+        let mut splitting = Splitting::new(gpu, problem)?;
+        problem.inputs.factorise(|shift| {
+            splitting.damp(gpu, shift)?;
+            splitting.begin(gpu)?;
+            splitting.hold_dense(gpu)?;
+            let pivots = splitting.pivots(gpu)?;
+            let mut before = rho;
+            for (stage, first) in (0..iterations).step_by(every).enumerate() {
+                let rho = rho * growth.powi(stage as i32);
+                let mut recording = Recording::new();
+                splitting.invert(&mut recording, gpu, rho as f32 + shift, &pivots)?;
+                let turns = first..iterations.min(first + every);
+                splitting.iterate(&mut recording, gpu, Penalty { before, next: rho }, turns)?;
+                gpu.submit(recording)?;
+                before = rho;
+            }
+            let mut recording = Recording::new();
+            let id = pivots.read(&mut recording);
+            Pivots::failed(&gpu.submit(recording)?, id)
+        })?;
+        Ok(splitting)
     }
 }
 
@@ -93,36 +132,10 @@ impl Method for Admm {
     }
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
-        let AdmmSettings {
-            rho,
-            growth,
-            every,
-            iterations,
-        } = self.settings;
         let start = Wanda.solve(gpu, problem)?;
         let (start_error, start_objective) = (start.start_error, start.error);
         drop(start);
-        let mut splitting = Splitting::new(gpu, problem)?;
-        problem.inputs.factorise(|shift| {
-            splitting.damp(gpu, shift)?;
-            splitting.begin(gpu)?;
-            splitting.hold_dense(gpu)?;
-            let pivots = splitting.pivots(gpu)?;
-            let mut before = rho;
-            for (stage, first) in (0..iterations).step_by(every).enumerate() {
-                let rho = rho * growth.powi(stage as i32);
-                let mut recording = Recording::new();
-                splitting.invert(&mut recording, gpu, rho as f32 + shift, &pivots)?;
-                let turns = first..iterations.min(first + every);
-                splitting.iterate(&mut recording, gpu, Penalty { before, next: rho }, turns)?;
-                gpu.submit(recording)?;
-                before = rho;
-            }
-            let mut recording = Recording::new();
-            let id = pivots.read(&mut recording);
-            Pivots::failed(&gpu.submit(recording)?, id)
-        })?;
-        let Splitting { kept, support, .. } = splitting;
+        let Splitting { kept, support, .. } = self.run(gpu, problem)?;
         let error = problem.errors(gpu, &kept)?.objective;
         if error > start_objective {
             return Wanda.solve(gpu, problem);
@@ -132,7 +145,7 @@ impl Method for Admm {
             support,
             error,
             start_error,
-            rounds: iterations,
+            rounds: self.settings.iterations,
             lambda: 0.0,
         })
     }

@@ -1,7 +1,7 @@
 //! An order of the inputs under which an N:M pattern costs least (after RIA, Zhang et al. 2024; methods.md finding 7).
 //!
 //! Groups of M consecutive inputs keep N each, so it matters which inputs share a group. The energies `v²` of the
-//! unstructured solution at the pattern's sparsity (scaled coordinates, ADMM without refit) say what is worth keeping;
+//! unstructured solution at the pattern's sparsity (scaled coordinates, [`Admm::brief`]) say what is worth keeping;
 //! wanted is the order whose groups keep most of it. The search starts from the better of the present order and RIA's
 //! deal (inputs by falling energy, dealt to the groups back and forth), and exchanges single inputs between random pairs
 //! of groups as long as that gains. Published is a linear assignment on scores of the dense weight; swaps on these
@@ -145,7 +145,7 @@ fn energies(
     let free = Pattern::unstructured(pattern.sparsity(), Scope::Matrix)?;
     let solution = {
         let problem = LayerProblem::new(gpu, inputs, shape, weight, free)?;
-        Admm::brief().solve(gpu, &problem)?.weight
+        Admm::brief().kept(gpu, &problem)?
     };
     let (squares, turned) = (
         Tensor::empty(gpu, "energies", rows, cols)?,

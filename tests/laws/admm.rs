@@ -74,12 +74,12 @@ impl Plain {
     }
 
     fn admm(&self) -> Vec<f64> {
-        let mut rho = 0.1;
+        let mut rho = 0.12;
         let kept = project(self.pattern, self.oracle.n, &self.weight);
         // The dual holds what the pattern took away.
         let dual = self.weight.iter().zip(&kept).map(|(w, d)| rho * (w - d)).collect();
         let mut state = [kept, dual];
-        for _ in 0..9 {
+        for _ in 0..8 {
             let inverse = self.inverse(rho);
             for _ in 0..4 {
                 state = self.iterate(rho, &inverse, &state[0], &state[1]);
