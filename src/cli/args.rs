@@ -7,7 +7,7 @@ use clap::{ArgGroup, Parser, Subcommand};
 use super::bench_args::BenchArgs;
 use super::compare_args::CompareArgs;
 use super::eval_args::EvalArgs;
-use super::run_args::{InputArgs, MemoryArgs, SampleArgs, SolveArgs, size};
+use super::run_args::{InputArgs, MemoryArgs, SampleArgs, SolveArgs, fraction, size};
 use super::structure_args::StructureArgs;
 use super::surgeon_args::SurgeonArgs;
 use crate::gpu::AdapterChoice;
@@ -94,8 +94,8 @@ pub(super) struct PruneArgs {
     /// Output folder; must not exist or be empty, unless a run in it is resumed
     #[arg(short, long)]
     pub(super) output: PathBuf,
-    /// Fraction of weights to remove, e.g. 0.5
-    #[arg(short, long, allow_negative_numbers = true)]
+    /// Fraction of weights to remove, e.g. 0.5 or 50%
+    #[arg(short, long, allow_negative_numbers = true, value_parser = fraction)]
     pub(super) sparsity: Option<f64>,
     /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
     #[arg(short, long)]

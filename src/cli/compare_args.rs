@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::eval_args::WindowArgs;
-use super::run_args::{InputArgs, MemoryArgs, SolveArgs};
+use super::run_args::{InputArgs, MemoryArgs, SolveArgs, fraction};
 use super::surgeon_args::SurgeonArgs;
 use crate::prune::{Pattern, PruneError, Scope};
 
@@ -102,12 +102,7 @@ impl FromStr for TargetArg {
                 .map(TargetArg::Pattern)
                 .map_err(|e: PruneError| e.to_string());
         }
-        let (number, unit) = match text.strip_suffix('%') {
-            Some(number) => (number, 100.0),
-            None => (text, 1.0),
-        };
-        let sparsity = number.trim().parse::<f64>().map(|value| value / unit);
-        let sparsity = sparsity.map_err(|_| "write e.g. 50%, 0.5 or 2:4".to_string())?;
+        let sparsity = fraction(text).map_err(|e| format!("{e}, or 2:4"))?;
         // Where it holds is another flag; whether it makes sense does not depend on that.
         let checked = Pattern::unstructured(sparsity, Scope::Matrix);
         checked

@@ -156,6 +156,18 @@ impl From<WarmStartArg> for WarmStart {
     }
 }
 
+/// A fraction from `0.5` or `50%`, in range or not.
+pub(super) fn fraction(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.strip_suffix('%') {
+        Some(number) => (number, 100.0),
+        None => (text, 1.0),
+    };
+    let value = number.trim().parse::<f64>();
+    value
+        .map(|value| value / unit)
+        .map_err(|_| "write e.g. 0.5 or 50%".to_string())
+}
+
 /// Bytes from `6GiB`, `6GB`, `800M` or a plain number.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let digits = text

@@ -219,3 +219,10 @@ impl Solver<'_> {
         })
     }
 }
+
+/// Says that a spread was asked for where every linear has the same sparsity.
+pub(super) fn warn_of_spread(options: &PruneOptions) -> Option<String> {
+    (options.spread.is_some() && options.spread_in_use().is_none()).then(|| {
+        "--allocation-spread changed nothing: every linear has the same sparsity here (see --allocation)".to_string()
+    })
+}

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::allocate::{Allocated, Pass, allocation};
+use super::allocate::{Allocated, Pass, allocation, warn_of_spread};
 use super::permute::{mark_followers, warn_of_order};
 use super::plan::Plan;
 use super::report::{begin_report, total, warn_of_damping, warn_of_experts};
@@ -158,6 +158,7 @@ fn finish(plan: &Plan, mut writer: CheckpointWriter<'_>, mut report: PruneReport
     report.warnings = warn_of_experts(&report.linears);
     report.warnings.extend(warn_of_damping(&report.linears));
     report.warnings.extend(warn_of_order(&plan.options, &plan.spec));
+    report.warnings.extend(warn_of_spread(&plan.options));
     let json = serde_json::to_string_pretty(&report.reproducible()).expect("a report is plain data");
     writer.place(&[("pruning_report.json", json.as_bytes())])?;
     super::report::verify(&plan.options.output, &report)?;

@@ -11,8 +11,8 @@ fn refused(case: &Case, flags: &[&str], culprits: &[&str]) {
 #[test]
 fn a_sparsity_out_of_range() {
     let case = Case::new();
-    for value in ["0", "1", "1.5", "-0.1", "nan", "inf"] {
-        let shown = value.replace("nan", "NaN");
+    for value in ["0", "1", "1.5", "150%", "-0.1", "nan", "inf"] {
+        let shown = value.replace("nan", "NaN").replace("150%", "1.5");
         refused(
             &case,
             &["--sparsity", value],

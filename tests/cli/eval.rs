@@ -134,7 +134,7 @@ fn against_itself() {
 #[test]
 fn against_the_dense_model() {
     let case = Case::new();
-    case.prune(&["--sparsity", "0.5"]).succeeds();
+    case.prune(&["--sparsity", "50%"]).succeeds();
     let pruned = Case {
         temp: tempfile::TempDir::new().unwrap(),
     };
