@@ -119,10 +119,11 @@ impl Pool {
         state.returned = state.returned.saturating_sub(bytes);
     }
 
-    /// Forgets the peak so far.
+    /// Forgets the peak so far, and gives up the stock, which others left and would count from the start.
     pub(super) fn reset_peak(&self) {
         let mut state = self.state();
-        state.peak = state.live + state.stock;
+        state.give_up(u64::MAX, self.budget.is_some());
+        state.peak = state.live;
     }
 
     /// Largest number of bytes held at once so far: buffers in use and the pool's stock.

@@ -107,6 +107,12 @@ fn methods_by_targets() {
         assert!(number(i + 2, "error_down") > 0.0 && number(i + 2, "layer_error") > 0.0);
         assert!(number(i + 2, "solve_s") > 0.0 && number(i + 2, "device_peak_bytes") > 0.0);
         assert!((cell["sparsity"].as_f64().unwrap() - 0.5).abs() < 1e-3);
+        // Not what evaluations of earlier rows left.
+        let memory = &cell["memory"];
+        assert!(
+            memory["device_peak"].as_u64() <= memory["predicted_device"].as_u64(),
+            "{memory}"
+        );
         assert_eq!(cell["checkpoint"], Value::Null);
     }
 }
