@@ -15,7 +15,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::eval::{Bos, Protocol, Windows, same_vocabulary};
 use crate::model::{Activations, Decoder, Spec};
 use crate::report::{EvalRecord, eval_table};
-use crate::run::{EvalText, compare_with, evaluate};
+use crate::run::{EvalText, evaluate};
 
 pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
     let checkpoint = Checkpoint::open(&args.model)?;
@@ -27,14 +27,10 @@ pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
     let text = text(&checkpoint, &spec, &args.text, &args.windows)?;
     let gpu = open_gpu(common)?;
     let decoder = Decoder::new(&gpu, &checkpoint, &spec, text.windows.context)?;
-    let bar = progress::layers(common, spec.layers);
-    let result = evaluate(&decoder, &text, |layer| advanced(&bar, layer));
-    bar.finish_and_clear();
-    let (mut record, states) = result?;
-    if let Some(folder) = &args.against {
-        compare(common, folder, (&decoder, &states), &text, &mut record)?;
-    }
-    drop(states);
+    let record = match &args.against {
+        Some(folder) => against(common, folder, &decoder, &text)?,
+        None => evaluated(common, &decoder, &text, None)?,
+    };
     if let Some(file) = &args.dump_logits {
         dump(&decoder, &text.windows, file)?;
     }
@@ -81,24 +77,31 @@ fn bos(asked: BosArg, spec: &Spec) -> Result<Bos, CliError> {
     })
 }
 
-/// Adds the divergence from the checkpoint in `folder`.
-fn compare(
-    common: &Common,
-    folder: &Path,
-    (decoder, states): (&Decoder<'_>, &Activations),
-    text: &EvalText,
-    record: &mut EvalRecord,
-) -> Result<(), CliError> {
+/// The record against the checkpoint in `folder`, which goes first.
+fn against(common: &Common, folder: &Path, decoder: &Decoder<'_>, text: &EvalText) -> Result<EvalRecord, CliError> {
     let start = Instant::now();
     let other = Checkpoint::open(folder)?;
     let spec = super::spec(common, &other)?;
     let reference = Decoder::new(decoder.gpu, &other, &spec, text.windows.context)?;
     same_vocabulary(&reference, decoder)?;
     let bar = progress::layers(common, spec.layers);
-    let dense = reference.run(&text.windows.ids, |layer| bar.set_position(layer as u64));
+    let states = reference.run(&text.windows.ids, |layer| bar.set_position(layer as u64));
     bar.finish_and_clear();
-    record.seconds += start.elapsed().as_secs_f64();
-    Ok(compare_with(record, (&reference, &dense?), (decoder, states), text)?)
+    let mut record = evaluated(common, decoder, text, Some((&reference, &states?)))?;
+    record.seconds = start.elapsed().as_secs_f64();
+    Ok(record)
+}
+
+fn evaluated(
+    common: &Common,
+    decoder: &Decoder<'_>,
+    text: &EvalText,
+    reference: Option<(&Decoder<'_>, &Activations)>,
+) -> Result<EvalRecord, CliError> {
+    let bar = progress::layers(common, decoder.spec.layers);
+    let result = evaluate(decoder, text, reference, |layer| advanced(&bar, layer));
+    bar.finish_and_clear();
+    Ok(result?.0)
 }
 
 /// Writes `ids` `[context]` and `logits` `[context, vocabulary]` of the first window.

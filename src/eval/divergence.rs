@@ -1,6 +1,6 @@
 //! KL divergence and agreement of two checkpoints on the same windows.
 
-use super::perplexity::{EvalError, Windows, mean_and_error};
+use super::perplexity::{EvalError, Perplexity, Windows, mean_and_error, of_losses};
 use crate::model::{Activations, Decoder};
 
 /// How far a model is from a reference.
@@ -14,14 +14,16 @@ pub struct Divergence {
     pub agreement: f64,
 }
 
-/// Compares a model with a reference at every position of every window, each with what leaves its last layer.
+/// Compares a model with a reference at every position of every window, each with what leaves its last layer; and the
+/// model's perplexity, of the same logits.
 pub fn divergence(
     (reference, p): (&Decoder<'_>, &Activations),
     (model, q): (&Decoder<'_>, &Activations),
     windows: &Windows,
-) -> Result<Divergence, EvalError> {
+) -> Result<(Divergence, Perplexity), EvalError> {
     same_vocabulary(reference, model)?;
-    let states = reference.divergence(p, model, q)?;
+    let (states, losses) = reference.divergence_and_losses(p, (model, q), &windows.ids)?;
+    let perplexity = of_losses(&losses, windows)?;
     let means: Vec<f64> = states
         .chunks(windows.context)
         .map(|w| w.iter().map(|s| s.kl).sum::<f64>() / w.len() as f64)
@@ -31,11 +33,13 @@ pub fn divergence(
     }
     let (kl, kl_error) = mean_and_error(&means);
     let same = states.iter().filter(|s| s.same_top).count();
-    Ok(Divergence {
+    let agreement = same as f64 / states.len() as f64;
+    let divergence = Divergence {
         kl,
         kl_error,
-        agreement: same as f64 / states.len() as f64,
-    })
+        agreement,
+    };
+    Ok((divergence, perplexity))
 }
 
 /// Fails unless both have the same tokens, without which nothing can be compared.

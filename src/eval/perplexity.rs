@@ -1,7 +1,7 @@
 //! Perplexity by protocol P1: one token stream, disjoint windows, all targets of each window.
 
 use crate::calib::{CalibError, Tokenizer};
-use crate::model::{Activations, Decoder, ModelError};
+use crate::model::{Activations, Decoder, ModelError, TokenLoss};
 
 /// How a file becomes a token stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,7 +195,11 @@ pub fn perplexity(
     activations: &Activations,
     windows: &Windows,
 ) -> Result<Perplexity, EvalError> {
-    let losses = decoder.losses(activations, &windows.ids)?;
+    of_losses(&decoder.losses(activations, &windows.ids)?, windows)
+}
+
+/// Of the losses of all positions.
+pub(super) fn of_losses(losses: &[Vec<TokenLoss>], windows: &Windows) -> Result<Perplexity, EvalError> {
     let mut means = Vec::with_capacity(losses.len());
     let mut right = 0;
     for (window, (losses, ids)) in losses.iter().zip(&windows.ids).enumerate() {

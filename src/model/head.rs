@@ -42,17 +42,7 @@ pub(super) struct Row {
 impl Decoder<'_> {
     /// Loss of every position but the last of each sequence; `ids` are the sequences that gave `activations`.
     pub fn losses(&self, activations: &Activations, ids: &[Vec<u32>]) -> Result<Vec<Vec<TokenLoss>>, ModelError> {
-        let per_batch = activations.per_batch();
-        let targets: Vec<Buffer> = ids
-            .chunks(per_batch)
-            .map(|chunk| {
-                let next: Vec<u32> = chunk
-                    .iter()
-                    .flat_map(|s| s[1..].iter().copied().chain([u32::MAX]))
-                    .collect();
-                self.gpu.upload("target ids", bytemuck::cast_slice(&next))
-            })
-            .collect::<Result<_, _>>()?;
+        let targets = self.targets(activations, ids)?;
         let mut losses = Vec::with_capacity(ids.len());
         for portion in portions(activations) {
             let rows = self.prepare(activations, portion.clone(), 4)?;
@@ -66,14 +56,23 @@ impl Decoder<'_> {
                 Ok(())
             })?;
             for row in rows {
-                let state = row.state.fetch(self.gpu)?;
-                for sequence in state.chunks(4 * activations.sequence) {
-                    let scored = &sequence[..4 * (activations.sequence - 1)];
-                    losses.push(scored.chunks(4).map(token_loss).collect());
-                }
+                losses.extend(token_losses(&row.state.fetch(self.gpu)?, activations.sequence));
             }
         }
         Ok(losses)
+    }
+
+    /// The next token of every position, by batch; none after the last of a sequence.
+    fn targets(&self, activations: &Activations, ids: &[Vec<u32>]) -> Result<Vec<Buffer>, ModelError> {
+        let batches = ids.chunks(activations.per_batch());
+        let targets = batches.map(|batch| {
+            let next: Vec<u32> = batch
+                .iter()
+                .flat_map(|s| s[1..].iter().copied().chain([u32::MAX]))
+                .collect();
+            self.gpu.upload("target ids", bytemuck::cast_slice(&next))
+        });
+        Ok(targets.collect::<Result<_, _>>()?)
     }
 
     /// Divergence KL(self‖other) at every position of every sequence.
@@ -83,26 +82,53 @@ impl Decoder<'_> {
         other: &Decoder<'_>,
         others: &Activations,
     ) -> Result<Vec<DivergenceState>, ModelError> {
-        let mut out = Vec::new();
+        Ok(self.score((activations, other, others), &[])?.0)
+    }
+
+    /// The same, and what [`Self::losses`] gives of `other`, whose head passes once for both.
+    pub fn divergence_and_losses(
+        &self,
+        activations: &Activations,
+        (other, others): (&Decoder<'_>, &Activations),
+        ids: &[Vec<u32>],
+    ) -> Result<(Vec<DivergenceState>, Vec<Vec<TokenLoss>>), ModelError> {
+        self.score((activations, other, others), ids)
+    }
+
+    /// No losses without `ids`.
+    fn score(
+        &self,
+        (activations, other, others): (&Activations, &Decoder<'_>, &Activations),
+        ids: &[Vec<u32>],
+    ) -> Result<(Vec<DivergenceState>, Vec<Vec<TokenLoss>>), ModelError> {
+        let targets = other.targets(others, ids)?;
+        let (mut divergences, mut losses) = (Vec::new(), Vec::new());
         for portion in portions(activations) {
             let p_rows = self.prepare(activations, portion.clone(), 8)?;
-            let q_rows = other.prepare(others, portion, 8)?;
+            let q_rows = other.prepare(others, portion.clone(), 4)?;
+            let targets = targets.get(portion).unwrap_or_default();
             self.for_each_tile(&p_rows, |first, p_weight| {
                 let q_weight = other.head_tile(first, p_weight.outputs())?;
-                for (p, q) in p_rows.iter().zip(&q_rows) {
+                for (number, (p, q)) in p_rows.iter().zip(&q_rows).enumerate() {
                     let mut recording = Recording::new();
                     let p_logits = self.logits(&mut recording, p, p_weight)?;
                     let q_logits = other.logits(&mut recording, q, &q_weight)?;
                     nn::divergence(&mut recording, &p_logits, &q_logits, first, &p.state);
+                    if let Some(target) = targets.get(number) {
+                        nn::cross_entropy(&mut recording, &q_logits, &target.slice(), first, &q.state);
+                    }
                     self.gpu.submit(recording)?;
                 }
                 Ok(())
             })?;
             for row in p_rows {
-                out.extend(row.state.fetch(self.gpu)?.chunks(8).map(divergence_of));
+                divergences.extend(row.state.fetch(self.gpu)?.chunks(8).map(divergence_of));
+            }
+            for row in &q_rows[..targets.len()] {
+                losses.extend(token_losses(&row.state.fetch(self.gpu)?, others.sequence));
             }
         }
-        Ok(out)
+        Ok((divergences, losses))
     }
 
     /// Logits of one batch of activations, `[rows, vocabulary]` row-major; for tests and small vocabularies.
@@ -203,6 +229,12 @@ pub(super) fn portions(activations: &Activations) -> impl Iterator<Item = Range<
     let batch = activations.per_batch() * activations.sequence * activations.hidden * 4;
     let (step, all) = ((PORTION / batch.max(1)).max(1), activations.batches());
     (0..all).step_by(step).map(move |first| first..(first + step).min(all))
+}
+
+/// By sequence, without its last position, after which nothing comes.
+fn token_losses(state: &[f32], sequence: usize) -> impl Iterator<Item = Vec<TokenLoss>> {
+    let sequences = state.chunks(4 * sequence);
+    sequences.map(move |s| s[..4 * (sequence - 1)].chunks(4).map(token_loss).collect())
 }
 
 /// State layout of `nn/cross_entropy`: maximum, sum of exponentials, target logit, most likely id.

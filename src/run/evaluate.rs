@@ -45,16 +45,23 @@ impl EvalText {
     }
 }
 
-/// A model's record on a text and what left its last layer, for [`compare_with`]. `go_on` is asked after each layer; at
-/// its no this ends as interrupted.
+/// A model's record on a text, with how far it is from a reference if there is one, given with what left its last layer
+/// on that text; and what left the model's own. `go_on` is asked after each layer; at its no this ends as interrupted.
 pub fn evaluate(
     decoder: &Decoder<'_>,
     text: &EvalText,
+    reference: Option<(&Decoder<'_>, &Activations)>,
     go_on: impl FnMut(usize) -> bool,
 ) -> Result<(EvalRecord, Activations), RunError> {
     let (start, windows) = (Instant::now(), &text.windows);
     let states = decoder.run_while(&windows.ids, go_on)?.ok_or(RunError::Interrupted)?;
-    let result = perplexity(decoder, &states, windows)?;
+    let (divergence, result) = match reference {
+        Some(reference) => {
+            let (divergence, result) = divergence(reference, (decoder, &states), windows)?;
+            (Some(divergence), result)
+        }
+        None => (None, perplexity(decoder, &states, windows)?),
+    };
     let first = &decoder.spec.linears_of(0)?[0].tensor;
     let record = EvalRecord {
         model: decoder.checkpoint.dir().display().to_string(),
@@ -70,25 +77,12 @@ pub fn evaluate(
         perplexity: result.value(),
         standard_error: result.standard_error(),
         accuracy: result.accuracy,
+        kl_divergence: divergence.map(|d| d.kl),
+        kl_standard_error: divergence.map(|d| d.kl_error),
+        top1_agreement: divergence.map(|d| d.agreement),
         adapter: adapter_record(decoder.gpu),
         seconds: start.elapsed().as_secs_f64(),
         ..Default::default()
     };
     Ok((record, states))
-}
-
-/// Adds to a record how far the model is from a reference; each comes with what left its last layer on the text.
-pub fn compare_with(
-    record: &mut EvalRecord,
-    reference: (&Decoder<'_>, &Activations),
-    model: (&Decoder<'_>, &Activations),
-    text: &EvalText,
-) -> Result<(), RunError> {
-    let start = Instant::now();
-    let result = divergence(reference, model, &text.windows)?;
-    record.kl_divergence = Some(result.kl);
-    record.kl_standard_error = Some(result.kl_error);
-    record.top1_agreement = Some(result.agreement);
-    record.seconds += start.elapsed().as_secs_f64();
-    Ok(())
 }

@@ -31,7 +31,7 @@ pub use auto::{AUTO, Asked, REGIMES, Regime, choose, regimes};
 pub use calibrate::calibrate;
 pub use compare::{CompareOptions, CompareProgress, Subject, compare};
 pub use error::RunError;
-pub use evaluate::{EvalText, compare_with, evaluate};
+pub use evaluate::{EvalText, evaluate};
 pub use memory::{Demand, free_disk, peak_resident, total_memory};
 pub use plan::{Plan, PruneOptions, Sums};
 pub use prune::prune;

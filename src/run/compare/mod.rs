@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use super::memory::reset_peak_resident;
 use super::state::add_rounding;
 use super::{
-    BY_GRADIENTS, EvalText, Plan, Progress, PruneOptions, RunError, Sums, SurgeonOptions, SurgeonPlan, compare_with,
-    evaluate,
+    BY_GRADIENTS, EvalText, Plan, Progress, PruneOptions, RunError, Sums, SurgeonOptions, SurgeonPlan, evaluate,
 };
 use crate::calib::{CalibError, hash_ids};
 use crate::checkpoint::Checkpoint;
@@ -250,7 +249,7 @@ impl Comparison<'_, '_> {
     /// Evaluates the dense model on the texts it has not been evaluated on.
     fn dense(&mut self) -> Result<(), RunError> {
         for number in self.store.report.dense.len()..self.texts.len() {
-            let (record, states) = self.evaluate(self.subject.checkpoint, number)?;
+            let (record, states) = self.evaluate(self.subject.checkpoint, number, None)?;
             states.save_to(&self.store.dense_states(number))?;
             self.store.report.dense.push(record);
             self.store.save()?;
@@ -258,11 +257,18 @@ impl Comparison<'_, '_> {
         Ok(())
     }
 
-    fn evaluate(&mut self, checkpoint: &Checkpoint, number: usize) -> Result<(EvalRecord, Activations), RunError> {
+    /// On a text; with what left the dense model's last layer on it, against that.
+    fn evaluate(
+        &mut self,
+        checkpoint: &Checkpoint,
+        number: usize,
+        dense: Option<&Activations>,
+    ) -> Result<(EvalRecord, Activations), RunError> {
         let (Subject { spec, gpu, .. }, text) = (self.subject, &self.texts[number]);
-        let decoder = Decoder::new(gpu, checkpoint, spec, text.windows.context)?;
+        let decoder = |checkpoint| Decoder::new(gpu, checkpoint, spec, text.windows.context);
+        let (decoder, reference) = (decoder(checkpoint)?, decoder(self.subject.checkpoint)?);
         self.progress.evaluation(&text.file, 0, spec.layers);
-        evaluate(&decoder, text, |layer| {
+        evaluate(&decoder, text, dense.map(|dense| (&reference, dense)), |layer| {
             self.progress.evaluation(&text.file, layer, spec.layers);
             !self.stop.load(Ordering::Relaxed)
         })
@@ -274,7 +280,7 @@ impl Comparison<'_, '_> {
         if let Ok(states) = Activations::load_from(&path, &ActivationOptions::default()) {
             return Ok(states);
         }
-        let (_, states) = self.evaluate(self.subject.checkpoint, number)?;
+        let (_, states) = self.evaluate(self.subject.checkpoint, number, None)?;
         states.save_to(&path)?;
         Ok(states)
     }
@@ -292,17 +298,8 @@ impl Comparison<'_, '_> {
         }
         let pruned = Checkpoint::open(&cell.plan.options().output)?;
         for text in self.store.cell(&cell.name).evals.len()..self.texts.len() {
-            let (mut record, states) = self.evaluate(&pruned, text)?;
             let dense = self.dense_states(text)?;
-            let Subject { checkpoint, spec, gpu } = self.subject;
-            let context = self.texts[text].windows.context;
-            let [reference, model] = [checkpoint, &pruned].map(|c| Decoder::new(gpu, c, spec, context));
-            compare_with(
-                &mut record,
-                (&reference?, &dense),
-                (&model?, &states),
-                &self.texts[text],
-            )?;
+            let (mut record, _) = self.evaluate(&pruned, text, Some(&dense))?;
             if self.options.keep.is_none() {
                 record.model = cell.name.clone();
             }
