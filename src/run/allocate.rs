@@ -22,6 +22,7 @@ use crate::prune::surgeon::{CostHistogram, allocate_within};
 use crate::prune::{Allocation, Candidate, Damping, LayerProblem, Propagate, Scores, allocate, range, redundancy};
 use crate::report::CalibrationRecord;
 use crate::tensor::DType;
+use serde::{Deserialize, Serialize};
 
 /// Damping that is none: the rules of others know no damping.
 const UNDAMPED: f64 = 1e-12;
@@ -29,6 +30,7 @@ const UNDAMPED: f64 = 1e-12;
 const CURVATURE_TOKENS: usize = 32768;
 
 /// What the pass found, by tensor name.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Allocated {
     /// Sparsity.
     pub(super) shares: BTreeMap<String, f64>,

@@ -3,13 +3,13 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::allocate::{Allocated, Pass, allocation, warn_of_spread};
+use super::allocate::{Pass, allocation, warn_of_spread};
 use super::permute::{mark_followers, warn_of_order};
 use super::plan::Plan;
 use super::report::{begin_report, total, warn_of_damping, warn_of_experts};
 use super::samples::{TokenIds, calibration};
 use super::source::Entering;
-use super::state::{RunIdentity, RunState};
+use super::state::{RunIdentity, RunState, keep_allocation, kept_allocation};
 use super::walk::{Progress, Sink, Walk};
 use super::{RunError, peak_resident};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, OutputLock};
@@ -41,23 +41,6 @@ pub fn prune(
     let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
     let mut report = begin_report(plan, checkpoint, gpu, calibration);
     let options = plan.activation_options();
-    let allocate = |report: &mut PruneReport, progress: &mut dyn Progress, done: usize| {
-        let clock = Instant::now();
-        let pass = Pass {
-            ids: ids.as_ref(),
-            calibration: &report.calibration,
-            progress: &mut *progress,
-            stop,
-        };
-        let allocated = allocation(plan, &decoder, pass).map_err(|error| error.suspended(output, done, plan.layers))?;
-        let seconds = clock.elapsed().as_secs_f64();
-        report.phases.allocate += seconds;
-        report.phases.prepare -= seconds;
-        if allocated.is_some() {
-            progress.stage("prune");
-        }
-        Ok::<_, RunError>(allocated)
-    };
     let (mut writer, entering, first, allocated) = match begun {
         Begun::Earlier(state, lock) => {
             state.check(&identity, output)?;
@@ -67,17 +50,31 @@ pub fn prune(
                 state.layers_done, plan.layers
             ));
             let allocated = match plan.options.allocates() {
-                // Weights of outputs are not kept.
-                Allocation::Curvature => allocate(&mut report, progress, state.layers_done)?,
-                _ => report.allocated.clone().map(Allocated::of_shares),
+                Allocation::Uniform => None,
+                _ => Some(kept_allocation(output)?),
             };
             let entering = Entering::of(state.load_activations(output, &options)?);
             let writer = resume_output(plan, checkpoint, lock, &report)?;
             (writer, entering, state.layers_done, allocated)
         }
         Begun::New(writer) => {
-            let allocated = allocate(&mut report, progress, 0)?;
-            report.allocated = allocated.as_ref().map(|found| found.shares.clone());
+            let clock = Instant::now();
+            let pass = Pass {
+                ids: ids.as_ref(),
+                calibration: &report.calibration,
+                progress: &mut *progress,
+                stop,
+            };
+            let allocated =
+                allocation(plan, &decoder, pass).map_err(|error| error.suspended(output, 0, plan.layers))?;
+            if let Some(found) = &allocated {
+                keep_allocation(output, found)?;
+                report.allocated = Some(found.shares.clone());
+                progress.stage("prune");
+            }
+            let seconds = clock.elapsed().as_secs_f64();
+            report.phases.allocate += seconds;
+            report.phases.prepare -= seconds;
             let embed = |ids: &TokenIds| Entering::embedded(plan, &decoder, ids);
             (*writer, ids.as_ref().map(embed).transpose()?, 0, allocated)
         }

@@ -155,7 +155,11 @@ impl Job {
 
     /// A run killed after its first layer.
     fn suspended(&self) {
-        let moment = Moment::Line("layer 0 done", Duration::ZERO);
+        self.suspended_at("layer 0 done");
+    }
+
+    fn suspended_at(&self, line: &'static str) {
+        let moment = Moment::Line(line, Duration::ZERO);
         assert!(self.killed(&[], &moment), "over before it could be killed");
         assert!(self.case.output().join(".secateur/state.json").exists());
     }
@@ -271,6 +275,29 @@ fn killed_with_pruned_propagation_and_half_activations() {
 #[test]
 fn killed_with_an_allocation() {
     kill(&Job::new(&["--sparsity", "0.7", "--allocation", "lsa"]), 6, 6);
+}
+
+/// From then on that pass is not gone through again, also where it weighs outputs.
+#[test]
+fn suspended_with_curvature() {
+    let job = Job::new(&["--sparsity", "0.7", "--allocation", "curvature"]);
+    let (wanted, _) = job.undisturbed();
+    // That pass ends with layer 0, and all linears.
+    let line = "layer 0 done, 7/28 linears";
+    job.suspended_at(line);
+    let run = job.run(&["--resume"]);
+    assert!(!run.stderr.contains("measure every linear"), "{}", run.stderr);
+    run.succeeds();
+    assert_same(&job.files(), &wanted, "curvature");
+    fs::remove_dir_all(job.case.output()).unwrap();
+    job.suspended_at(line);
+    let kept = job.case.output().join(".secateur/allocation.json");
+    fs::write(&kept, "{\"shares\":{").unwrap();
+    job.run(&["--resume"])
+        .fails(1, &["allocation.json", "damaged", "start again without --resume"]);
+    fs::remove_file(&kept).unwrap();
+    job.run(&["--resume"])
+        .fails(1, &["allocation.json", "missing", "start again without --resume"]);
 }
 
 /// The shots of LLM Surgeon are what is kept.

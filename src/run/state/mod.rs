@@ -1,8 +1,10 @@
-//! How far an unfinished run came: `<output>/.secateur/state.json` and, beside it, the activations of the next layer.
+//! How far an unfinished run came: `<output>/.secateur/state.json` and, beside it, the activations of the next layer and
+//! what the pass before the first one found.
 //!
 //! A commit writes the activations, then the state that names them, then removes the older activations. Each file
 //! takes its name only when it is whole and on the disk, so at any moment the state names activations that are there.
 
+mod allocation;
 mod error;
 
 use std::fs;
@@ -14,6 +16,7 @@ use serde_json::{Map, Value};
 use crate::checkpoint::{Replacement, STATE_FILE, STATE_FOLDER, sync_folder};
 use crate::gpu::Gpu;
 use crate::model::{ActivationError, ActivationOptions, Activations};
+pub(super) use allocation::{keep_allocation, kept_allocation};
 pub use error::StateError;
 
 /// Of the file's fields.
