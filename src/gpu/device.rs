@@ -233,6 +233,11 @@ impl Gpu {
         Ok(Buffer::new(label, bytes, storage, &self.0.pool))
     }
 
+    /// Bytes of buffers held at once at most, if there is a limit.
+    pub fn budget(&self) -> Option<u64> {
+        self.0.options.budget
+    }
+
     /// A buffer that work can do without: none under a budget, all of which is planned for what cannot, nor where memory
     /// is short.
     pub(crate) fn spare(&self, label: &str, bytes: u64) -> Option<Buffer> {

@@ -5,15 +5,17 @@ use std::ops::Range;
 use super::block::normalise;
 use super::decoder::{VOCABULARY_BYTES, binding, even};
 use super::weights::{NormWeights, finite_from};
-use super::{Activations, Decoder, ModelError, Weight, linear};
-use crate::gpu::{Buffer, Recording};
+use super::{Activations, Decoder, ModelError, Spec, Weight, linear};
+use crate::gpu::{Buffer, Gpu, Recording};
 use crate::ops::{dense, nn};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// Columns of a tile of logits at most; with 2048 rows that is 32 MiB.
 const TILE: usize = 4096;
 /// Bytes of final hidden states on the device at once; the head passes once for each such portion.
 const PORTION: usize = 256 << 20;
+/// Of a budget, the part that these take at most: their gradients, or those of another model, take the same again.
+const PORTION_SHARE: u64 = 8;
 
 /// Loss of one position and whether the most likely next token was the right one.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +46,7 @@ impl Decoder<'_> {
     pub fn losses(&self, activations: &Activations, ids: &[Vec<u32>]) -> Result<Vec<Vec<TokenLoss>>, ModelError> {
         let targets = self.targets(activations, ids)?;
         let mut losses = Vec::with_capacity(ids.len());
-        for portion in portions(activations) {
+        for portion in portions(self.gpu, activations) {
             let rows = self.prepare(activations, portion.clone(), 4)?;
             self.for_each_tile(&rows, |first, weight| {
                 for (row, target) in rows.iter().zip(&targets[portion.clone()]) {
@@ -103,7 +105,7 @@ impl Decoder<'_> {
     ) -> Result<(Vec<DivergenceState>, Vec<Vec<TokenLoss>>), ModelError> {
         let targets = other.targets(others, ids)?;
         let (mut divergences, mut losses) = (Vec::new(), Vec::new());
-        for portion in portions(activations) {
+        for portion in portions(self.gpu, activations) {
             let p_rows = self.prepare(activations, portion.clone(), 8)?;
             let q_rows = other.prepare(others, portion.clone(), 4)?;
             let targets = targets.get(portion).unwrap_or_default();
@@ -183,8 +185,7 @@ impl Decoder<'_> {
         mut work: impl FnMut(usize, &Weight) -> Result<(), ModelError>,
     ) -> Result<(), ModelError> {
         let tokens = batches.iter().map(|b| b.hidden.rows()).max().unwrap_or(1);
-        let fitting = (VOCABULARY_BYTES / (self.spec.hidden * 4)).min(binding(self.gpu) / (tokens * 4));
-        let step = even(fitting.min(TILE));
+        let step = tile(self.gpu, tokens, self.spec.hidden);
         for first in (0..self.spec.vocabulary).step_by(step) {
             work(first, &self.head_tile(first, step)?)?;
         }
@@ -225,10 +226,38 @@ impl Decoder<'_> {
 }
 
 /// Ranges of batches whose final hidden states are on the device together.
-pub(super) fn portions(activations: &Activations) -> impl Iterator<Item = Range<usize>> {
-    let batch = activations.per_batch() * activations.sequence * activations.hidden * 4;
-    let (step, all) = ((PORTION / batch.max(1)).max(1), activations.batches());
+pub(super) fn portions(gpu: &Gpu, activations: &Activations) -> impl Iterator<Item = Range<usize>> {
+    let rows = activations.per_batch() * activations.sequence;
+    let (step, all) = (portion(gpu, rows, activations.hidden), activations.batches());
     (0..all).step_by(step).map(move |first| first..(first + step).min(all))
+}
+
+/// Batches of such a portion, of `rows` each.
+fn portion(gpu: &Gpu, rows: usize, hidden: usize) -> usize {
+    let allowed = gpu.budget().map_or(u64::MAX, |budget| budget / PORTION_SHARE);
+    let bytes = usize::try_from(allowed).unwrap_or(usize::MAX).min(PORTION);
+    (bytes / (4 * rows * hidden).max(1)).max(1)
+}
+
+/// Columns of a tile of logits of batches of `rows`.
+fn tile(gpu: &Gpu, rows: usize, hidden: usize) -> usize {
+    let fitting = (VOCABULARY_BYTES / (hidden * 4)).min(binding(gpu) / (rows * 4));
+    even(fitting.min(TILE))
+}
+
+/// Device memory of [`Decoder::loss_gradient`] for a stream of `tokens` in batches of `rows`, in bytes; `head` is the stored
+/// type of the head.
+pub fn loss_gradient_bytes(gpu: &Gpu, spec: &Spec, head: DType, [tokens, rows]: [usize; 2]) -> u64 {
+    let (rows, hidden) = (rows.min(tokens).max(1), spec.hidden);
+    let together = tokens.min(rows.saturating_mul(portion(gpu, rows, hidden)));
+    // Per row its final hidden state and the gradient of that, the state of its loss, target and factor.
+    let portion = 4 * together * (2 * hidden + 6);
+    let columns = tile(gpu, rows, hidden).min(spec.vocabulary);
+    let element = if gpu.in_host_memory() { 4 } else { head.size() };
+    let logits = if spec.logits_cap.is_some() { 2 } else { 1 };
+    let tiles = columns * hidden * element + 4 * logits * rows * columns;
+    // In the end, batch by batch: what the norm read, its gradient, and that scaled.
+    (portion + tiles.max(4 * 3 * rows * hidden)) as u64
 }
 
 /// By sequence, without its last position, after which nothing comes.

@@ -28,7 +28,7 @@ pub use decoder::Decoder;
 pub use error::ModelError;
 pub use experts::{ExpertTokens, Routing};
 pub use family::{Family, Norm, NormKind, QkNorm, Role};
-pub use head::{DivergenceState, TokenLoss};
+pub use head::{DivergenceState, TokenLoss, loss_gradient_bytes};
 pub use linear::{Weight, linear, linear_backward};
 pub use linear_spec::{LinearId, LinearSpec, Part};
 pub use resize::FewerHeads;

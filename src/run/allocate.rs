@@ -17,6 +17,7 @@ use super::surgeon::factors::Wanted;
 use super::surgeon::pass::{BackwardPass, Targets};
 use super::surgeon::weigh::Weigh;
 use super::walk::{Progress, Sink, Walk};
+use crate::calib::SampleSpec;
 use crate::model::{ActivationOptions, Decoder, LinearSpec};
 use crate::prune::surgeon::{CostHistogram, allocate_within};
 use crate::prune::{Allocation, Candidate, Damping, LayerProblem, Propagate, Scores, allocate, range, redundancy};
@@ -127,7 +128,6 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
         damping: [options.damping, SurgeonOptions::default().damping_of_outputs()],
     };
     let ids = pass.ids.expect("a plan with this rule captures its inputs");
-    let samples = CURVATURE_TOKENS / options.samples.length;
     // Streams of all layers are kept at once: no more of them in memory than the prune itself needs.
     let stream = (4 * options.samples.samples * options.samples.length * plan.spec.hidden) as u64;
     let activations = ActivationOptions {
@@ -137,7 +137,7 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
     };
     let backward = BackwardPass {
         decoder,
-        ids: &ids[..ids.len().min(samples.max(1))],
+        ids: &ids[..ids.len().min(curvature_samples(&options.samples))],
         activations,
         fisher: Targets::Next,
         layers: false,
@@ -181,6 +181,11 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
         shares: names.into_iter().zip(shares).collect(),
         outputs: outputs.collect(),
     })
+}
+
+/// Samples of the backward pass.
+pub(super) fn curvature_samples(samples: &SampleSpec) -> usize {
+    samples.samples.min((CURVATURE_TOKENS / samples.length).max(1))
 }
 
 /// Of outputs by their energies, damped by a fraction of the mean; all alike where there is no gradient.

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::RunError;
+use super::allocate::curvature_samples;
 use super::layer_memory::{Layer, Moment};
 use super::plan::{PruneOptions, Sums};
 use super::surgeon::{Need, Passes};
@@ -20,6 +21,8 @@ const BATCH_ROWS: usize = 2048;
 const LEAST_PART: u64 = 32;
 /// Streams of a backward pass in memory, of as many as there are layers; the rest is in a file.
 pub(super) const CURVATURE_STREAMS: u64 = 3;
+/// What to say where that pass takes the most.
+const BACKWARD: &str = "the backward pass of --allocation curvature (--allocation uniform needs none)";
 /// The program, its threads and small buffers.
 const PROGRAM: u64 = 24 << 20;
 /// What a tokenizer leaves behind in pieces, at most and per byte of its file; measured.
@@ -130,8 +133,7 @@ impl Budget<'_> {
                 what: "--max-vram".into(),
                 budget: vram + small,
                 needed: curvature + small,
-                advice: "the backward pass of --allocation curvature takes the most; --allocation uniform needs none"
-                    .into(),
+                advice: format!("the most in {BACKWARD}"),
             });
         }
         let (activations, activation_ram, host_bytes) = self.host(&moments, rows, matrix)?;
@@ -143,7 +145,10 @@ impl Budget<'_> {
             activations,
             activation_bytes: self.stream(activations),
             activation_ram,
-            largest: self.advice(&moments, rows, matrix),
+            largest: match curvature > peak(matrix) {
+                true => format!("the most in {BACKWARD}"),
+                false => self.advice(&moments, rows, matrix),
+            },
         })
     }
 
@@ -221,7 +226,13 @@ impl Budget<'_> {
     /// Device memory of the backward pass for an allocation, bytes; 0 without one.
     fn curvature(&self, rows: usize) -> Result<u64, RunError> {
         match self.options.allocates() {
-            Allocation::Curvature => Ok(Passes::of(self.gpu, self.checkpoint, self.spec, rows, Need::ALL)?.gather),
+            Allocation::Curvature => {
+                let sizes = [
+                    curvature_samples(&self.options.samples) * self.options.samples.length,
+                    rows,
+                ];
+                Ok(Passes::of(self.gpu, self.checkpoint, self.spec, sizes, Need::ALL)?.gather)
+            }
             _ => Ok(0),
         }
     }

@@ -98,6 +98,35 @@ fn a_tight_budget_holds_while_an_allocation_is_measured() {
     }
 }
 
+/// The head reads the final hidden states of many samples together, and their gradients are beside them: in a small model
+/// that is more than a layer takes. A limit makes them fewer.
+#[test]
+fn the_gradient_of_a_loss_takes_what_was_planned() {
+    let case = Case::of(&Model::of_sizes(1, 2));
+    std::fs::write(case.text(), text(33000)).unwrap();
+    for flags in ["--method wanda --allocation curvature", "--method surgeon --shots 1"] {
+        let words: Vec<&str> = flags.split(' ').chain(["--sparsity", "0.6", "--json"]).collect();
+        let memory = |samples: &str, more: &[&str]| {
+            let sizes = ["--samples", samples, "--length", "64", "--adapter", "cpu"];
+            let report = case.prune_to(&case.output(), &sizes, &[&words, more].concat()).json();
+            std::fs::remove_dir_all(case.output()).unwrap();
+            ["device_peak", "predicted_device"].map(|name| number(&report["memory"], name))
+        };
+        let [peak, predicted] = memory("512", &[]);
+        assert!(
+            (0.9..=1.0).contains(&(peak / predicted)),
+            "{flags}: {peak} of {predicted}"
+        );
+        assert!(peak > 1.3 * memory("32", &[])[0], "{flags}: {peak}");
+        let limit = (0.7 * predicted) as u64;
+        let [peak, predicted] = memory("512", &["--max-vram", &limit.to_string()]);
+        assert!(
+            peak <= predicted && predicted <= limit as f64,
+            "{flags}: {peak} of {limit}"
+        );
+    }
+}
+
 /// A limit below what the smallest batches and blocks take: refused at once, and what is said to be enough is.
 #[test]
 fn a_budget_too_small() {

@@ -62,7 +62,7 @@ impl Decoder<'_> {
             stream: Activations::new(targets.len(), leaving.sequence, leaving.hidden, &options)?,
             skipped: Vec::new(),
         };
-        for portion in portions(leaving) {
+        for portion in portions(self.gpu, leaving) {
             self.portion_gradient(leaving, targets, portion, &mut found)?;
         }
         Ok(found)

@@ -47,7 +47,7 @@ impl Decoder<'_> {
     /// not finite the token means nothing; [`Decoder::loss_gradient`] skips such a sequence.
     pub fn sample_targets(&self, leaving: &Activations, seed: u64) -> Result<Vec<Vec<u32>>, ModelError> {
         let mut out = Vec::new();
-        for portion in portions(leaving) {
+        for portion in portions(self.gpu, leaving) {
             self.sample_portion(leaving, portion, seed, &mut out)?;
         }
         Ok(out)

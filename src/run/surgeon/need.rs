@@ -3,7 +3,7 @@
 use super::factors::{self, Wanted};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::model::{Norm, QkNorm, Role, Spec};
+use crate::model::{Norm, QkNorm, Role, Spec, loss_gradient_bytes};
 use crate::prune::LowRank;
 use crate::run::RunError;
 
@@ -83,24 +83,28 @@ fn backward_row(spec: &Spec) -> usize {
 
 /// Device memory of the two passes of a shot, in bytes.
 pub(in crate::run) struct Passes {
-    /// The largest layer, its factors and a batch of activations with their gradients.
+    /// The largest layer, its factors and a batch of activations with their gradients; or the loss and its gradient.
     pub(in crate::run) gather: u64,
     /// The factors of a layer and what the solve of its largest linear takes.
     pub(super) solve: u64,
 }
 
 impl Passes {
-    /// Predicts them; `rows` activations go through a layer at once.
+    /// Predicts them; of `tokens` activations `rows` go through a layer at once.
     pub(in crate::run) fn of(
         gpu: &Gpu,
         checkpoint: &Checkpoint,
         spec: &Spec,
-        rows: usize,
+        [tokens, rows]: [usize; 2],
         need: Need,
     ) -> Result<Self, RunError> {
         let decoded = gpu.in_host_memory();
         let activations = (4 * rows * need.row(spec)) as u64;
-        let mut passes = Passes { gather: 0, solve: 0 };
+        let gather = match need.pass {
+            Pass::Backward => loss(gpu, checkpoint, spec, [tokens, rows])?,
+            _ => 0,
+        };
+        let mut passes = Passes { gather, solve: 0 };
         for layer in 0..spec.layers {
             let factors = factors::bytes(spec, layer, need.factors)?;
             let mut weights = 0;
@@ -127,11 +131,22 @@ impl Passes {
     }
 }
 
+/// Device memory of the loss and its gradient, in bytes.
+fn loss(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, sizes: [usize; 2]) -> Result<u64, RunError> {
+    let head = checkpoint.tensor_of_shape(&spec.head(), &[spec.vocabulary, spec.hidden])?;
+    Ok(loss_gradient_bytes(gpu, spec, head.dtype, sizes))
+}
+
 /// Bytes that correcting takes: on the device, and of all corrections on the host. One sample of `rows` activations goes
 /// through a layer at a time, whose weights are there corrected and as gradients.
-pub(super) fn correction(spec: &Spec, rows: usize, rank: usize) -> Result<(u64, u64), RunError> {
+pub(super) fn correction(
+    gpu: &Gpu,
+    checkpoint: &Checkpoint,
+    spec: &Spec,
+    [rows, rank]: [usize; 2],
+) -> Result<(u64, u64), RunError> {
     let activations = (4 * rows * Need::ALL.row(spec)) as u64;
-    let (mut device, mut host) = (0, 0);
+    let (mut device, mut host) = (loss(gpu, checkpoint, spec, [rows, rows])?, 0);
     for layer in 0..spec.layers {
         let (mut weights, mut largest) = (0, 0);
         for linear in spec.linears_of(layer)? {

@@ -130,14 +130,14 @@ impl SurgeonPlan {
             _ => {
                 let one = stream(1) * Need::ALL.streams(spec.layers);
                 self.activation_bytes = self.activation_bytes.max(one);
-                need::correction(spec, length, self.surgeon.low_rank.rank)?
+                need::correction(gpu, checkpoint, spec, [length, self.surgeon.low_rank.rank])?
             }
         };
         let limit = options.max_vram.unwrap_or(u64::MAX);
         self.batch_rows = ROWS;
         loop {
             let rows = self.batch_rows.max(length).min(samples * length);
-            let Passes { gather, solve } = Passes::of(gpu, checkpoint, spec, rows, need)?;
+            let Passes { gather, solve } = Passes::of(gpu, checkpoint, spec, [samples * length, rows], need)?;
             self.device_bytes = gather.max(solve).max(correct) + small(spec, gpu, length);
             if self.device_bytes <= limit {
                 break;
