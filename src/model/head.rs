@@ -108,7 +108,7 @@ impl Decoder<'_> {
         for portion in portions(self.gpu, activations) {
             let p_rows = self.prepare(activations, portion.clone(), 8)?;
             let q_rows = other.prepare(others, portion.clone(), 4)?;
-            let targets = targets.get(portion).unwrap_or_default();
+            let targets = if ids.is_empty() { &[] } else { &targets[portion] };
             self.for_each_tile(&p_rows, |first, p_weight| {
                 let q_weight = other.head_tile(first, p_weight.outputs())?;
                 for (number, (p, q)) in p_rows.iter().zip(&q_rows).enumerate() {

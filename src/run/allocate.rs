@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
+use serde::{Deserialize, Serialize};
+
 use super::RunError;
 use super::memory::CURVATURE_STREAMS;
 use super::plan::{Plan, PruneOptions, Sums};
@@ -23,7 +25,6 @@ use crate::prune::surgeon::{CostHistogram, allocate_within};
 use crate::prune::{Allocation, Candidate, Damping, LayerProblem, Propagate, Scores, allocate, range, redundancy};
 use crate::report::CalibrationRecord;
 use crate::tensor::DType;
-use serde::{Deserialize, Serialize};
 
 /// Damping that is none: the rules of others know no damping.
 const UNDAMPED: f64 = 1e-12;
