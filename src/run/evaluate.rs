@@ -82,7 +82,6 @@ pub fn evaluate(
         top1_agreement: divergence.map(|d| d.agreement),
         adapter: adapter_record(decoder.gpu),
         seconds: start.elapsed().as_secs_f64(),
-        ..Default::default()
     };
     Ok((record, states))
 }
