@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::block::normalise;
 use super::decoder::{VOCABULARY_BYTES, binding, even};
 use super::weights::{NormWeights, finite_from};
-use super::{Activations, Decoder, ModelError, Spec, Weight, linear};
+use super::{Activations, Decoder, ModelError, Spec, Weight, linear, next_tokens};
 use crate::gpu::{Buffer, Gpu, Recording};
 use crate::ops::{dense, nn};
 use crate::tensor::{DType, Tensor};
@@ -68,10 +68,7 @@ impl Decoder<'_> {
     fn targets(&self, activations: &Activations, ids: &[Vec<u32>]) -> Result<Vec<Buffer>, ModelError> {
         let batches = ids.chunks(activations.per_batch());
         let targets = batches.map(|batch| {
-            let next: Vec<u32> = batch
-                .iter()
-                .flat_map(|s| s[1..].iter().copied().chain([u32::MAX]))
-                .collect();
+            let next = next_tokens(batch).concat();
             self.gpu.upload("target ids", bytemuck::cast_slice(&next))
         });
         Ok(targets.collect::<Result<_, _>>()?)
@@ -84,23 +81,15 @@ impl Decoder<'_> {
         other: &Decoder<'_>,
         others: &Activations,
     ) -> Result<Vec<DivergenceState>, ModelError> {
-        Ok(self.score((activations, other, others), &[])?.0)
+        Ok(self.divergence_and_losses(activations, (other, others), &[])?.0)
     }
 
-    /// The same, and what [`Self::losses`] gives of `other`, whose head passes once for both.
+    /// The same, and what [`Self::losses`] gives of `other` on `ids`, whose head passes once for both; no losses without
+    /// `ids`.
     pub fn divergence_and_losses(
         &self,
         activations: &Activations,
         (other, others): (&Decoder<'_>, &Activations),
-        ids: &[Vec<u32>],
-    ) -> Result<(Vec<DivergenceState>, Vec<Vec<TokenLoss>>), ModelError> {
-        self.score((activations, other, others), ids)
-    }
-
-    /// No losses without `ids`.
-    fn score(
-        &self,
-        (activations, other, others): (&Activations, &Decoder<'_>, &Activations),
         ids: &[Vec<u32>],
     ) -> Result<(Vec<DivergenceState>, Vec<Vec<TokenLoss>>), ModelError> {
         let targets = other.targets(others, ids)?;

@@ -40,16 +40,6 @@ pub(super) struct Allocated {
     pub(super) outputs: BTreeMap<String, Vec<f64>>,
 }
 
-impl Allocated {
-    /// With all outputs of a linear alike.
-    pub(super) fn of_shares(shares: BTreeMap<String, f64>) -> Self {
-        Allocated {
-            shares,
-            outputs: BTreeMap::new(),
-        }
-    }
-}
-
 /// What the pass has to go through and to tell.
 pub(super) struct Pass<'p> {
     pub(super) ids: Option<&'p TokenIds>,
@@ -116,7 +106,10 @@ pub(super) fn allocation(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> 
     let (names, candidates): (Vec<String>, Vec<Candidate>) = found.into_iter().unzip();
     let options = &plan.options;
     let shares = allocate(rule, &candidates, options.pattern.sparsity(), options.spread());
-    Ok(Some(Allocated::of_shares(names.into_iter().zip(shares).collect())))
+    Ok(Some(Allocated {
+        shares: names.into_iter().zip(shares).collect(),
+        outputs: BTreeMap::new(),
+    }))
 }
 
 /// The threshold of LLM Surgeon's costs, within the spread; and outputs by the energy of their gradients, the diagonal of

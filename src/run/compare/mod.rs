@@ -266,9 +266,10 @@ impl Comparison<'_, '_> {
     ) -> Result<(EvalRecord, Activations), RunError> {
         let (Subject { spec, gpu, .. }, text) = (self.subject, &self.texts[number]);
         let decoder = |checkpoint| Decoder::new(gpu, checkpoint, spec, text.windows.context);
-        let (decoder, reference) = (decoder(checkpoint)?, decoder(self.subject.checkpoint)?);
+        let reference = dense.map(|_| decoder(self.subject.checkpoint)).transpose()?;
+        let decoder = decoder(checkpoint)?;
         self.progress.evaluation(&text.file, 0, spec.layers);
-        evaluate(&decoder, text, dense.map(|dense| (&reference, dense)), |layer| {
+        evaluate(&decoder, text, reference.as_ref().zip(dense), |layer| {
             self.progress.evaluation(&text.file, layer, spec.layers);
             !self.stop.load(Ordering::Relaxed)
         })
