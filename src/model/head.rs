@@ -178,7 +178,6 @@ impl Decoder<'_> {
         for first in (0..self.spec.vocabulary).step_by(step) {
             work(first, &self.head_tile(first, step)?)?;
         }
-        self.checkpoint.release_all();
         Ok(())
     }
 
@@ -190,7 +189,10 @@ impl Decoder<'_> {
         let (rows, row) = (step.min(spec.vocabulary - first), spec.hidden * view.dtype.size());
         let bytes = &view.bytes[first * row..(first + rows) * row];
         finite_from(&view, first * spec.hidden, bytes)?;
-        Weight::upload(self.gpu, "head tile", [rows, spec.hidden], view.dtype, bytes)
+        let tile = Weight::upload(self.gpu, "head tile", [rows, spec.hidden], view.dtype, bytes);
+        // Of all tensors the largest, and mapped pages count as the process's own.
+        self.checkpoint.release(&spec.head());
+        tile
     }
 
     /// Logits of one tile before their cap.

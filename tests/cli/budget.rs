@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Case;
-use super::fixture::{Model, text};
+use super::fixture::{HIDDEN, Model, VOCABULARY, text};
 
 const FLAGS: [&str; 6] = ["--samples", "16", "--length", "64", "--adapter", "cpu"];
 
@@ -177,4 +177,25 @@ fn layers_take_no_memory() {
     };
     let (few, many) = (peak(2), peak(24));
     assert!(many < 1.25 * few, "{few} bytes with 2 layers, {many} with 24");
+}
+
+/// Nor does a vocabulary, of whose tables some rows or a tile are read at a time and pieces of 16 MiB are written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_vocabulary_takes_no_memory() {
+    let peak = |vocabulary: usize| {
+        let mut model = Model::small();
+        model.config["vocab_size"] = vocabulary.into();
+        for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+            let table = model.tensor(name);
+            table.bytes = table.bytes.repeat(vocabulary / VOCABULARY);
+            table.shape[0] = vocabulary;
+        }
+        let flags = "--sparsity 0.6 --method wanda --allocation curvature --json";
+        let flags: Vec<&str> = flags.split(' ').collect();
+        number(&Case::of(&model).prune(&flags).json()["memory"], "host_peak")
+    };
+    let (few, many) = (peak(VOCABULARY), peak(1 << 20));
+    let table = ((2 * HIDDEN) << 20) as f64;
+    assert!(many - few < 0.5 * table, "{few} bytes without tables of {table}, {many} with");
 }
