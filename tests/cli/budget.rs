@@ -197,5 +197,8 @@ fn a_vocabulary_takes_no_memory() {
     };
     let (few, many) = (peak(VOCABULARY), peak(1 << 20));
     let table = ((2 * HIDDEN) << 20) as f64;
-    assert!(many - few < 0.5 * table, "{few} bytes without tables of {table}, {many} with");
+    assert!(
+        many - few < 0.5 * table,
+        "{few} bytes without tables of {table}, {many} with"
+    );
 }
