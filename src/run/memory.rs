@@ -52,6 +52,8 @@ pub fn free_disk(path: &Path) -> Option<u64> {
 
 /// From now on [`peak_resident`] tells of what follows, where the system can forget; else still of the whole process.
 pub(super) fn reset_peak_resident() {
+    // What is free by now is not of what follows.
+    give_back();
     // Only Linux has the file.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::memory::{give_back, reset_peak_resident};
+use super::memory::reset_peak_resident;
 use super::state::add_rounding;
 use super::{
     BY_GRADIENTS, EvalText, Plan, Progress, PruneOptions, RunError, Sums, SurgeonOptions, SurgeonPlan, evaluate,
@@ -320,8 +320,6 @@ impl Comparison<'_, '_> {
         options.resume = self.store.unfinished(&options.output, self.options.keep.is_none())?;
         let Subject { checkpoint, gpu, .. } = self.subject;
         gpu.reset_peak();
-        // What the row before left free is not this row's peak.
-        give_back();
         reset_peak_resident();
         let progress = self.progress.prune();
         let report = match &cell.plan {
