@@ -109,10 +109,8 @@ fn methods_by_targets() {
         assert!((cell["sparsity"].as_f64().unwrap() - 0.5).abs() < 1e-3);
         // Not what evaluations of earlier rows left.
         let memory = &cell["memory"];
-        assert!(
-            memory["device_peak"].as_u64() <= memory["predicted_device"].as_u64(),
-            "{memory}"
-        );
+        let bytes = |name: &str| memory[name].as_u64().unwrap();
+        assert!(bytes("device_peak") <= bytes("predicted_device"), "{memory}");
         assert_eq!(cell["checkpoint"], Value::Null);
     }
 }
@@ -196,6 +194,26 @@ fn texts_seeds_and_kept_checkpoints() {
     assert_ne!(hash(0), hash(1));
 }
 
+/// A row that is done is done again where its checkpoint is wanted now.
+#[test]
+fn kept_later() {
+    let case = Case::new();
+    let row = [&["--methods", "wanda", "--targets", "2:4"], &TABLE[4..]].concat();
+    case.compare(&row).succeeds();
+    let before = case.results();
+    let kept = case.path("kept");
+    let with = [&row[..], &["--keep", kept.to_str().unwrap()]].concat();
+    case.compare(&with).succeeds();
+    assert!(kept.join("wanda-2-4/model.safetensors").is_file());
+    let after = case.results();
+    let perplexity = |report: &Value| report["cells"][0]["evals"][0]["perplexity"].clone();
+    assert_eq!(perplexity(&after), perplexity(&before));
+    // With it or without, it is done now.
+    case.compare(&with).succeeds();
+    case.compare(&row).succeeds();
+    assert_eq!(case.results(), after);
+}
+
 #[test]
 fn from_statistics() {
     let case = Case::new();
@@ -207,7 +225,8 @@ fn from_statistics() {
     let report = case.results();
     assert_eq!(names(&report), NAMES);
     for cell in report["cells"].as_array().unwrap() {
-        assert!(cell["settings"]["statistics"].is_string() && cell["phases"]["propagate"].as_f64() < Some(0.01));
+        assert!(cell["settings"]["statistics"].is_string());
+        assert!(cell["phases"]["propagate"].as_f64().unwrap() < 0.01);
     }
     run(command.args(["--seeds", "1"])).refused_by_the_parser(&["--seeds", "--statistics"]);
 }
@@ -246,8 +265,21 @@ mod stopped {
     }
 
     fn command(case: &Case) -> Command {
-        let mut command = case.compare_command(&TABLE[..8]);
-        command.args(["--windows", "60", "--samples", "48", "--length", "64"]);
+        by(case, &TABLE[..6])
+    }
+
+    fn by(case: &Case, rows: &[&str]) -> Command {
+        let mut command = case.compare_command(rows);
+        command.args([
+            "--context",
+            "32",
+            "--windows",
+            "60",
+            "--samples",
+            "48",
+            "--length",
+            "64",
+        ]);
         command.arg("--calibration").arg(case.text());
         command
     }
@@ -273,6 +305,40 @@ mod stopped {
             assert_eq!(before["dense"], after["dense"]);
             assert_eq!(listing(&case.output()), ["compare.csv", "compare.json", "compare.md"]);
         }
+    }
+
+    /// What one command has begun is still there after another has finished rows of its own.
+    #[test]
+    fn and_gone_on_with_by_the_same_command_later() {
+        let case = job();
+        let of = |methods: &str| by(&case, &["--methods", methods, "--targets", "2:4"]);
+        run(&mut of("fista,wanda")).succeeds();
+        let wanted = lasting(&case.results());
+        fs::remove_dir_all(case.output()).unwrap();
+        interrupted(&mut of("fista,wanda"), "layer 2 done").fails(130, &["0 of 2 rows"]);
+        let state = case.output().join(".secateur/fista-2-4/.secateur/state.json");
+        assert!(state.is_file());
+        run(&mut of("wanda")).succeeds();
+        assert!(state.is_file());
+        let last = run(&mut of("fista,wanda"));
+        assert!(last.stderr.contains("resumed after"), "{}", last.stderr);
+        let found = lasting(&case.results());
+        for cell in wanted["cells"].as_array().unwrap() {
+            assert!(found["cells"].as_array().unwrap().contains(cell), "{}", cell["name"]);
+        }
+        assert_eq!(listing(&case.output()), ["compare.csv", "compare.json", "compare.md"]);
+    }
+
+    /// Between shots too it is this command that goes on.
+    #[test]
+    fn between_shots() {
+        let case = job();
+        let mut command = by(&case, &["--methods", "surgeon", "--targets", "50%"]);
+        let stopped = interrupted(&mut command, "shot 2 of");
+        stopped.fails(130, &["interrupted", "0 of 1 rows are done", "the same command"]);
+        assert!(!stopped.stderr.contains("--resume"), "{}", stopped.stderr);
+        run(&mut command).succeeds();
+        assert_eq!(names(&case.results()), ["surgeon-refit20-50"]);
     }
 
     #[test]
@@ -332,6 +398,21 @@ fn more_rows_and_other_settings() {
         ],
     );
     refused(&["--propagate", "local"], &["propagate"]);
+    // Rows of other names cannot stand beside these either, unless they are on the same tokens and layers.
+    for (flags, culprit) in [
+        ("--samples 6 --length 32", "samples was 8 and is 6"),
+        ("--samples 8 --length 16", "length was 32 and is 16"),
+        (
+            "--samples 8 --length 32 --limit-layers 1",
+            "limit_layers was null and is 1",
+        ),
+        ("--samples 8 --length 32 --layers 1", "only_layers was null and is [1]"),
+    ] {
+        let mut command = case.compare_command(&["--methods", "sparsegpt"]);
+        command.args(&TABLE[2..]).arg("--calibration").arg(case.text());
+        run(command.args(flags.split(' '))).fails(1, &["compare.json", "other settings", culprit]);
+        assert_eq!(case.results(), after);
+    }
     let windows = [&TABLE[..8], &["--windows", "5"]].concat();
     case.compare(&windows)
         .fails(1, &["compare.json", "other settings", "windows"]);

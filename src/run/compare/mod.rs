@@ -87,10 +87,7 @@ pub fn compare(
     let result = run
         .dense()
         .and_then(|()| cells.iter_mut().enumerate().try_for_each(|(i, cell)| run.cell(i, cell)));
-    let done = cells
-        .iter()
-        .filter(|cell| run.store.finished(&cell.name, texts.len()))
-        .count();
+    let done = cells.iter().filter(|cell| run.finished(&cell.name)).count();
     match result {
         Ok(()) => run.store.finish(),
         Err(error) => Err(run.store.paused(error, [done, cells.len()])),
@@ -286,8 +283,12 @@ impl Comparison<'_, '_> {
         Ok(states)
     }
 
+    fn finished(&self, name: &str) -> bool {
+        self.store.finished(name, self.texts.len(), self.options.keep.is_some())
+    }
+
     fn cell(&mut self, number: usize, cell: &mut Cell) -> Result<(), RunError> {
-        if self.store.finished(&cell.name, self.texts.len()) {
+        if self.finished(&cell.name) {
             return Ok(());
         }
         if self.stop.load(Ordering::Relaxed) {

@@ -57,17 +57,19 @@ impl Store {
         self.folder.state().join(format!("dense-{text}.bin"))
     }
 
-    /// Fails if there is a row of this name with other settings.
+    /// Fails if there is a row of this name with other settings, or any row that this one cannot be compared with.
     pub(super) fn check(&self, name: &str, settings: &Value) -> Result<(), RunError> {
-        match self.report.cells.iter().find(|cell| cell.name == name) {
-            Some(cell) => same(&self.folder.path().join(JSON), name, &cell.settings, settings),
-            None => Ok(()),
-        }
+        let file = self.folder.path().join(JSON);
+        (self.report.cells.iter()).try_for_each(|cell| match cell.name == name {
+            true => same(&file, name, &cell.settings, settings),
+            false => same(&file, &cell.name, &of_all_rows(&cell.settings), &of_all_rows(settings)),
+        })
     }
 
-    pub(super) fn finished(&self, name: &str, texts: usize) -> bool {
+    /// Whether a row has been evaluated on all `texts`, and its checkpoint kept if that is asked for.
+    pub(super) fn finished(&self, name: &str, texts: usize, kept: bool) -> bool {
         let mut cells = self.report.cells.iter();
-        cells.any(|cell| cell.name == name && cell.evals.len() == texts)
+        cells.any(|cell| cell.name == name && cell.evals.len() == texts && (cell.checkpoint.is_some() || !kept))
     }
 
     /// Whether the row's checkpoint is there, complete.
@@ -92,7 +94,7 @@ impl Store {
 
     /// Whether `folder` holds a prune that can be gone on with; anything else there is removed if it is `ours`.
     pub(super) fn unfinished(&self, folder: &Path, ours: bool) -> Result<bool, RunError> {
-        if folder.join(STATE_FOLDER).join(STATE_FILE).is_file() {
+        if is_begun(folder) {
             return Ok(true);
         }
         if ours && folder.exists() {
@@ -120,10 +122,21 @@ impl Store {
         Ok(())
     }
 
-    /// All rows are done.
+    /// All rows are done that were asked for.
     pub(super) fn finish(self) -> Result<CompareReport, RunError> {
-        self.folder.finish()?;
+        // What an earlier command has begun it may go on with.
+        if !self.has_begun_rows()? {
+            self.folder.finish()?;
+        }
         Ok(self.report)
+    }
+
+    fn has_begun_rows(&self) -> Result<bool, RunError> {
+        let scratch = self.folder.state();
+        let (path, operation) = (scratch.clone(), "read");
+        let failed = |error| CheckpointError::Io { path, operation, error };
+        let rows = fs::read_dir(scratch).map_err(failed)?.flatten();
+        Ok(rows.map(|row| row.path()).any(|row| is_begun(&row)))
     }
 
     /// Says what is kept, if anything is.
@@ -131,7 +144,7 @@ impl Store {
         let output = self.folder.path().display().to_string();
         // How to resume a prune is not how to resume this.
         let error = match error {
-            RunError::Suspended { error, .. } => *error,
+            RunError::Suspended { error, .. } | RunError::ShotsDone { error, .. } => *error,
             RunError::NothingWritten { .. } => RunError::Interrupted,
             other => other,
         };
@@ -146,6 +159,38 @@ impl Store {
             },
         }
     }
+}
+
+/// Whether a folder holds a prune that can be gone on with.
+fn is_begun(folder: &Path) -> bool {
+    folder.join(STATE_FOLDER).join(STATE_FILE).is_file()
+}
+
+/// Of a row's settings those that make rows comparable: the same version of the program, model and tokens, on one device.
+fn of_all_rows(settings: &Value) -> Value {
+    let mut all = serde_json::Map::new();
+    for name in [
+        "tool",
+        "family_fingerprint",
+        "calibration",
+        "statistics",
+        "adapter",
+        "half_attention",
+    ] {
+        all.insert(name.into(), settings[name].clone());
+    }
+    for name in ["samples", "length", "bos"] {
+        all.insert(name.into(), settings["samples"][name].clone());
+    }
+    // By gradients all layers are pruned, and nothing is said of it.
+    for name in ["limit_layers", "only_layers"] {
+        let of_layers = match &settings[name] {
+            Value::Array(layers) if layers.is_empty() => Value::Null,
+            layers => layers.clone(),
+        };
+        all.insert(name.into(), of_layers);
+    }
+    all.into()
 }
 
 /// The comparison that was begun, if it is of the same settings as `fresh`.
