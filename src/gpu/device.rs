@@ -293,6 +293,11 @@ impl Gpu {
         submit::submit(self, recording)
     }
 
+    /// As [`Gpu::submit`], but [`Gpu::flops`] does not count it: to try out how to do something is not to do it.
+    pub(crate) fn submit_trial(&self, recording: Recording) -> Result<Submission, GpuError> {
+        submit::submit_trial(self, recording)
+    }
+
     /// Plays a recording of one readback and waits for it.
     pub fn fetch(&self, slice: &Slice) -> Result<Vec<u32>, GpuError> {
         let mut recording = Recording::new();

@@ -71,10 +71,10 @@ impl Contest for Products<'_> {
         let poison = Tensor::upload(self.gpu, "poison", rows, cols, &vec![f32::NAN; rows * cols])?;
         let mut recording = Recording::new();
         recording.copy(&poison.slice(), &self.out.slice());
-        self.gpu.submit(recording)?;
+        self.gpu.submit_trial(recording)?;
         let mut recording = self.recorded(candidate, 1);
         let id = recording.read(&self.out.slice());
-        let found = self.gpu.submit(recording)?.floats(id)?;
+        let found = self.gpu.submit_trial(recording)?.floats(id)?;
         if let Some(at) = found.iter().position(|v| !v.is_finite()) {
             return Ok(Some(format!("element {at} is {}", found[at])));
         }
@@ -99,6 +99,6 @@ impl Contest for Products<'_> {
         let mut recording = self.recorded(candidate, times);
         // A readback waits for all before it.
         let id = recording.read(&self.out.row_window(0, 1).slice());
-        self.gpu.submit(recording)?.floats(id).map(|_| ())
+        self.gpu.submit_trial(recording)?.floats(id).map(|_| ())
     }
 }

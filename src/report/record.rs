@@ -152,7 +152,7 @@ pub struct LinearRecord {
     pub rounds: usize,
     /// Penalty of the last round that gained, relative to the mean scaled weight.
     pub lambda: f64,
-    /// Arithmetic of the solve, in products of the weight with the Gram (2 rows cols² flops).
+    /// Arithmetic of the solves, of all shots, in products of the weight with the Gram (2 rows cols² flops).
     #[serde(default)]
     pub products: f64,
     /// Factorisations of the group's Gram that failed and were repeated with more damping.

@@ -57,6 +57,21 @@ fn every_group_has_its_pattern() {
     }
 }
 
+/// The arithmetic of all shots and of the search counts.
+#[test]
+fn products() {
+    let products = |flags: &str| -> f64 {
+        let report = pruned(&Case::new(), &format!("--sparsity 0.5 {flags}"));
+        let linears = report["linears"].as_array().unwrap().iter();
+        linears.map(|l| l["products"].as_f64().unwrap()).sum()
+    };
+    let [one, two] = [1, 2].map(|shots| products(&format!("--method surgeon --shots {shots}")));
+    assert!(two > 1.8 * one, "{one} {two}");
+    let [one_searched, two_searched] = [1, 2].map(|shots| products(&format!("--method kfac-fista --shots {shots}")));
+    assert!(one_searched > 2.0 * one, "{one_searched} {one}");
+    assert!(two_searched > 1.8 * one_searched, "{one_searched} {two_searched}");
+}
+
 /// Shots go on from each other; weights that are zero stay so.
 #[test]
 fn shots() {

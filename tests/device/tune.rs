@@ -238,6 +238,7 @@ fn grams_in_parts_are_checked() {
             }
             let count = variants.len();
             let contest = dense::gram_contest(gpu, [33, 33, 2100], upper, variants).unwrap();
+            let before = gpu.flops();
             let names: BTreeSet<String> = contest.candidates().into_iter().map(|(name, _)| name).collect();
             assert!(names.contains("tiled 64x64x16 in 4 parts"), "{names:?}");
             for i in 0..count {
@@ -250,6 +251,7 @@ fn grams_in_parts_are_checked() {
                 );
                 contest.play(i).unwrap();
             }
+            assert_eq!(gpu.flops(), before, "trials are no work");
         }
     }
 }

@@ -36,18 +36,19 @@ pub(super) use report::begin_report;
 use super::RunError;
 use super::report::{warn_of_damping, warn_of_experts};
 use super::samples::SampleSets;
+use super::solve::in_products;
 use super::walk::Progress;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Decoder, LinearGradient, Spec};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{CostHistogram, Lines, allocate, cheapest_lines};
-use crate::report::{PruneReport, SearchRecord, ShotRecord};
+use crate::report::{LinearRecord, PruneReport, SearchRecord, ShotRecord};
 use factors::{FactorStore, Half, LayerFactors, Wanted};
 use pass::{BackwardPass, Loss};
 use piece::pieces;
 use prune::Order;
-use search::{Target, Weighed};
+use search::{Searched, Target, Weighed};
 use shots::{Shots, Watch, in_shots};
 
 /// Prunes the plan's checkpoint by LLM Surgeon and writes the result; `stop` is asked between layers.
@@ -93,7 +94,7 @@ impl Shots<'_> {
             loss.mean,
             100.0 * share * self.plan.options.pattern.sparsity()
         ));
-        self.report.linears.clear();
+        let before = std::mem::take(&mut self.report.linears);
         let searched = match &store {
             Some(store) if self.plan.searches() => Some(self.search((shot, current), store, &weighed, target)?),
             _ => None,
@@ -108,6 +109,7 @@ impl Shots<'_> {
             }
         };
         self.prune(shot, current, (store.as_ref(), &orders), &mut writer)?;
+        self.add_products(&before, searched.as_ref());
         self.report.phases.solve += clock.elapsed().as_secs_f64();
         self.note(shot, (share, target), &loss, searched.map(|found| found.record));
         let mut warnings = warn_of_experts(&self.report.linears);
@@ -210,6 +212,15 @@ impl Shots<'_> {
         }
         self.report.linears = records.into_iter().flatten().collect();
         Ok(())
+    }
+
+    /// To the arithmetic of a linear's last pass that of its search and of the shots before.
+    fn add_products(&mut self, before: &[LinearRecord], searched: Option<&Searched>) {
+        for (i, record) in self.report.linears.iter_mut().enumerate() {
+            let searched = searched.and_then(|found| found.flops.get(&record.tensor));
+            record.products += before.get(i).map_or(0.0, |record| record.products)
+                + searched.map_or(0.0, |flops| in_products(*flops, record.shape));
+        }
     }
 
     fn note(&mut self, shot: usize, (share, target): (f64, Target), loss: &Loss, search: Option<SearchRecord>) {

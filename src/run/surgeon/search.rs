@@ -7,6 +7,8 @@
 //! expects of the model, so the best round is known; λ moves on by [`Penalty`]. For N:M the threshold is on groups, and of
 //! each the largest stay; λ then only bends the iterate towards zeros.
 
+use std::collections::BTreeMap;
+
 use super::factors::FactorStore;
 use super::found::Found;
 use super::options::SearchOptions;
@@ -66,6 +68,8 @@ pub(super) struct Searched {
     /// Expected loss of each linear: zeroed, and as found.
     costs: Vec<[f64; 2]>,
     pub(super) record: SearchRecord,
+    /// Floating-point operations by tensor.
+    pub(super) flops: BTreeMap<String, f64>,
 }
 
 impl Searched {
@@ -100,6 +104,8 @@ struct Search<'s, 'r> {
     weigh: Weigh,
     /// Passes done, that of the curvature included.
     passes: usize,
+    /// Floating-point operations so far by tensor.
+    flops: BTreeMap<String, f64>,
 }
 
 impl SearchOptions {
@@ -126,6 +132,7 @@ impl Shots<'_> {
             store,
             weigh: plan.weigh(shot),
             passes: 1 + plan.surgeon.half_steps,
+            flops: BTreeMap::new(),
         };
         search.run(weighed, target)
     }
@@ -176,6 +183,7 @@ impl Search<'_, '_> {
             found: best,
             costs,
             record,
+            flops: std::mem::take(&mut self.flops),
         })
     }
 
@@ -255,19 +263,21 @@ impl Search<'_, '_> {
 
     /// Once through all linears, first layer first.
     fn pass<T>(&mut self, mut each: impl FnMut(&At<'_>) -> Result<T, RunError>) -> Result<Vec<T>, RunError> {
-        let (plan, gpu, current) = (self.plan, self.shots.gpu, self.current);
+        let (plan, gpu, current, flops) = (self.plan, self.shots.gpu, self.current, &mut self.flops);
         let mut out = Vec::new();
         for layer in 0..plan.spec.layers {
             self.shots.interrupted()?;
             let mut factors = self.store.get(gpu, &plan.spec, layer)?;
             let mut found = |_, piece: &Piece<'_>, curvature: &Curvature| {
                 let (weight, _) = piece.weight(gpu, current)?;
+                let before = gpu.flops();
                 out.push(each(&At {
                     number: out.len(),
                     curvature,
                     problem: MetricProblem::new(gpu, curvature, &weight)?,
                     weight,
                 })?);
+                *flops.entry(piece.linear.tensor.clone()).or_default() += gpu.flops() - before;
                 Ok(())
             };
             each_curvature((gpu, &plan.spec), layer, &mut factors, self.weigh.damping, &mut found)?;
