@@ -9,7 +9,7 @@ use super::settings::pattern;
 use super::{layers, open_gpu, print, spec, structure, surgeon};
 use crate::checkpoint::Checkpoint;
 use crate::model::Spec;
-use crate::prune::Pattern;
+use crate::prune::{Allocation, Pattern, Permute};
 use crate::report::prune_table;
 use crate::run::{AUTO, Asked, BY_GRADIENTS, SURGEON, WeightsOnly, choose, prune_weights};
 
@@ -23,7 +23,11 @@ pub(super) fn run(common: &Common, args: &mut PruneArgs, stop: &AtomicBool) -> R
     match spec(common, &checkpoint) {
         Ok(spec) => with_spec(common, args, &checkpoint, spec, stop),
         Err(error) => match error.unknown_architecture().filter(|_| args.method == "magnitude") {
-            Some(reason) => weights_only(common, args, &checkpoint, WeightsOnlyArgs { pattern, reason, stop }),
+            Some(reason) => {
+                route(args)?;
+                refuse_without_family(args, &reason)?;
+                weights_only(common, args, &checkpoint, WeightsOnlyArgs { pattern, reason, stop })
+            }
             None => Err(error),
         },
     }
@@ -99,6 +103,30 @@ fn plan(common: &Common, args: &PruneArgs) -> Result<(), CliError> {
         Route::Units => structure::plan,
     };
     plan(common, args, &checkpoint, spec)
+}
+
+/// Fails on a flag that needs to know what the matrices are.
+fn refuse_without_family(args: &PruneArgs, reason: &str) -> Result<(), CliError> {
+    let solve = &args.solve;
+    let flags = [
+        ("--layers", !solve.layers.is_empty()),
+        ("--limit-layers", args.memory.limit_layers.is_some()),
+        ("--refit", solve.refit.is_some_and(|steps| steps > 0)),
+        (
+            "--allocation",
+            !matches!(solve.allocation, Allocation::Auto | Allocation::Uniform),
+        ),
+        ("--allocation-spread", solve.allocation_spread.is_some()),
+        ("--permute on", solve.permute == Permute::On),
+        ("--propagate", solve.propagate.is_some()),
+        ("--correction", solve.correction.is_some()),
+        ("--statistics", args.inputs.statistics.is_some()),
+    ];
+    let why = format!(
+        "needs a description of the model ({reason}, which no family file describes): drop it, or give a --family file \
+         (models/README.md)"
+    );
+    CliError::refuse(&flags, &why)
 }
 
 struct WeightsOnlyArgs<'a> {

@@ -35,4 +35,5 @@ pub use resize::FewerHeads;
 pub use rope::Rope;
 pub use spec::{ExpertSpec, LayerKind, Spec};
 pub use tap::{Group, Tap};
+pub(crate) use weights::finite;
 pub use weights::{Amend, LayerWeights};

@@ -98,6 +98,12 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// BLAKE3, as hex, of all of it: models that compute otherwise, say by another family file, differ here.
+    pub fn fingerprint(&self) -> String {
+        // Every field is in it by itself; within a version of the program it stays the same.
+        blake3::hash(format!("{self:?}").as_bytes()).to_string()
+    }
+
     /// The prunable linears of a layer, in the order of a forward pass.
     pub fn linears_of(&self, layer: usize) -> Result<Vec<LinearSpec>, ModelError> {
         self.linears(layer, self.kinds[layer])

@@ -181,7 +181,7 @@ fn row(checkpoint: &Checkpoint, name: &str, width: usize) -> Result<Vec<f32>, Mo
 }
 
 /// Fails if a value is NaN or infinite; checked on the bits, in pieces.
-pub(super) fn finite(view: &TensorView<'_>) -> Result<(), ModelError> {
+pub(crate) fn finite(view: &TensorView<'_>) -> Result<(), ModelError> {
     finite_from(view, 0, view.bytes)
 }
 

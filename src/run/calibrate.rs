@@ -37,7 +37,7 @@ pub fn calibrate(
     };
     let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
     let mut report = begin_report(plan, checkpoint, gpu, calibration);
-    let mut writer = StatisticsWriter::new(folder, Manifest::begin(&report));
+    let mut writer = StatisticsWriter::new(folder, Manifest::begin(&report, &plan.spec));
     let ids = ids.expect("what is to be saved is captured");
     let entering = Entering::embedded(plan, &decoder, &ids)?;
     drop(ids);

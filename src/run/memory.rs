@@ -374,9 +374,10 @@ impl Demand {
         };
         let mut flops = 0.0;
         for layer in 0..layers {
+            let prunes = options.prunes(layer);
             for linear in spec.linears_of(layer)? {
                 let [rows, cols] = linear.shape.map(|n| n as f64);
-                if options.sums != Sums::Saved {
+                if prunes && options.sums != Sums::Saved {
                     // Errors and the linear term take a few.
                     let mut products = method.products(linear.shape) + options.refit as f64 + 4.0 + greedy;
                     if options.permutes() && matches!(linear.id.role, Role::Down | Role::O) {
@@ -384,8 +385,12 @@ impl Demand {
                     }
                     flops += 2.0 * rows * cols * cols * products;
                 }
-                // A pass to measure is a forward pass and its Grams again.
-                flops += (5.0 + 2.0 * measured) * 2.0 * rows * cols * tokens;
+                // A pass to measure is a forward pass and its Grams again; a layer that stays has one forward pass.
+                let passes = if prunes { 5.0 } else { 1.0 };
+                flops += (passes + 2.0 * measured) * 2.0 * rows * cols * tokens;
+            }
+            if !prunes {
+                continue;
             }
             for group in spec.groups(layer)? {
                 flops += (4.0 + 2.0 * measured) * tokens * (spec.width(group.input) as f64).powi(2);

@@ -110,7 +110,7 @@ impl PruneOptions {
     }
 
     /// Whether a layer is among those chosen.
-    fn prunes(&self, layer: usize) -> bool {
+    pub(super) fn prunes(&self, layer: usize) -> bool {
         self.only_layers.is_empty() || self.only_layers.contains(&layer)
     }
 
@@ -369,6 +369,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
     let mut settings = json!({
         "tool": env!("CARGO_PKG_VERSION"),
         "family": spec.family,
+        "family_fingerprint": spec.fingerprint(),
         "method": options.method,
         "warm_start": options.warm_start,
         "pattern": options.pattern,

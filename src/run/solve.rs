@@ -9,7 +9,7 @@ use super::encode::{Encoded, encode};
 use super::plan::Plan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
-use crate::model::LinearSpec;
+use crate::model::{LinearSpec, finite};
 use crate::prune::{
     InputStatistics, LayerProblem, LayerSolution, Magnitude, Method, Pattern, Permutation, PruneError, refit,
 };
@@ -53,6 +53,10 @@ impl Solver<'_> {
         let view = self
             .checkpoint
             .tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
+        if self.plan.statistics.is_some() {
+            // No forward pass has seen it.
+            finite(&view)?;
+        }
         let dtype = view.dtype;
         let stored = linear.rows(view.bytes, dtype);
         let width = shape[1] * dtype.size();

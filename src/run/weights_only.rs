@@ -14,6 +14,7 @@ use super::solve::row_blocks;
 use super::{Progress, RunError, peak_resident};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, TensorView};
 use crate::gpu::{Gpu, Recording};
+use crate::model::finite;
 use crate::prune::{Pattern, PruneError};
 use crate::report::{LinearRecord, PruneReport, Settings};
 use crate::tensor::Tensor;
@@ -124,6 +125,7 @@ fn candidates(checkpoint: &Checkpoint, pattern: Pattern) -> Result<Vec<String>, 
 
 fn matrix(pattern: Pattern, view: &TensorView<'_>, gpu: &Gpu) -> Result<(LinearRecord, Vec<u8>), RunError> {
     let start = Instant::now();
+    finite(view)?;
     let [rows, cols] = [view.shape[0], view.shape[1]];
     let mut record = LinearRecord {
         role: "matrix".into(),

@@ -1,5 +1,9 @@
 //! Weights that are not numbers: the tensor is named, and nothing is left of the output.
 
+use std::fs;
+
+use serde_json::Value;
+
 use super::Case;
 use super::fixture::{Model, linear};
 
@@ -31,6 +35,42 @@ fn refused(tensor: &str, element: usize) {
 #[test]
 fn in_a_linear() {
     refused(&linear(0, "mlp.down_proj"), 700);
+}
+
+/// No forward pass sees the weights then.
+#[test]
+fn in_a_linear_pruned_from_statistics() {
+    let tensor = linear(1, "mlp.up_proj");
+    let case = Case::new();
+    case.calibrate(&[]).succeeds();
+    let file = case.model().join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let entries: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let at = 8 + header + entries[&tensor]["data_offsets"][0].as_u64().unwrap() as usize + 2 * 700;
+    bytes[at..at + 2].copy_from_slice(&half::bf16::NAN.to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+    let culprits = ["model.safetensors", &tensor[..], "element 700", "NaN"];
+    for method in ["magnitude", "wanda", "admm"] {
+        let flags = ["--pattern", "2:4", "--method", method];
+        case.with_statistics("prune", &case.path(method), &flags)
+            .fails(1, &culprits);
+    }
+}
+
+#[test]
+fn in_a_matrix_of_an_unknown_model() {
+    let mut model = Model::small();
+    model.config["architectures"] = serde_json::json!(["SecateurTestForCausalLM"]);
+    let tensor = linear(0, "mlp.down_proj");
+    let mut values = model.tensor(&tensor).values();
+    values[700] = f32::INFINITY;
+    model.tensor(&tensor).set(&values);
+    let case = Case::of(&model);
+    let flags = ["--pattern", "2:4", "--method", "magnitude"];
+    case.prune(&flags)
+        .fails(1, &["model.safetensors", &tensor, "element 700", "inf"]);
+    assert!(!case.output().exists());
 }
 
 #[test]

@@ -192,14 +192,12 @@ fn a_mixture_of_experts() {
     let captured = case
         .prune_to(&case.path("captured"), &FLAGS, &["--pattern", "2:4", "--json"])
         .json();
-    let tokens = |report: &Value| {
-        let linears = report["linears"].as_array().unwrap().clone();
-        linears
-            .iter()
-            .map(|l| (l["tensor"].clone(), l["expert"].clone()))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(tokens(&report), tokens(&captured));
+    // Each token goes to two of the experts; to which may differ, since the other's attention is pruned already.
+    for report in [&report, &captured] {
+        let down = (report["linears"].as_array().unwrap().iter()).filter(|l| l["layer"] == 0 && l["role"] == "down");
+        let routed: Vec<u64> = down.map(|l| l["tokens"].as_u64().unwrap()).collect();
+        assert_eq!((routed.len(), routed.iter().sum()), (4, 2 * 8 * 32), "{routed:?}");
+    }
     let groups = case.manifest()["layers"][0]["groups"].as_array().unwrap().clone();
     assert!(groups.iter().any(|g| g["input"] == "expert_hidden.3"), "{groups:?}");
 }

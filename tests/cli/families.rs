@@ -90,6 +90,43 @@ fn a_family_of_the_users_own() {
     case.eval(&[&["--context", "32"], &flags[..]].concat()).succeeds();
 }
 
+/// What was made by another description of the model is neither gone on with nor pruned from.
+#[test]
+fn results_of_another_family() {
+    let case = unknown();
+    let [one, other] = [("one.toml", ""), ("other.toml", "embedding_scale = 2.0\n")].map(|(name, switch)| {
+        let file = case.path(name);
+        fs::write(&file, LLAMA.replace("[switches]\n", &format!("[switches]\n{switch}"))).unwrap();
+        file.to_str().unwrap().to_string()
+    });
+    let statistics = case.statistics();
+    case.calibrate(&["--family", &one]).succeeds();
+    let prune = |family: &str, name: &str| {
+        case.with_statistics("prune", &case.path(name), &["--pattern", "2:4", "--family", family])
+    };
+    prune(&one, "same").succeeds();
+    let manifest = statistics.join("statistics.json");
+    prune(&other, "different").fails(1, &[manifest.to_str().unwrap(), "--family"]);
+    assert!(!case.path("different").exists());
+}
+
+/// Without a family file nobody knows what a layer is.
+#[test]
+fn weights_only_refuses_what_needs_a_family() {
+    let case = unknown();
+    let refused = |flags: &[&str], culprit: &str| {
+        let flags = [&["--method", "magnitude", "--pattern", "2:4"], flags].concat();
+        case.prune(&flags).fails(2, &[culprit]);
+        assert!(!case.output().exists());
+    };
+    refused(&["--layers", "1"], "--layers");
+    refused(&["--limit-layers", "1"], "--limit-layers");
+    refused(&["--refit", "3"], "--refit");
+    refused(&["--shots", "2"], "--shots");
+    refused(&["--structure", "rows"], "--structure");
+    case.prune(&["--method", "magnitude", "--pattern", "2:4"]).succeeds();
+}
+
 #[test]
 fn families_that_cannot_be_meant() {
     let case = unknown();

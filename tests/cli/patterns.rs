@@ -186,6 +186,15 @@ fn only_some_layers() {
             assert_eq!(old.bytes != new.bytes, old.name.contains("layers.1."), "{}", old.name);
         }
     }
+    let flops = |layers: &[&str]| {
+        let flags = [&["--pattern", "2:4", "--dry-run", "--json"], layers].concat();
+        Case::new().prune(&flags).json()["flops"].as_f64().unwrap()
+    };
+    let [one, all] = [flops(&["--layers", "1"]), flops(&[])];
+    assert!(
+        one > 0.5 * all && one < 0.7 * all,
+        "a forward pass of the other: {one} {all}"
+    );
     let case = Case::new();
     case.prune(&["--pattern", "2:4", "--layers", "0,7"])
         .fails(2, &["--layers 7", "0 to 1"]);

@@ -40,6 +40,13 @@ pub enum StatisticsError {
         made_from: String,
         model: PathBuf,
     },
+    /// Made by another forward pass.
+    #[error(
+        "{}: made with another description of the model (family {made_by}); give the --family that `secateur calibrate` \
+         had, or run it again",
+        file.display()
+    )]
+    OtherFamily { file: PathBuf, made_by: String },
     /// A layer that was not saved.
     #[error(
         "{}: has no layer {layer} of the {wanted} to be pruned; use --limit-layers, or run `secateur calibrate` again \

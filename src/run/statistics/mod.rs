@@ -10,6 +10,7 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Spec;
 use crate::report::{AdapterRecord, CalibrationRecord};
 
 pub use error::StatisticsError;
@@ -18,7 +19,7 @@ pub use read::Statistics;
 pub(super) use write::StatisticsWriter;
 
 /// Of the manifest's fields.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The manifest.
 const MANIFEST: &str = "statistics.json";
 
@@ -34,6 +35,8 @@ pub struct Manifest {
     pub model_fingerprint: String,
     /// Family file that matched.
     pub family: String,
+    /// [`crate::model::Spec::fingerprint`] of what it says of the model.
+    pub family_fingerprint: String,
     /// Calibration tokens.
     pub calibration: CalibrationRecord,
     /// Stored type of the activations between layers.
@@ -72,13 +75,14 @@ pub struct GroupEntry {
 
 impl Manifest {
     /// One without layers yet.
-    pub(super) fn begin(report: &crate::report::PruneReport) -> Self {
+    pub(super) fn begin(report: &crate::report::PruneReport, spec: &Spec) -> Self {
         Manifest {
             version: VERSION,
             tool: report.tool.clone(),
             model: report.settings.model.clone(),
             model_fingerprint: report.input_fingerprint.clone(),
             family: report.settings.family.clone(),
+            family_fingerprint: spec.fingerprint(),
             calibration: report.calibration.clone(),
             activations: report.settings.activations.clone(),
             adapter: report.adapter.clone(),

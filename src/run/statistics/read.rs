@@ -66,6 +66,10 @@ impl Statistics {
             let (made_from, model) = (self.manifest.model.clone(), checkpoint.dir().into());
             return Err(StatisticsError::OtherModel { file, made_from, model }.into());
         }
+        if self.manifest.family_fingerprint != spec.fingerprint() {
+            let made_by = self.manifest.family.clone();
+            return Err(StatisticsError::OtherFamily { file, made_by }.into());
+        }
         for layer in 0..layers {
             let entry = self.entry(layer, layers)?;
             let found: Vec<_> = entry.groups.iter().map(|g| (g.input.clone(), g.width)).collect();

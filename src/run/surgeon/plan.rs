@@ -310,6 +310,7 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
     let mut settings = json!({
         "tool": env!("CARGO_PKG_VERSION"),
         "family": spec.family,
+        "family_fingerprint": spec.fingerprint(),
         "method": options.method,
         "pattern": options.pattern,
         "damping": options.damping,
