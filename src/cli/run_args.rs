@@ -72,8 +72,9 @@ pub(super) struct SolveArgs {
     pub(super) layers: Vec<usize>,
     /// How --sparsity is spread over the linears, at the same number of zeros: the same in each (`uniform`), where a weight
     /// costs least by the curvature of the loss, which also weighs the outputs of each linear (a forward and a backward
-    /// pass), or as published by the redundancy of each layer (`lsa`) or its share of outliers (`owl`; a forward pass);
-    /// `auto` is curvature from 50 % upward with admm, else uniform [default: auto]
+    /// pass on at most 32768 of the tokens, from all over the text), or as published by the redundancy of each layer
+    /// (`lsa`) or its share of outliers (`owl`; a forward pass); `auto` is curvature from 50 % upward with admm, else
+    /// uniform [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) allocation: Allocation,
     /// How far a linear's sparsity may lie from --sparsity under --allocation, e.g. 0.1 for 0.6 to 0.8; of `lsa` and `owl` half

@@ -122,6 +122,7 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
         damping: [options.damping, SurgeonOptions::default().damping_of_outputs()],
     };
     let ids = pass.ids.expect("a plan with this rule captures its inputs");
+    let ids = spread_out(ids, curvature_samples(&options.samples));
     // Streams of all layers are kept at once: no more of them in memory than the prune itself needs.
     let stream = (4 * options.samples.samples * options.samples.length * plan.spec.hidden) as u64;
     let activations = ActivationOptions {
@@ -131,7 +132,7 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
     };
     let backward = BackwardPass {
         decoder,
-        ids: &ids[..ids.len().min(curvature_samples(&options.samples))],
+        ids: &ids,
         activations,
         fisher: Targets::Next,
         layers: false,
@@ -179,7 +180,13 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
 
 /// Samples of the backward pass.
 pub(super) fn curvature_samples(samples: &SampleSpec) -> usize {
-    samples.samples.min((CURVATURE_TOKENS / samples.length).max(1))
+    samples.samples.min((CURVATURE_TOKENS / samples.length.max(1)).max(1))
+}
+
+/// So many samples from all over the text: those of plain text are in its order.
+fn spread_out(ids: &TokenIds, count: usize) -> Vec<Vec<u32>> {
+    let count = count.min(ids.len());
+    (0..count).map(|i| ids[i * ids.len() / count].clone()).collect()
 }
 
 /// Of outputs by their energies, damped by a fraction of the mean; all alike where there is no gradient.
@@ -226,4 +233,18 @@ pub(super) fn warn_of_spread(options: &PruneOptions) -> Option<String> {
     (options.spread.is_some() && options.spread_in_use().is_none()).then(|| {
         "--allocation-spread changed nothing: every linear has the same sparsity here (see --allocation)".to_string()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread_out;
+
+    #[test]
+    fn samples_from_all_over_the_text() {
+        let ids: Vec<Vec<u32>> = (0..7).map(|i| vec![i]).collect();
+        let of = |count| spread_out(&ids, count).concat();
+        assert_eq!(of(3), [0, 2, 4]);
+        assert_eq!(of(7), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(of(9), of(7));
+    }
 }

@@ -83,9 +83,13 @@ fn samples_and_lengths_out_of_range() {
         ("8", "1", ["samples of 1 tokens", "at least 2 tokens"]),
         ("8", "0", ["samples of 0 tokens", "at least 2 tokens"]),
     ] {
-        case.prune_to(&case.output(), &flags(samples, length), &["--pattern", "2:4"])
-            .fails(2, &culprits);
-        assert!(!case.output().exists());
+        // Methods with gradients, and sparsities that are spread by them, plan by the length too.
+        for target in ["--pattern 2:4", "--sparsity 0.5", "--sparsity 0.5 --method surgeon"] {
+            let target: Vec<&str> = target.split(' ').collect();
+            case.prune_to(&case.output(), &flags(samples, length), &target)
+                .fails(2, &culprits);
+            assert!(!case.output().exists());
+        }
     }
 }
 
