@@ -1,12 +1,13 @@
 //! The folder and the weight files of an output: how they begin, how they are found again, how they go.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::Checkpoint;
 use super::error::CheckpointError;
 use super::lock::{OutputLock, is_ours};
+use super::open::INDEX;
 use super::reshape::{Reshaping, ShardLayout, Slot};
 use super::shards::{LENGTH_BYTES, Shard};
 
@@ -118,10 +119,17 @@ pub(super) fn reopen(shard: &Shard, out: &Path) -> Result<OutShard, CheckpointEr
     Ok(found)
 }
 
-/// Whether every weight file of `source` stands in `out` under its own name, with a report of a run.
+/// Whether every weight file of `source` stands in `out` under its own name, with their index and a report of a run.
 pub(super) fn is_complete(source: &Checkpoint, out: &Path) -> bool {
     let mut files = source.shards.iter().map(|shard| shard.file_name.as_str());
-    files.all(|name| out.join(name).is_file()) && out.join(REPORT_FILE).is_file()
+    let index = source.index.is_none() || out.join(INDEX).is_file();
+    files.all(|name| out.join(name).is_file()) && index && out.join(REPORT_FILE).is_file()
+}
+
+/// Names of the weight files that an unfinished output has.
+pub(super) fn half_made(source: &Checkpoint) -> Vec<String> {
+    let names = source.shards.iter().map(|shard| format!("{}.tmp", shard.file_name));
+    names.collect()
 }
 
 /// What has been created on disk; removed again on drop unless kept.
@@ -144,6 +152,13 @@ impl Created {
         created
     }
 
+    /// For an output in which an earlier process may have left files, which are of no use.
+    pub(super) fn over_others() -> Self {
+        let mut created = Created::resumed();
+        created.kept = false;
+        created
+    }
+
     /// Creates a new file, part of an output of `needed` bytes. Never one that is there already, unless an earlier
     /// process may have written it.
     pub(super) fn file(&mut self, path: &Path, needed: u64) -> Result<File, CheckpointError> {
@@ -151,6 +166,16 @@ impl Created {
         let file = create(path).map_err(|e| CheckpointError::write(path, needed, e))?;
         self.note(path);
         Ok(file)
+    }
+
+    /// Creates a folder in the output, if it is not there yet.
+    pub(super) fn folder(&mut self, path: &Path, needed: u64) -> Result<(), CheckpointError> {
+        match fs::create_dir(path) {
+            Ok(()) => self.trees.push(path.into()),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(CheckpointError::write(path, needed, e)),
+        }
+        Ok(())
     }
 
     /// Notes a file that got its name otherwise.

@@ -11,6 +11,9 @@ use super::open::is_plain_name;
 
 const README: &str = "README.md";
 
+/// Folder of chat templates beside the default one.
+pub(super) const TEMPLATES: &str = "additional_chat_templates";
+
 /// Stands between a new model card and that of the source.
 const JOINT: &str = "\n## Card of the model this one was made from\n\n";
 
@@ -88,6 +91,12 @@ pub(super) fn collect<'a>(
             files.insert(name, Contents::File(entry.path()));
         }
     }
+    for name in templates(source)? {
+        files.insert(
+            format!("{TEMPLATES}/{name}"),
+            Contents::File(source.dir.join(TEMPLATES).join(name)),
+        );
+    }
     for &(name, bytes) in extra {
         assert!(
             is_plain_name(name) && name != "config.json",
@@ -103,6 +112,25 @@ pub(super) fn collect<'a>(
         files.insert(name.into(), contents);
     }
     Ok(files)
+}
+
+/// Files of the folder of chat templates, the only folder that belongs to a checkpoint.
+fn templates(source: &Checkpoint) -> Result<Vec<String>, CheckpointError> {
+    let folder = source.dir.join(TEMPLATES);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let listing = |e| CheckpointError::io(&folder, "list", e);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(listing)? {
+        let entry = entry.map_err(listing)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let small = fs::metadata(entry.path()).is_ok_and(|found| found.is_file() && found.len() <= MAX_BYTES);
+        if small && name.ends_with(".jinja") {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 fn is_side_file(name: &str, has_own_code: bool) -> bool {

@@ -13,7 +13,7 @@ use super::durable::{remove_if_there, sync, sync_folder};
 use super::error::CheckpointError;
 use super::lock::{OutputLock, clear_state, remove_state};
 use super::open::INDEX;
-use super::out::{Created, Head, OutShard, is_complete, prepare_directory, reopen, start_file};
+use super::out::{Created, Head, OutShard, half_made, is_complete, prepare_directory, reopen, start_file};
 use super::reshape::{Reshaping, Slot};
 use super::{Checkpoint, STATE_FOLDER, side_files};
 
@@ -60,7 +60,7 @@ impl<'a> CheckpointWriter<'a> {
             remove_state(out)?;
             return Err(CheckpointError::NothingToResume { dir: out.into() });
         }
-        let half_made: Vec<String> = source.shards.iter().map(|s| format!("{}.tmp", s.file_name)).collect();
+        let half_made = half_made(source);
         let ours = |name: &str| name == STATE_FOLDER || half_made.iter().any(|file| file == name);
         for entry in fs::read_dir(out).map_err(|e| CheckpointError::io(out, "list", e))? {
             let entry = entry.map_err(|e| CheckpointError::io(out, "list", e))?;
@@ -78,12 +78,22 @@ impl<'a> CheckpointWriter<'a> {
     /// whose state folder `source` may lie. Dropping it leaves everything for another restart, and only the caller
     /// ends the run.
     pub fn within(source: &'a Checkpoint, out: &Path) -> Result<Self, CheckpointError> {
-        Self::within_reshaped(source, out, Reshaping::default())
+        Self::within_reshaped(source, out, Reshaping::default(), true)
     }
 
-    /// As [`CheckpointWriter::within`] with other shapes.
-    pub fn within_reshaped(source: &'a Checkpoint, out: &Path, reshaping: Reshaping) -> Result<Self, CheckpointError> {
-        Self::start(source, out, reshaping, (None, Created::resumed()))
+    /// As [`CheckpointWriter::within`] with other shapes; unless there is `anything` to restart from, dropping it removes
+    /// its files.
+    pub fn within_reshaped(
+        source: &'a Checkpoint,
+        out: &Path,
+        reshaping: Reshaping,
+        anything: bool,
+    ) -> Result<Self, CheckpointError> {
+        let created = match anything {
+            true => Created::resumed(),
+            false => Created::over_others(),
+        };
+        Self::start(source, out, reshaping, (None, created))
     }
 
     /// Fails if `out`, where no run is to be resumed, is an output that was finished.
@@ -313,6 +323,9 @@ impl<'a> CheckpointWriter<'a> {
 
     fn write_side_file(&mut self, name: &str, contents: side_files::Contents) -> Result<PathBuf, CheckpointError> {
         let path = self.out.join(name);
+        if let Some((folder, _)) = name.split_once('/') {
+            self.created.folder(&self.out.join(folder), self.needed)?;
+        }
         let file = self.created.file(&path, self.needed)?;
         contents.write(file, &path, self.needed)?;
         Ok(path)

@@ -1,11 +1,9 @@
 //! `secateur bench`, `bench compare` and `bench board`.
 
-use std::io::Write;
-
 use super::args::Common;
 use super::bench_args::{BenchArgs, BenchBoardArgs, BenchCommand, BenchCompareArgs, BenchWhat};
 use super::exit::CliError;
-use super::{note, open_gpu_with, print, print_profile, say};
+use super::{note, open_gpu_with, print, print_profile, put_out, say};
 use crate::bench::{
     self, BenchError, BenchKernel, BenchSettings, CheckRow, Comparison, Devices, Size, read_folder, read_rows,
 };
@@ -40,8 +38,7 @@ fn measure(common: &Common, what: &BenchWhat) -> Result<(), CliError> {
     };
     let found = bench::bench(&devices, &settings, &mut |line| say(common, line))?;
     let format = if common.json { BenchFormat::Json } else { what.output };
-    // A closed pipe is not an error.
-    let _ = writeln!(std::io::stdout(), "{}", bench_print(&found.rows, format));
+    put_out(&bench_print(&found.rows, format))?;
     for skipped in &found.skipped {
         note(&format!("left out: {skipped}"));
     }
@@ -123,7 +120,7 @@ fn command(common: &Common) -> String {
 fn check(common: &Common, seed: u64) -> Result<(), CliError> {
     let gpu = open_gpu_with(common, false)?;
     let rows = bench::check(&gpu, seed)?;
-    print(common, &rows, || check_table(&rows));
+    print(common, &rows, || check_table(&rows))?;
     let wrong: Vec<String> = rows
         .iter()
         .filter(|row| !row.passed)
@@ -171,7 +168,7 @@ fn compare(common: &Common, files: &BenchCompareArgs) -> Result<(), CliError> {
             title(&files.b, &b),
             comparison_table(&comparison)
         )
-    });
+    })?;
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub(super) fn run(common: &Common, args: &CalibrateArgs, stop: &AtomicBool) -> R
     let result = crate::run::calibrate(&plan, &checkpoint, &gpu, &mut bar, stop);
     bar.finish();
     let report = result?;
-    print(common, &report, || calibrate_lines(&report));
+    print(common, &report, || calibrate_lines(&report))?;
     print_profile(common, &gpu);
     Ok(())
 }

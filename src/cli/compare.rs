@@ -37,7 +37,7 @@ pub(super) fn run(common: &Common, args: &CompareArgs, stop: &AtomicBool) -> Res
         gpu: &gpu,
     };
     let report = compare(&options, subject, &texts, &mut CompareBar::new(common), stop)?;
-    print(common, &report, || compare_markdown(&report));
+    print(common, &report, || compare_markdown(&report))?;
     print_profile(common, &gpu);
     Ok(())
 }

@@ -51,7 +51,7 @@ pub(super) fn run(common: &Common, args: &DemoArgs, stop: &AtomicBool) -> Result
         .iter()
         .map(|(method, pattern, record)| serde_json::json!({ "method": method, "pattern": pattern, "eval": record }))
         .collect();
-    print(common, &json, || demo_table(&rows));
+    print(common, &json, || demo_table(&rows))?;
     print_profile(common, &gpu);
     Ok(())
 }

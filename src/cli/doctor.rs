@@ -37,7 +37,7 @@ pub(super) fn run(common: &Common) -> Result<(), CliError> {
         shader_variants,
         shader_faults,
     };
-    print(common, &diagnosis, || describe(&diagnosis));
+    print(common, &diagnosis, || describe(&diagnosis))?;
     Ok(())
 }
 

@@ -34,7 +34,7 @@ pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
     if let Some(file) = &args.dump_logits {
         dump(&decoder, &text.windows, file)?;
     }
-    print(common, &record, || eval_table(&record));
+    print(common, &record, || eval_table(&record))?;
     print_profile(common, &gpu);
     Ok(())
 }

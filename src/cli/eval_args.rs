@@ -30,7 +30,7 @@ pub(super) struct WindowArgs {
     /// Only the first N windows; 0 is all
     #[arg(long, default_value_t = 0)]
     pub(super) windows: usize,
-    /// P1: lines joined by blank lines as the papers do with WikiText; P1-raw: the file as it is
+    /// P1: lines joined by blank lines as the papers do with WikiText, of JSON lines the rows; P1-raw: the file as it is
     #[arg(long, value_enum, default_value = "p1")]
     pub(super) protocol: ProtocolArg,
     /// BOS token: as the tokenizer does, none, once at the start of the text, or before every window; `auto` is `window`

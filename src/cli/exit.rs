@@ -20,6 +20,9 @@ pub(super) enum CliError {
     /// A benchmark.
     #[error("{0}")]
     Bench(BenchError),
+    /// A result that could not be written.
+    #[error("stdout: cannot write the result ({0}), which is above on stderr; free some room and send it elsewhere")]
+    Output(std::io::Error),
 }
 
 impl CliError {
@@ -50,7 +53,7 @@ impl CliError {
     pub(super) fn exit_code(&self) -> ExitCode {
         let error = match self {
             CliError::Bench(BenchError::Setting(_)) => return ExitCode::from(2),
-            CliError::Bench(_) => return ExitCode::from(1),
+            CliError::Bench(_) | CliError::Output(_) => return ExitCode::from(1),
             CliError::Run(error) => error,
         };
         let error = match error {
@@ -59,18 +62,39 @@ impl CliError {
             }
             error => error,
         };
+        if let Some(GpuError::OverBudget { .. }) = of_the_device(error) {
+            return ExitCode::from(4);
+        }
         ExitCode::from(match error {
             RunError::Interrupted | RunError::NothingWritten { .. } => 130,
-            RunError::OverBudget { .. } | RunError::Gpu(GpuError::OverBudget { .. }) => 4,
+            RunError::OverBudget { .. } => 4,
             RunError::Verification { .. } | RunError::WrongSizes { .. } => 5,
             RunError::UnknownMethod { .. } | RunError::Setting(_) => 2,
             RunError::Prune(PruneError::Pattern(_) | PruneError::Width { .. }) => 2,
             RunError::Gpu(GpuError::NoSuchAdapter { .. }) | RunError::Model(ModelError::BadFamily { .. }) => 2,
             RunError::Calib(CalibError::BadSpec { .. }) | RunError::Eval(EvalError::Context(_)) => 2,
             RunError::Model(ModelError::UnknownArchitecture { .. } | ModelError::UnsupportedSetting { .. }) => 3,
+            RunError::Checkpoint(error) | RunError::Model(ModelError::Checkpoint(error)) if is_unsupported(error) => 3,
             _ => 1,
         })
     }
+}
+
+/// The device's error, whoever met it.
+fn of_the_device(error: &RunError) -> Option<&GpuError> {
+    match error {
+        RunError::Gpu(error)
+        | RunError::Model(ModelError::Gpu(error))
+        | RunError::Prune(PruneError::Gpu(error))
+        | RunError::Eval(EvalError::Model(ModelError::Gpu(error))) => Some(error),
+        _ => None,
+    }
+}
+
+/// Whether a checkpoint is sound, but of a kind that is not read here.
+fn is_unsupported(error: &CheckpointError) -> bool {
+    use CheckpointError::{OtherFormat, Quantized, UnsupportedDtype};
+    matches!(error, Quantized { .. } | OtherFormat { .. } | UnsupportedDtype { .. })
 }
 
 impl From<RunError> for CliError {

@@ -14,7 +14,7 @@ pub(super) fn run(common: &Common, args: &InspectArgs) -> Result<(), CliError> {
     let checkpoint = Checkpoint::open(&args.model)?;
     let spec = spec(common, &checkpoint)?;
     let record = inspect(&checkpoint, &spec)?;
-    print(common, &record, || inspect_table(&record));
+    print(common, &record, || inspect_table(&record))?;
     Ok(())
 }
 

@@ -32,7 +32,7 @@ pub(super) fn plan(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, s
     let (gpu, plan) = resolve(common, args, checkpoint, spec)?;
     let seconds = plan.flops / gemm_rate(&gpu, plan.spec.hidden)?;
     let timed = Timed { plan: &plan, seconds };
-    print(common, &timed, || format!("{}\n{}", describe(&plan), duration(seconds)));
+    print(common, &timed, || format!("{}\n{}", describe(&plan), duration(seconds)))?;
     Ok(())
 }
 

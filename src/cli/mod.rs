@@ -24,7 +24,7 @@ mod surgeon;
 mod surgeon_args;
 mod words;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,14 +128,25 @@ fn note(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The result, on stdout: JSON with `--json`, else text. A closed pipe is not an error.
-fn print<T: Serialize>(common: &Common, value: &T, text: impl FnOnce() -> String) {
-    let body = if common.json {
+/// The result, on stdout: JSON with `--json`, else text.
+fn print<T: Serialize>(common: &Common, value: &T, text: impl FnOnce() -> String) -> Result<(), CliError> {
+    put_out(&if common.json {
         serde_json::to_string_pretty(value).expect("results are plain data")
     } else {
         text()
-    };
-    let _ = writeln!(std::io::stdout(), "{body}");
+    })
+}
+
+/// Lines on stdout. A closed pipe is not an error; what cannot be written otherwise, say on a full disk, goes to stderr.
+fn put_out(body: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout();
+    match writeln!(stdout, "{body}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            note(body);
+            Err(CliError::Output(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// With `--profile`: time per kernel on stderr.

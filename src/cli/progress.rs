@@ -24,7 +24,7 @@ pub(super) fn carry_out(
     let result = work(&mut bar);
     bar.finish();
     let report = result?;
-    print(common, &report, || prune_table(&report));
+    print(common, &report, || prune_table(&report))?;
     print_profile(common, gpu);
     Ok(())
 }

@@ -126,7 +126,11 @@ fn refuse_without_family(args: &PruneArgs, reason: &str) -> Result<(), CliError>
         "needs a description of the model ({reason}, which no family file describes): drop it, or give a --family file \
          (models/README.md)"
     );
-    CliError::refuse(&flags, &why)
+    CliError::refuse(&flags, &why)?;
+    CliError::refuse(
+        &[("--resume", args.resume)],
+        "is for longer runs: delete what this one left, and drop it",
+    )
 }
 
 struct WeightsOnlyArgs<'a> {
@@ -153,6 +157,6 @@ fn weights_only(
     let result = prune_weights(&options, checkpoint, &gpu, &mut bar, more.stop);
     bar.finish();
     let report = result?;
-    print(common, &report, || prune_table(&report));
+    print(common, &report, || prune_table(&report))?;
     Ok(())
 }

@@ -92,6 +92,10 @@ pub(super) fn walk_options(
             return Err(CliError::setting(message.into()));
         }
     };
+    if spec.needs_bos && spec.bos.is_none() && !statistics {
+        let message = "config.json has no bos_token_id, without which samples are nonsense to this family: add it";
+        return Err(CliError::setting(message.into()));
+    }
     let draw = SampleSpec {
         samples: samples.samples,
         length: length(samples.length, spec.max_positions, "--length")?,

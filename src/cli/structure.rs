@@ -36,7 +36,7 @@ pub(super) fn run(
 /// Says what would happen.
 pub(super) fn plan(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spec) -> Result<(), CliError> {
     let (_, plan) = resolve(common, args, checkpoint, spec)?;
-    print(common, &plan, || describe(&plan));
+    print(common, &plan, || describe(&plan))?;
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use crate::model::{Activations, Decoder, ModelError, TokenLoss};
 /// How a file becomes a token stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// The papers' convention: lines joined by a blank line, as `"\n\n".join(rows)` gives them.
+    /// The papers' convention: lines joined by a blank line, as `"\n\n".join(rows)` gives them. Of JSON lines each is a
+    /// row already.
     #[default]
     P1,
     /// The file as it is.

@@ -141,6 +141,8 @@ fn longrope(config: &HfConfig) -> bool {
     ["rope_scaling", "rope_parameters"].iter().any(|key| {
         let block = config.value(key);
         let named = |name| block.and_then(|b| b.get(name)).and_then(|v| v.as_str());
-        [named("rope_type"), named("type")].contains(&Some("longrope"))
+        let kinds = [named("rope_type"), named("type")];
+        // The first configs of Phi-3 call it `su`.
+        ["longrope", "su"].iter().any(|kind| kinds.contains(&Some(kind)))
     })
 }

@@ -133,6 +133,7 @@ impl Reader<'_> {
             head_dim,
         } = sizes;
         let learned = switches.positions == Positions::Learned;
+        let embedding = format!("{prefix}{}.weight", family.modules.embedding);
         Ok(Spec {
             family: family.family.clone(),
             layers: self.above_zero("num_hidden_layers", None)?,
@@ -157,7 +158,7 @@ impl Reader<'_> {
             embedding_scale: self.scale(&switches.embedding_scale, hidden, 1.0)?,
             residual_scale: self.scale(&switches.residual_scale, hidden, 1.0)?,
             logits_scale: 1.0 / self.scale(&switches.logits_divisor, hidden, 1.0)?,
-            tied: head.is_none() || config.bool_or("tie_word_embeddings", false)?,
+            tied: self.is_tied(checkpoint, head.as_deref(), &embedding)?,
             needs_bos: switches.bos,
             bos: config
                 .value("bos_token_id")
@@ -170,6 +171,17 @@ impl Reader<'_> {
             prefix,
             names: family,
         })
+    }
+
+    /// Whether the head is the embedding: not if the checkpoint has one with other values, whatever its config says, as
+    /// transformers 5 has it.
+    fn is_tied(&self, checkpoint: &Checkpoint, head: Option<&str>, embedding: &str) -> Result<bool, ModelError> {
+        match head {
+            None => Ok(true),
+            Some(head) => {
+                Ok(self.config.bool_or("tie_word_embeddings", false)? && same_values(checkpoint, [head, embedding])?)
+            }
+        }
     }
 
     fn heads(&self) -> Result<Heads, ModelError> {
@@ -316,6 +328,24 @@ impl Reader<'_> {
             }
         })
     }
+}
+
+/// Whether two tensors are the same in type, shape and every byte.
+fn same_values(checkpoint: &Checkpoint, names: [&str; 2]) -> Result<bool, ModelError> {
+    const PIECE: usize = 16 << 20;
+    let [Ok(a), Ok(b)] = names.map(|name| checkpoint.tensor(name)) else {
+        // Whatever is missing or damaged is named where it is needed.
+        return Ok(true);
+    };
+    if (a.dtype, a.shape) != (b.dtype, b.shape) {
+        return Ok(false);
+    }
+    let same = a.bytes.chunks(PIECE).zip(b.bytes.chunks(PIECE)).all(|(a, b)| {
+        let same = a == b;
+        names.iter().for_each(|name| checkpoint.release(name));
+        same
+    });
+    Ok(same)
 }
 
 /// The first prefix under which the embedding is found; the first of all if none is (the error then names it).

@@ -73,9 +73,13 @@ pub fn prune_table(report: &PruneReport) -> String {
         0.0 => String::new(),
         seconds => format!("allocate {seconds:.1}, "),
     };
+    let before_correction = match report.shots.iter().any(|shot| shot.correction.is_some()) {
+        true => ", before the correction of their shot",
+        false => "",
+    };
     let dead: usize = report.linears.iter().map(|l| l.dead_inputs).max().unwrap_or(0);
     format!(
-        "{out}\nerrors: mean of |VX* - WX|^2 / |WX|^2 over layers\n\
+        "{out}\nerrors: mean of |VX* - WX|^2 / |WX|^2 over layers{before_correction}\n\
          sparsity {} of {} weights, counted in the written files ({} zeros were in the input); at most {dead} dead inputs in a linear\n\
          {:.1} s: prepare {:.1}, {allocate}capture {:.1}, solve {:.1}, propagate {:.1}, write and verify {:.1}\n\
          peak memory: device {}, host {}{}{}",

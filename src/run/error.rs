@@ -44,6 +44,12 @@ pub enum RunError {
         /// How many shots and steps.
         done: String,
     },
+    /// A correction ran away.
+    #[error("{tensor}: its correction is not finite; start again with a lower --lora-rate")]
+    Diverged {
+        /// The linear.
+        tensor: String,
+    },
     /// Something stopped a comparison.
     #[error(
         "{error}; {done} of {rows} rows are done and kept in `{output}`: the same command goes on with the missing ones"

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::{RunError, adapter_record};
-use crate::calib::{Corpus, Tokenizer};
+use crate::calib::{Corpus, CorpusKind, Tokenizer};
 use crate::eval::{Bos, Protocol, Windows, divergence, perplexity};
 use crate::model::{Activations, Decoder};
 use crate::report::EvalRecord;
@@ -32,10 +32,11 @@ impl EvalText {
     ) -> Result<Self, RunError> {
         let corpus = Corpus::read(file)?;
         let tokenizer = Tokenizer::open(model)?;
-        let (name, body) = (
-            file.display().to_string(),
-            protocol.text(&corpus.documents.join("\n\n")),
-        );
+        let name = file.display().to_string();
+        let body = match corpus.kind {
+            CorpusKind::Documents => corpus.documents.join("\n\n"),
+            CorpusKind::Plain => protocol.text(&corpus.documents.concat()),
+        };
         Ok(EvalText {
             windows: Windows::cut(&tokenizer, [&name, &body], context, limit, bos)?,
             file: name,

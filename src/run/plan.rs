@@ -9,6 +9,7 @@ use super::RunError;
 use super::memory::{Budget, Demand};
 use super::state::add_rounding;
 use super::statistics::Statistics;
+use super::surgeon::check_binding;
 use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
@@ -265,6 +266,9 @@ impl Plan {
         for layer in (0..layers).filter(|layer| options.prunes(*layer)) {
             for linear in spec.linears_of(layer)? {
                 options.pattern.check_width(&linear.tensor, linear.shape[1])?;
+                if options.allocates() == Allocation::Curvature {
+                    check_binding(gpu, &linear, "--allocation uniform needs no curvature")?;
+                }
                 linears += 1;
                 weights += linear.shape[0] * linear.shape[1];
             }

@@ -73,6 +73,10 @@ pub(super) fn continued(state: &RunState, now: PruneReport) -> Result<PruneRepor
         shots: earlier.shots,
         linears: earlier.linears,
         phases: earlier.phases,
+        // Of shots, where only a correction may be left to do.
+        totals: earlier.totals,
+        warnings: earlier.warnings,
+        shrunk: earlier.shrunk,
         ..now
     })
 }

@@ -152,3 +152,21 @@ fn links_are_followed_and_permissions_not_copied() {
     }
     assert_eq!(fs::read_to_string(out.path().join("tokenizer.json")).unwrap(), "tokens");
 }
+
+/// The one folder that belongs to a checkpoint: of its files the templates.
+#[test]
+fn more_chat_templates_come_along() {
+    let source = single();
+    let folder = source.path().join("additional_chat_templates");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("tool_use.jinja"), "{{ tools }}").unwrap();
+    fs::write(folder.join("notes.txt"), "mine").unwrap();
+    let (out, names) = copy(source.path(), &[]);
+    assert!(names.contains("additional_chat_templates"), "{names:?}");
+    let copied = out.path().join("additional_chat_templates");
+    assert_eq!(
+        fs::read_to_string(copied.join("tool_use.jinja")).unwrap(),
+        "{{ tools }}"
+    );
+    assert_eq!(fs::read_dir(copied).unwrap().count(), 1);
+}

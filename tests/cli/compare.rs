@@ -329,6 +329,27 @@ mod stopped {
         assert_eq!(listing(&case.output()), ["compare.csv", "compare.json", "compare.md"]);
     }
 
+    /// Before a row's first state too, also where it is to be kept.
+    #[test]
+    fn before_the_first_layer_of_a_row_that_is_kept() {
+        let case = job();
+        let kept = case.path("kept");
+        let rows = [
+            "--methods",
+            "wanda",
+            "--targets",
+            "2:4",
+            "--keep",
+            kept.to_str().unwrap(),
+        ];
+        let left = kept.join("wanda-2-4");
+        fs::create_dir_all(left.join(".secateur")).unwrap();
+        fs::write(left.join(".secateur/lock"), "").unwrap();
+        fs::write(left.join("model.safetensors.tmp"), "half").unwrap();
+        run(&mut by(&case, &rows)).succeeds();
+        assert!(left.join("model.safetensors").is_file() && !left.join(".secateur").exists());
+    }
+
     /// Between shots too it is this command that goes on.
     #[test]
     fn between_shots() {

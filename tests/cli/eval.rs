@@ -149,6 +149,92 @@ fn against_the_dense_model() {
     assert!(number(&record, "kl_standard_error") < kl, "{record}");
 }
 
+/// Rows of JSON lines are those that P1 makes of the lines of a file.
+#[test]
+fn rows_as_json_lines() {
+    let case = Case::new();
+    let words: Vec<String> = super::fixture::text(900).split(' ').map(String::from).collect();
+    let lines: Vec<String> = words
+        .chunks(60)
+        .enumerate()
+        .map(|(i, words)| if i % 3 == 1 { String::new() } else { words.join(" ") })
+        .collect();
+    let rows = lines.iter().map(|line| match line.is_empty() {
+        true => String::new(),
+        false => format!("{line}\n"),
+    });
+    let json: Vec<String> = rows.map(|row| serde_json::json!({ "text": row }).to_string()).collect();
+    fs::write(case.path("rows.jsonl"), json.join("\n")).unwrap();
+    fs::write(case.path("rows.txt"), lines.join("\n") + "\n").unwrap();
+    let of = |name: &str, protocol: &str| {
+        let mut command = super::secateur();
+        command.arg("eval").arg(case.model()).arg("--text").arg(case.path(name));
+        let flags = ["--context", "32", "--adapter", "cpu", "--json", "--protocol", protocol];
+        super::run(command.args(flags)).json()
+    };
+    let [json, text] = ["rows.jsonl", "rows.txt"].map(|name| of(name, "p1"));
+    assert_eq!(json["stream_tokens"], text["stream_tokens"]);
+    assert_eq!(json["nll"], text["nll"]);
+}
+
+/// A head with values of its own is the head, whatever the config says; one that repeats the embedding is not.
+#[test]
+fn a_head_beside_a_config_that_ties_it() {
+    let mut model = Model::small();
+    let nll = |model: &Model| Case::of(model).eval(&["--context", "32", "--json"]).json()["nll"].clone();
+    let own = nll(&model);
+    model.config["tie_word_embeddings"] = true.into();
+    assert_eq!(nll(&model), own);
+    let embedding = model.tensor("model.embed_tokens.weight").clone();
+    model.tensor("lm_head.weight").bytes = embedding.bytes;
+    let tied = nll(&model);
+    assert_ne!(tied, own);
+    model.tensors.retain(|tensor| tensor.name != "lm_head.weight");
+    assert_eq!(nll(&model), tied);
+}
+
+/// Gemma's published configs leave out ids that its own library knows.
+#[test]
+fn gemma_without_a_bos_in_its_config() {
+    for family in ["gemma2", "gemma3"] {
+        let case = super::structure::golden(family);
+        let path = case.model().join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let nll = || case.eval(&["--context", "32", "--json"]).json();
+        let with = nll();
+        assert_eq!(with["bos"], "window");
+        config.as_object_mut().unwrap().remove("bos_token_id");
+        fs::write(&path, config.to_string()).unwrap();
+        assert_eq!(nll()["nll"], with["nll"], "{family}");
+    }
+}
+
+/// What a limit of device memory stops, wherever it is met.
+#[test]
+fn beyond_a_limit() {
+    let case = Case::new();
+    case.eval(&["--context", "32", "--max-vram", "1KiB"])
+        .fails(4, &["--max-vram"]);
+}
+
+/// Numbers that took hours are not lost with the file they were to go to.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_has_no_room() {
+    let case = Case::new();
+    let mut command = super::secateur();
+    command.arg("eval").arg(case.model()).arg("--text").arg(case.text());
+    command.args(["--context", "32", "--adapter", "cpu", "--json"]);
+    command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+    let done = command.output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("\"nll\"") && said.contains("cannot write the result"),
+        "{said}"
+    );
+}
+
 #[test]
 fn against_what_cannot_be_compared() {
     let case = Case::new();

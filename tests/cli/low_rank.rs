@@ -104,6 +104,41 @@ fn resumes_after_the_shot_before_a_correction() {
     assert_eq!(listing(&case.output()), listing(&whole));
 }
 
+/// Where only a correction is left to do, the report is whole nevertheless.
+#[cfg(unix)]
+#[test]
+fn resumes_within_the_last_correction() {
+    for target in ["--sparsity 0.5", "--structure ffn --sparsity 0.3"] {
+        let start = |case: &Case, output: &Path| {
+            let mut command = secateur();
+            command.arg("prune").arg(case.model()).arg("--output").arg(output);
+            command.arg("--calibration").arg(case.text());
+            let flags = format!(
+                "--method surgeon {target} --shots 1 --samples 24 --length 128 --adapter cpu --lora-steps 24 --json"
+            );
+            command.args(flags.split(' '));
+            command
+        };
+        let case = Case::of(&Model::of_layers(8));
+        std::fs::write(case.text(), super::fixture::text(20_000)).unwrap();
+        let stopped = super::interrupt::interrupted(&mut start(&case, &case.output()), "step 3 of 24");
+        assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
+        run(start(&case, &case.output()).arg("--resume")).succeeds();
+        let whole = case.path("whole");
+        run(&mut start(&case, &whole)).succeeds();
+        let report = |output: &Path| -> Value {
+            let mut report: Value =
+                serde_json::from_slice(&std::fs::read(output.join("pruning_report.json")).unwrap()).unwrap();
+            report["settings"]["output"].take();
+            report
+        };
+        let (found, wanted) = (report(&case.output()), report(&whole));
+        assert!(wanted["totals"]["weights"].as_u64().unwrap() > 0);
+        assert_eq!(found, wanted, "{target}");
+        assert_eq!(weights(&case.output()), weights(&whole));
+    }
+}
+
 #[test]
 fn what_makes_no_sense() {
     let case = Case::new();
@@ -111,6 +146,7 @@ fn what_makes_no_sense() {
         case.refuses(&format!("--method surgeon --sparsity 0.5 {flags}"), culprits);
     };
     by_surgeon("--lora-steps 5 --lora-rank 0", &["--lora-rank 0"]);
+    by_surgeon("--lora-steps 5 --lora-rank 17", &["--lora-rank 17", "k_proj", "16"]);
     by_surgeon("--lora-steps 5 --lora-rate 0", &["--lora-rate 0 "]);
     by_surgeon("--lora-steps 5 --lora-rate 2", &["--lora-rate 2 "]);
     case.refuses(

@@ -111,6 +111,48 @@ fn zeros_of_a_shot_stay_and_what_was_zero_counts() {
     assert_eq!(report["totals"]["input_zeros"], zeroed);
 }
 
+/// The only shot writes in the output itself.
+#[cfg(unix)]
+#[test]
+fn one_shot_stopped_while_it_writes_leaves_nothing() {
+    let case = Case::of(&Model::of_layers(12));
+    std::fs::write(case.text(), super::fixture::text(20_000)).unwrap();
+    let start = || {
+        let mut command = super::secateur();
+        command
+            .arg("prune")
+            .arg(case.model())
+            .arg("--output")
+            .arg(case.output());
+        command.arg("--calibration").arg(case.text());
+        let flags = "--method surgeon --sparsity 0.5 --shots 1 --samples 24 --length 128 --adapter cpu";
+        command.args(flags.split(' '));
+        command
+    };
+    let stopped = super::interrupt::interrupted(&mut start(), "pruning to");
+    stopped.fails(130, &["nothing was written"]);
+    assert!(!case.output().exists());
+    super::run(&mut start()).succeeds();
+}
+
+/// Costs are of a whole linear: a device that cannot bind one is refused before any work.
+#[test]
+fn linears_beyond_a_binding() {
+    let case = Case::new();
+    for (flags, advice) in [
+        ("--method surgeon", "other methods"),
+        ("--method kfac-fista", "other methods"),
+        ("--method admm", "--allocation uniform"),
+    ] {
+        let flags = format!("--sparsity 0.5 --max-binding 4096 {flags}");
+        case.prune(&flags.split(' ').collect::<Vec<_>>())
+            .fails(4, &["binding", "gate_proj", advice]);
+        assert!(!case.output().exists());
+    }
+    let flags = "--sparsity 0.5 --max-binding 4096 --method admm --allocation uniform";
+    case.prune(&flags.split(' ').collect::<Vec<_>>()).succeeds();
+}
+
 #[test]
 fn what_makes_no_sense() {
     let case = Case::new();

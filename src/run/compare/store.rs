@@ -100,7 +100,8 @@ impl Store {
         if ours && folder.exists() {
             self.remove(folder)?;
         }
-        Ok(false)
+        // One that was stopped before its first state is begun again by the same way.
+        Ok(folder.join(STATE_FOLDER).is_dir())
     }
 
     pub(super) fn remove(&self, folder: &Path) -> Result<(), RunError> {

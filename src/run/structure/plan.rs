@@ -205,6 +205,13 @@ fn check(
             "--structure: family `{family}` has mixtures of experts, whose units are not removed; drop it to prune single weights"
         ));
     }
+    if structure.layers && spec.kinds.iter().any(|kind| kind.window != spec.kinds[0].window) {
+        notes.push(
+            "if layers go: which of them have a window then stands in layer_types of config.json alone; loaders that go by the \
+             layer's number instead compute something else"
+                .into(),
+        );
+    }
     if !structure.heads {
         return Ok(vec![spec.kv_heads]);
     }

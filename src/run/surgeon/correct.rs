@@ -17,7 +17,7 @@ use crate::gpu::{Gpu, Recording};
 use crate::linalg;
 use crate::model::{Decoder, LinearGradient, Spec};
 use crate::prune::AdamStep;
-use crate::report::CorrectionRecord;
+use crate::report::{CorrectionRecord, ShotRecord};
 use crate::run::RunError;
 use crate::run::encode::encode;
 use crate::tensor::Tensor;
@@ -147,8 +147,32 @@ impl Shots<'_> {
         };
         let shot = self.report.shots.last_mut().expect("a shot was before");
         shot.correction = Some(record);
+        let last = self.report.shots.len() - 1;
+        self.report
+            .warnings
+            .extend(warn_of_corrections(&self.report.shots[last..]));
         Ok(())
     }
+}
+
+/// Says where corrections did not help, or samples were of no use to them.
+pub(super) fn warn_of_corrections(shots: &[ShotRecord]) -> Vec<String> {
+    let mut out = Vec::new();
+    for (shot, found) in shots.iter().filter_map(|s| Some((s.shot, s.correction.as_ref()?))) {
+        let [before, after] = found.loss;
+        if after > before {
+            out.push(format!(
+                "the correction of shot {shot} made the loss worse, {before:.4} to {after:.4} nats a token; use a lower --lora-rate"
+            ));
+        }
+        if found.skipped_steps > 0 {
+            out.push(format!(
+                "{} of {} steps of the correction of shot {shot} met a sample without a finite loss",
+                found.skipped_steps, found.steps
+            ));
+        }
+    }
+    out
 }
 
 /// Writes a layer's corrected linears.
@@ -162,9 +186,16 @@ fn absorb(
         let mut whole = Stored::of(&linear, pruned)?;
         for piece in pieces(std::slice::from_ref(&linear)) {
             let (values, dtype) = piece.values(pruned)?;
-            let corrected = corrections.layers[layer][&piece.id].corrected(gpu, &values)?;
+            let corrected = corrections.layers[layer][&piece.id]
+                .corrected(gpu, &values)?
+                .fetch(gpu)?;
+            if corrected.iter().any(|value| !value.is_finite()) {
+                return Err(RunError::Diverged {
+                    tensor: linear.tensor.clone(),
+                });
+            }
             // Where the weight is zero it stays so.
-            whole.put(piece.part, &encode(&corrected.fetch(gpu)?, &values, dtype), [0.0; 2]);
+            whole.put(piece.part, &encode(&corrected, &values, dtype), [0.0; 2]);
         }
         writer.put(&linear.tensor, &whole.stored(&linear))?;
     }

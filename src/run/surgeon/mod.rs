@@ -31,6 +31,7 @@ pub use options::{
     BY_GRADIENTS, FactorPlace, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions,
 };
 pub use plan::SurgeonPlan;
+pub(super) use plan::check_binding;
 pub(super) use report::begin_report;
 
 use super::RunError;

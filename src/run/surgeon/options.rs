@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::model::LinearSpec;
 use crate::prune::{Damping, DampingRule};
 use crate::run::RunError;
 
@@ -223,6 +224,20 @@ impl LowRankOptions {
             return wrong(format!("--lora-rate {rate} is a step of weights: above 0, at most 1"));
         }
         Ok(())
+    }
+}
+
+impl LowRankOptions {
+    /// Fails if a correction of this linear would have more than its full rank.
+    pub(super) fn check_of(&self, linear: &LinearSpec) -> Result<(), RunError> {
+        let (rank, most) = (self.rank, linear.shape[0].min(linear.shape[1]));
+        match self.steps > 0 && rank > most {
+            true => Err(RunError::Setting(format!(
+                "--lora-rank {rank} is beyond the {most} that {} can have; use less",
+                linear.tensor
+            ))),
+            false => Ok(()),
+        }
     }
 }
 

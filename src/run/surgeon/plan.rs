@@ -4,13 +4,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::factors;
-use super::need::{self, Need, Passes};
+use super::need::{self, Need, Pass, Passes};
 use super::options::{FactorPlace, Fisher, KFAC_FISTA, SurgeonOptions, check_fraction};
 use super::pass::Targets;
+use super::piece::pieces;
 use super::weigh::Weigh;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::model::{ActivationOptions, Spec};
+use crate::model::{ActivationOptions, LinearSpec, Spec};
 use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
 use crate::run::memory::free_disk;
@@ -90,6 +91,10 @@ impl SurgeonPlan {
         for layer in 0..spec.layers {
             for linear in spec.linears_of(layer)? {
                 options.pattern.check_width(&linear.tensor, linear.shape[1])?;
+                surgeon.low_rank.check_of(&linear)?;
+                if need.pass == Pass::Backward {
+                    check_binding(gpu, &linear, "other methods go in blocks of its rows")?;
+                }
                 linears += 1;
                 weights += linear.shape[0] * linear.shape[1];
             }
@@ -301,6 +306,23 @@ fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunErro
         return wrong(format!(
             "--method {method} weighs all layers against each other: drop --layers and --limit-layers"
         ));
+    }
+    Ok(())
+}
+
+/// Fails on a linear that a device cannot bind as a whole, as its costs by the curvature are.
+pub(in crate::run) fn check_binding(gpu: &Gpu, linear: &LinearSpec, advice: &str) -> Result<(), RunError> {
+    for piece in pieces(std::slice::from_ref(linear)) {
+        let [rows, cols] = piece.shape();
+        let (needed, most) = (4 * (rows * cols) as u64, gpu.limits().binding);
+        if needed > most {
+            return Err(RunError::OverBudget {
+                what: format!("the largest binding of {}", gpu.name()),
+                budget: most,
+                needed,
+                advice: format!("{} is weighed as a whole: {advice}", linear.tensor),
+            });
+        }
     }
     Ok(())
 }

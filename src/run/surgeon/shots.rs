@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::correct::warn_of_corrections;
 use super::factors::{FactorStore, Wanted};
 use super::plan::SurgeonPlan;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, Reshaping, STATE_FILE, STATE_FOLDER};
@@ -112,8 +113,11 @@ fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunEr
     if !plan.options.resume {
         return Ok(NewFolder::create(checkpoint, output, needed)?);
     }
-    CheckpointWriter::refuse_complete(checkpoint, output)?;
     let state = Path::new(STATE_FOLDER).join(STATE_FILE);
+    // With a state all files may be there, but not checked yet.
+    if !output.join(&state).is_file() {
+        CheckpointWriter::refuse_complete(checkpoint, output)?;
+    }
     let name = state.to_string_lossy().into_owned();
     Ok(NewFolder::create_or_continue(checkpoint, output, needed, &name)?)
 }
@@ -177,7 +181,12 @@ impl Shots<'_> {
     ) -> Result<CheckpointWriter<'c>, RunError> {
         if self.is_last() {
             let output = &self.plan.options.output;
-            return Ok(CheckpointWriter::within_reshaped(current, output, reshaping)?);
+            return Ok(CheckpointWriter::within_reshaped(
+                current,
+                output,
+                reshaping,
+                self.done > 0,
+            )?);
         }
         let next = self.path(self.done + 1);
         let _ = fs::remove_dir_all(&next);
@@ -240,6 +249,7 @@ impl Shots<'_> {
         self.report.totals = total(&self.report.linears);
         self.report.warnings = warnings;
         self.report.warnings.extend(warn_of_skipped(&self.report.shots));
+        self.report.warnings.extend(warn_of_corrections(&self.report.shots));
     }
 }
 
