@@ -79,18 +79,22 @@ fn experts() {
     assert!(losses(&report).iter().all(|[before, after]| after < before));
 }
 
+/// `prune` with corrections that take long enough to be stopped in.
+#[cfg(unix)]
+fn long(case: &Case, output: &Path, flags: &str) -> std::process::Command {
+    let mut command = secateur();
+    command.arg("prune").arg(case.model()).arg("--output").arg(output);
+    command.arg("--calibration").arg(case.text());
+    let flags = format!("--method surgeon {flags} --samples 24 --length 128 --adapter cpu --lora-steps 24");
+    command.args(flags.split(' '));
+    command
+}
+
 /// Stopped in a correction, the shot before it is kept; the end is the same as in one go.
 #[cfg(unix)]
 #[test]
 fn resumes_after_the_shot_before_a_correction() {
-    let start = |case: &Case, output: &Path| {
-        let mut command = secateur();
-        command.arg("prune").arg(case.model()).arg("--output").arg(output);
-        command.arg("--calibration").arg(case.text());
-        let flags = "--method surgeon --sparsity 0.5 --shots 2 --samples 24 --length 128 --adapter cpu --lora-steps 24";
-        command.args(flags.split(' '));
-        command
-    };
+    let start = |case: &Case, output: &Path| long(case, output, "--sparsity 0.5 --shots 2");
     let case = Case::of(&Model::of_layers(8));
     std::fs::write(case.text(), super::fixture::text(20_000)).unwrap();
     let stopped = super::interrupt::interrupted(&mut start(&case, &case.output()), "step 3 of 24");
@@ -109,16 +113,7 @@ fn resumes_after_the_shot_before_a_correction() {
 #[test]
 fn resumes_within_the_last_correction() {
     for target in ["--sparsity 0.5", "--structure ffn --sparsity 0.3"] {
-        let start = |case: &Case, output: &Path| {
-            let mut command = secateur();
-            command.arg("prune").arg(case.model()).arg("--output").arg(output);
-            command.arg("--calibration").arg(case.text());
-            let flags = format!(
-                "--method surgeon {target} --shots 1 --samples 24 --length 128 --adapter cpu --lora-steps 24 --json"
-            );
-            command.args(flags.split(' '));
-            command
-        };
+        let start = |case: &Case, output: &Path| long(case, output, &format!("{target} --shots 1 --json"));
         let case = Case::of(&Model::of_layers(8));
         std::fs::write(case.text(), super::fixture::text(20_000)).unwrap();
         let stopped = super::interrupt::interrupted(&mut start(&case, &case.output()), "step 3 of 24");
