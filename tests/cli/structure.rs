@@ -269,6 +269,26 @@ fn padded_layers_have_their_own_widths() {
     }
 }
 
+/// FLAP compares units of all layers by scores standardised in each: the scale of one layer's does not matter.
+#[test]
+fn flap_does_not_mind_the_scale_of_a_layer() {
+    let kept = |factor: f32| {
+        let mut model = Model::small();
+        let down = model.tensor(&linear(LAYERS - 1, "mlp.down_proj"));
+        let values: Vec<f32> = down.values().iter().map(|v| v * factor).collect();
+        down.set(&values);
+        let case = Case::of(&model);
+        pruned(
+            &case,
+            "--structure ffn --sparsity 0.25 --score flap --layout padded --round 1 --shots 2",
+        );
+        let new = tensors(&case.output());
+        let gates = (0..LAYERS).map(|layer| new[&linear(layer, "mlp.gate_proj")].values());
+        gates.collect::<Vec<_>>()
+    };
+    assert_eq!(kept(1.0), kept(0.125));
+}
+
 /// Where loaders derive the width of a head, heads go in place: the config stays, and the logits are those of the source
 /// with what reads these heads zeroed.
 #[test]

@@ -35,7 +35,8 @@ pub use nearest::{add_weighted, input_scales, output_scale};
 pub use penalty::{Penalty, Trial};
 pub use structured::{LinearLines, Lines, Unit, cheapest_lines, cheapest_units};
 pub use units::{
-    UnitPart, column_magnitudes, flap_scores, osscar_column_costs, osscar_cost, unit_costs, wanda_sp_scores,
+    UnitPart, column_magnitudes, flap_scores, osscar_column_costs, osscar_cost, standardized, unit_costs,
+    wanda_sp_scores,
 };
 pub use update::{UpdateSettings, Updated, correlated_update};
 pub use widths::{Cut, LayerCosts, LayerCut, SizeTarget, Widths, default_round};

@@ -74,6 +74,21 @@ pub fn flap_scores(gpu: &Gpu, w: &Tensor, energy: &[f64], mean: &[f64]) -> Resul
         .collect())
 }
 
+/// Scores of one kind of unit in one layer made comparable with those of others, as FLAP does (An et al. 2024, AAAI): less
+/// their mean, by their standard deviation. What costs nothing is gone already and stays cheapest; equal scores become 0.
+pub fn standardized(scores: &[f64]) -> Vec<f64> {
+    let left: Vec<f64> = scores.iter().copied().filter(|score| *score > 0.0).collect();
+    let mean = left.iter().sum::<f64>() / left.len() as f64;
+    let squares: f64 = left.iter().map(|score| (score - mean).powi(2)).sum();
+    let deviation = (squares / (left.len() as f64 - 1.0)).sqrt();
+    let standard = |score: &f64| match *score > 0.0 {
+        false => f64::NEG_INFINITY,
+        true if deviation > 0.0 => (score - mean) / deviation,
+        true => 0.0,
+    };
+    scores.iter().map(standard).collect()
+}
+
 /// Magnitude's score of each column: `‖w_j‖`.
 pub fn column_magnitudes(gpu: &Gpu, w: &Tensor) -> Result<Vec<f64>, GpuError> {
     let sums = column_sums(gpu, w, RowReduce::Dot)?;
@@ -88,4 +103,21 @@ fn column_sums(gpu: &Gpu, w: &Tensor, mode: RowReduce) -> Result<Vec<f64>, GpuEr
     let id = recording.read(&sums.slice());
     let sums = gpu.submit(recording)?.floats(id)?;
     Ok(sums.iter().map(|v| f64::from(*v)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::standardized;
+
+    #[test]
+    fn layers_of_other_scales_compare() {
+        let scores = [2.0, 0.0, 4.0, 6.0];
+        let wanted = [-1.0, f64::NEG_INFINITY, 0.0, 1.0];
+        assert_eq!(standardized(&scores), wanted);
+        assert_eq!(standardized(&scores.map(|score| 1e6 * score)), wanted);
+        assert_eq!(standardized(&[0.0, 3.0, 3.0]), [f64::NEG_INFINITY, 0.0, 0.0]);
+        assert_eq!(standardized(&[3.0]), [0.0]);
+        assert_eq!(standardized(&[0.0]), [f64::NEG_INFINITY]);
+        assert_eq!(standardized(&[]), [0.0; 0]);
+    }
 }

@@ -7,6 +7,7 @@
 use serde::Serialize;
 
 use super::structured::{Unit, cheapest_units};
+use super::units::standardized;
 
 /// Units of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -43,6 +44,16 @@ pub struct LayerCosts {
     pub neurons: Vec<f64>,
     /// Of the groups; empty if they stay.
     pub groups: Vec<f64>,
+}
+
+impl LayerCosts {
+    /// Each kind [`standardized`] by itself.
+    pub fn standardized(&self) -> Self {
+        LayerCosts {
+            neurons: standardized(&self.neurons),
+            groups: standardized(&self.groups),
+        }
+    }
 }
 
 /// Units of one layer to remove, ascending.

@@ -69,7 +69,7 @@ pub enum Layout {
     /// Every layer loses as many neurons and heads, its own cheapest
     #[default]
     Uniform,
-    /// One threshold for all layers; zeros fill them up to the widest
+    /// One threshold for all layers (for flap, of scores standardised in each); zeros fill them up to the widest
     Padded,
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 
-use super::options::{Layout, StructureOptions};
+use super::options::{Layout, Score, StructureOptions};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{FewerHeads, ModelError, QkNorm, Spec};
@@ -157,7 +157,13 @@ impl StructurePlan {
             }
             Layout::Padded => DepthCut {
                 gone: Vec::new(),
-                cut: self.target.units.padded(now.widths, share, costs.0),
+                cut: match self.structure.score {
+                    Score::Flap => {
+                        let standard = costs.0.iter().map(LayerCosts::standardized).collect::<Vec<_>>();
+                        self.target.units.padded(now.widths, share, &standard)
+                    }
+                    _ => self.target.units.padded(now.widths, share, costs.0),
+                },
             },
         }
     }
