@@ -216,7 +216,7 @@ pub enum CheckpointError {
 
     /// The output directory holds a run that was not finished.
     #[error(
-        "{}: holds an unfinished run; continue it with --resume, or delete the folder to start afresh",
+        "{}: holds an unfinished run; `prune --resume` goes on with one of its own, else delete the folder to start afresh",
         dir.display()
     )]
     UnfinishedRun { dir: PathBuf },

@@ -70,9 +70,10 @@ impl Progress for Bar {
         self.before.get_or_insert(done - 1);
         self.bar.set_length(total as u64);
         self.bar.set_position(done as u64);
+        let [before, after] = record.errors();
         self.bar.set_message(format!(
-            "layer {} {} error {:.5} -> {:.5}",
-            record.layer, record.role, record.error_before, record.error_after
+            "layer {} {} error {before:.5} -> {after:.5}",
+            record.layer, record.role
         ));
     }
 

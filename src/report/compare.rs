@@ -91,8 +91,9 @@ impl RoleError {
                 roles.len() - 1
             });
             roles[at].linears += 1;
-            roles[at].before += linear.error_before;
-            roles[at].after += linear.error_after;
+            let [before, after] = linear.errors();
+            roles[at].before += before;
+            roles[at].after += after;
         }
         for role in &mut roles {
             role.before /= role.linears as f64;

@@ -138,10 +138,13 @@ pub struct LinearRecord {
     pub shape: [usize; 2],
     /// Calibration tokens that went through it.
     pub tokens: usize,
-    /// Relative layer error ‖VX* − WX‖² / ‖WX‖² of the warm start.
-    pub error_before: f64,
+    /// Relative layer error ‖VX* − WX‖² / ‖WX‖² of the warm start; where no input is known, that of the weights, and none
+    /// where units went and the shapes differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_before: Option<f64>,
     /// The same of the weights as written.
-    pub error_after: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_after: Option<f64>,
     /// Zeros in the written bytes.
     pub zeros: usize,
     /// Zeros the input had already.
@@ -183,6 +186,13 @@ pub struct LinearRecord {
     pub permutation_kept: Option<[f64; 2]>,
     /// Seconds of the solve.
     pub seconds: f64,
+}
+
+impl LinearRecord {
+    /// Of the warm start and as written; NaN where none was measured.
+    pub fn errors(&self) -> [f64; 2] {
+        [self.error_before, self.error_after].map(|error| error.unwrap_or(f64::NAN))
+    }
 }
 
 /// Sizes of a model.

@@ -51,7 +51,7 @@ pub fn prune_table(report: &PruneReport) -> String {
     for role in roles {
         let rows: Vec<&LinearRecord> = report.linears.iter().filter(|l| l.role == role).collect();
         let mean = |f: &dyn Fn(&LinearRecord) -> f64| rows.iter().map(|l| f(l)).sum::<f64>() / rows.len() as f64;
-        let (before, after) = (mean(&|l| l.error_before), mean(&|l| l.error_after));
+        let (before, after) = (mean(&|l| l.errors()[0]), mean(&|l| l.errors()[1]));
         let zeros: usize = rows.iter().map(|l| l.zeros).sum();
         let weights: usize = rows.iter().map(|l| l.shape[0] * l.shape[1]).sum();
         out.add_row([
@@ -77,9 +77,13 @@ pub fn prune_table(report: &PruneReport) -> String {
         true => ", before the correction of their shot",
         false => "",
     };
+    let errors = match report.calibration.samples {
+        0 => "|W* - W|^2 / |W|^2 over matrices",
+        _ => "|VX* - WX|^2 / |WX|^2 over layers",
+    };
     let dead: usize = report.linears.iter().map(|l| l.dead_inputs).max().unwrap_or(0);
     format!(
-        "{out}\nerrors: mean of |VX* - WX|^2 / |WX|^2 over layers{before_correction}\n\
+        "{out}\nerrors: mean of {errors}{before_correction}\n\
          sparsity {} of {} weights, counted in the written files ({} zeros were in the input); at most {dead} dead inputs in a linear\n\
          {:.1} s: prepare {:.1}, {allocate}capture {:.1}, solve {:.1}, propagate {:.1}, write and verify {:.1}\n\
          peak memory: device {}, host {}{}{}",

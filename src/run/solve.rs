@@ -103,7 +103,7 @@ impl Solver<'_> {
         }
         // A weight of zeros, or an expert without tokens, has no energy to lose.
         let some = energy > 0.0 && self.inputs.tokens > 0;
-        let relative = |error: f64| if some { error / energy } else { 0.0 };
+        let relative = |error: f64| Some(if some { error / energy } else { 0.0 });
         (record.error_before, record.error_after) = (relative(before), relative(after));
         record.sparsity = record.zeros as f64 / (shape[0] * shape[1]) as f64;
         record.damping_raised = self.inputs.escalations() - raised;

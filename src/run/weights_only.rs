@@ -147,7 +147,7 @@ fn matrix(pattern: Pattern, view: &TensorView<'_>, gpu: &Gpu) -> Result<(LinearR
         record.row_blocks += 1;
         bytes.extend(encoded.bytes);
     }
-    record.error_after = if energy > 0.0 { lost.max(0.0) / energy } else { 0.0 };
+    record.error_after = Some(if energy > 0.0 { lost.max(0.0) / energy } else { 0.0 });
     record.error_before = record.error_after;
     record.sparsity = record.zeros as f64 / (rows * cols).max(1) as f64;
     record.seconds = start.elapsed().as_secs_f64();

@@ -206,7 +206,27 @@ fn an_unknown_architecture_by_magnitude() {
             .filter(|v| **v != 0.0)
             .fold(f32::INFINITY, |m, v| m.min(v.abs()));
         assert!(largest_lost.fold(0.0, f32::max) <= smallest_kept, "{}", old.name);
+        let energy = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+        let lost = 1.0 - energy(&after) / energy(&before);
+        let linears = report["linears"].as_array().unwrap();
+        let found = linears.iter().find(|linear| linear["tensor"] == old.name).unwrap();
+        let error = found["error_after"].as_f64().unwrap();
+        assert!((error - lost).abs() < 1e-6, "{}: {error}, not {lost}", old.name);
     }
+}
+
+/// What is shown then is the error of the weights, and called that.
+#[test]
+fn errors_of_weights_are_called_that() {
+    let case = unknown();
+    let mut command = secateur();
+    command.arg("prune").arg(case.model()).arg("-o").arg(case.output());
+    let done = run(command.args(["--sparsity", "0.5", "--method", "magnitude", "--adapter", "cpu"]));
+    assert!(
+        done.stdout.contains("|W* - W|^2") && !done.stdout.contains("|VX*"),
+        "{}",
+        done.stdout
+    );
 }
 
 /// A window with a BOS before it holds one token of the text less.

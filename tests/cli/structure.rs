@@ -90,6 +90,8 @@ fn the_model_has_the_promised_size() {
         assert_eq!(report["shrunk"]["before"]["parameters"], elements(&case.model()));
         assert_eq!(plan["promises"].as_array().unwrap().len(), 1, "{plan}");
         assert_eq!(plan["promises"][0]["parameters"], after, "{flags}");
+        let error = &report["linears"][0]["error_after"];
+        assert!(error.is_null(), "not measured: {error}");
         let last = report["shots"].as_array().unwrap().last().unwrap();
         assert_eq!(last["removed"], gone);
         let (old, new) = (tensors(&case.model()), tensors(&case.output()));

@@ -215,7 +215,7 @@ impl Cell {
             calibration: report.calibration,
             adapter: report.adapter,
             roles: RoleError::means(linears),
-            error: linears.iter().map(|l| l.error_after).sum::<f64>() / linears.len().max(1) as f64,
+            error: linears.iter().map(|l| l.errors()[1]).sum::<f64>() / linears.len().max(1) as f64,
             sparsity: report.totals.sparsity,
             phases: report.phases,
             products: products(linears),

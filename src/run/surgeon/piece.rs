@@ -108,11 +108,11 @@ impl Stored {
         record.saturated = self.saturated;
         record.sparsity = self.zeros as f64 / (rows * cols) as f64;
         // A weight of zeros has no energy to lose.
-        record.error_after = if self.energy > 0.0 {
+        record.error_after = Some(if self.energy > 0.0 {
             self.lost / self.energy
         } else {
             0.0
-        };
+        });
         record.error_before = record.error_after;
     }
 }
