@@ -3,6 +3,8 @@
 //! Each check is a function from a kernel (or a tree of files) to `Result<(), String>`, and `planted` and
 //! `planted_files` hold bad inputs for each: a check that has never failed proves nothing. Start reading at [`check_variant`].
 
+#[path = "shaders/export.rs"]
+mod export;
 #[path = "shaders/layout.rs"]
 mod layout;
 #[path = "shaders/lint.rs"]
@@ -76,6 +78,29 @@ fn every_variant_is_valid_on_every_back_end() {
     eprintln!("{count} variants of {} kernels", kernels().len());
     assert!(count > 0, "the kernel table is empty");
     report(failures);
+}
+
+/// For Tint and `spirv-val`, which `scripts/standard` runs on what this leaves.
+#[test]
+fn every_variant_is_written_for_other_compilers() {
+    let folder = export::folder();
+    if let Err(error) = std::fs::remove_dir_all(&folder) {
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}: {error}", folder.display());
+    }
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut failures = Vec::new();
+    let mut written = 0;
+    for kernel in kernels() {
+        for knobs in variants(kernel) {
+            match export::write(&folder, kernel, &knobs) {
+                Ok(files) => written += files,
+                Err(message) => failures.push(format!("{} {knobs:?}: {message}", kernel.stem)),
+            }
+        }
+    }
+    report(failures);
+    // Two variants of one name would be one file.
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), written);
 }
 
 #[test]

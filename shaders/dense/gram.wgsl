@@ -30,7 +30,7 @@ const B_ALONG_K: bool = false;
 const B_SHORT: bool = false;
 
 var<private> first_token: u32; // of this workgroup's part
-var<private> part_tokens: u32;
+var<private> part_tokens: u32; // for loads; loops with barriers count by a local, which the standard calls uniform
 var<private> out_start: u32;
 
 fn load_a(row: u32, k: u32) -> f32 {
@@ -70,8 +70,10 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    first_token = group.z * params.part;
-    part_tokens = min(params.part, params.tokens - min(params.tokens, first_token));
+    let first = group.z * params.part;
+    let tokens = min(params.part, params.tokens - min(params.tokens, first));
+    first_token = first;
+    part_tokens = tokens;
     out_start = group.z * params.part_stride;
     // Rows of tiles from both ends in turn: of a triangle the first half has three quarters of the work, and drivers that
     // run on the CPU give each thread its share of the groups in advance.
@@ -81,7 +83,7 @@ fn main(
     let col0 = group.x * TILE_COLS;
     // The choice is the same for the whole workgroup, so the barriers inside stay uniform.
     if params.upper == 0u || col0 + TILE_COLS > row0 {
-        tile_product(lane, row0, col0, part_tokens);
+        tile_product(lane, row0, col0, tokens);
         tile_finish(lane, row0, col0);
     }
 }

@@ -14,8 +14,8 @@ fn store4(value: vec4<f32>) -> Stored {
     let lost = (bitcast<vec4<u32>>(value) & vec4<u32>(0x7fffffffu)) >= vec4<u32>(INFINITE);
     let safe = select(clamp(value, -most, most), vec4<f32>(), lost);
     let nan = select(vec4<u32>(), vec4<u32>(HALF_NAN), lost);
-    let low = pack2x16float(safe.xy) | nan.x | nan.y << 16u;
-    return vec2<u32>(low, pack2x16float(safe.zw) | nan.z | nan.w << 16u);
+    let low = pack2x16float(safe.xy) | nan.x | (nan.y << 16u);
+    return vec2<u32>(low, pack2x16float(safe.zw) | nan.z | (nan.w << 16u));
 }
 
 fn load4(stored: Stored) -> vec4<f32> {

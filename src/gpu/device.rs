@@ -9,7 +9,7 @@ use super::timing::{Timing, Timings};
 use super::tune::{Contest, Question, TuneMode, Tuner};
 use super::wgpu_device::WgpuDevice;
 use super::{
-    AdapterChoice, AdapterSummary, Buffer, Cooperative, GpuError, Recording, Slice, Submission, adapter, cooperative,
+    AdapterChoice, AdapterSummary, Buffer, Cooperative, Foreign, GpuError, Recording, Slice, Submission, adapter, cooperative,
     host, submit,
 };
 
@@ -62,6 +62,7 @@ pub struct Limits {
 pub(super) enum Executor {
     Wgpu(Box<WgpuDevice>),
     Host,
+    Foreign(Box<dyn Foreign>),
 }
 
 pub(super) struct Inner {
@@ -101,21 +102,37 @@ impl Gpu {
         }
     }
 
+    /// A device whose dispatches another implementation of WebGPU plays, with its limits; as a driver that runs on the CPU
+    /// it is given no subgroups and nothing to tune.
+    pub fn foreign(name: &str, limits: Limits, options: GpuOptions, executor: Box<dyn Foreign>) -> Self {
+        let limits = Limits {
+            binding: limits.binding.min(options.max_binding.unwrap_or(u64::MAX)),
+            ..limits
+        };
+        Self::in_memory(Executor::Foreign(executor), name.to_string(), limits, options)
+    }
+
     fn host(options: GpuOptions) -> Self {
-        let binding = options.max_binding.unwrap_or(u64::MAX);
+        let limits = Limits {
+            binding: options.max_binding.unwrap_or(u64::MAX),
+            buffer: u64::MAX,
+            alignment: 4,
+        };
+        let name = format!("host ({} threads)", rayon::current_num_threads());
+        Self::in_memory(Executor::Host, name, limits, options)
+    }
+
+    /// A device whose buffers are the host's memory.
+    fn in_memory(executor: Executor, name: String, limits: Limits, options: GpuOptions) -> Self {
         Gpu(Arc::new(Inner {
-            executor: Executor::Host,
-            limits: Limits {
-                binding,
-                buffer: u64::MAX,
-                alignment: 4,
-            },
+            software: matches!(executor, Executor::Foreign(_)),
+            executor,
+            limits,
             pool: Pool::new(HOST_STOCK, options.budget),
             timings: Timings::default(),
             tuner: Tuner::new(TuneMode::Off, String::new(), None),
             flops: Mutex::new(0.0),
-            name: format!("host ({} threads)", rayon::current_num_threads()),
-            software: false,
+            name,
             cooperative: None,
             summary: None,
             options,
@@ -255,7 +272,7 @@ impl Gpu {
     fn allocate(&self, label: &str, bytes: u64) -> Result<Storage, GpuError> {
         match &self.0.executor {
             Executor::Wgpu(device) => Ok(Storage::Wgpu(device.allocate(label, bytes, &self.0.pool)?)),
-            Executor::Host => Ok(Storage::Host(vec![0; bytes as usize / 4].into())),
+            Executor::Host | Executor::Foreign(_) => Ok(Storage::Host(vec![0; bytes as usize / 4].into())),
         }
     }
 
@@ -283,7 +300,7 @@ impl Gpu {
         let buffer = self.buffer(label, bytes.len() as u64)?;
         match &self.0.executor {
             Executor::Wgpu(device) => device.write(&buffer, bytes)?,
-            Executor::Host => host::write(&buffer, bytes),
+            Executor::Host | Executor::Foreign(_) => host::write(&buffer, bytes),
         }
         Ok(buffer)
     }

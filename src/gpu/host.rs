@@ -33,8 +33,15 @@ pub(super) fn clear(target: &Slice) {
     target.buffer.host().write().expect("host buffer lock")[words(target)].fill(0);
 }
 
-/// Plays one dispatch under the locks of its bindings.
+/// Plays one dispatch with the kernel's twin.
 pub(super) fn dispatch(command: &Dispatch, timings: &Timings) {
+    let start = Instant::now();
+    with_bindings(command, command.kernel.host);
+    timings.add(command.kernel.stem, start.elapsed().as_secs_f64());
+}
+
+/// What `play` makes of a dispatch, under the locks of its bindings.
+pub(super) fn with_bindings<T>(command: &Dispatch, play: impl FnOnce(&mut HostCall<'_>) -> T) -> T {
     let (reads, writes) = command.bindings.split_at(command.kernel.reads);
     let read_guards: Vec<RwLockReadGuard<'_, Vec<u32>>> = reads
         .iter()
@@ -54,7 +61,5 @@ pub(super) fn dispatch(command: &Dispatch, timings: &Timings) {
             .map(|(s, g)| &mut g[words(s)])
             .collect(),
     };
-    let start = Instant::now();
-    (command.kernel.host)(&mut call);
-    timings.add(command.kernel.stem, start.elapsed().as_secs_f64());
+    play(&mut call)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::device::Executor;
 use super::record::{Command, Dispatch};
 use super::wgpu_device::WgpuDevice;
-use super::{Gpu, GpuError, ReadId, Recording, Slice, host, verify};
+use super::{Gpu, GpuError, HostCall, ReadId, Recording, Slice, host, verify};
 
 /// Flops queued per submission at most: well under a second even on a slow integrated GPU.
 const BATCH_FLOPS: f64 = 4e10;
@@ -46,7 +46,7 @@ impl Submission {
     pub fn wait(&self) -> Result<(), GpuError> {
         match &self.gpu.0.executor {
             Executor::Wgpu(device) => device.wait(),
-            Executor::Host => Ok(()),
+            Executor::Host | Executor::Foreign(_) => Ok(()),
         }
     }
 }
@@ -60,7 +60,17 @@ pub(super) fn submit(gpu: &Gpu, recording: Recording) -> Result<Submission, GpuE
 pub(super) fn submit_trial(gpu: &Gpu, recording: Recording) -> Result<Submission, GpuError> {
     let mut reads = Vec::with_capacity(recording.reads);
     match &gpu.0.executor {
-        Executor::Host => play_on_host(gpu, &recording, &mut reads),
+        Executor::Host => play_on_host(&recording, &mut reads, |dispatch| {
+            host::dispatch(dispatch, &gpu.0.timings);
+            Ok(())
+        })?,
+        Executor::Foreign(foreign) => play_on_host(&recording, &mut reads, |dispatch| {
+            let play = |call: &mut HostCall<'_>| foreign.dispatch(dispatch.kernel, call, dispatch.groups);
+            host::with_bindings(dispatch, play).map_err(|message| GpuError::Validation {
+                what: dispatch.kernel.stem.to_string(),
+                message,
+            })
+        })?,
         Executor::Wgpu(device) if gpu.0.options.verify => {
             for (index, command) in recording.commands.iter().enumerate() {
                 if let Command::Dispatch(dispatch) = command {
@@ -93,15 +103,21 @@ pub(super) fn submit_trial(gpu: &Gpu, recording: Recording) -> Result<Submission
     })
 }
 
-fn play_on_host(gpu: &Gpu, recording: &Recording, reads: &mut Vec<Staged>) {
+/// Plays a recording whose buffers are the host's memory.
+fn play_on_host(
+    recording: &Recording,
+    reads: &mut Vec<Staged>,
+    dispatch: impl Fn(&Dispatch) -> Result<(), GpuError>,
+) -> Result<(), GpuError> {
     for command in &recording.commands {
         match command {
-            Command::Dispatch(dispatch) => host::dispatch(dispatch, &gpu.0.timings),
+            Command::Dispatch(launch) => dispatch(launch)?,
             Command::Copy { from, to } => host::copy(from, to),
             Command::Clear { target } => host::clear(target),
             Command::Read { from } => reads.push(Staged::Host(host::read(from))),
         }
     }
+    Ok(())
 }
 
 /// Cuts the list where the estimated work or the number of commands reaches a batch.

@@ -1,5 +1,7 @@
 //! Devices, seeded data and the one comparison every test uses.
 
+mod dawn;
+
 use std::sync::OnceLock;
 
 use rand::{RngExt, SeedableRng};
@@ -9,7 +11,8 @@ use secateur::ops::Variant;
 use secateur::tensor::{DType, Tensor};
 
 /// The devices every kernel is tested on: the host executor and the adapter `SECATEUR_TEST_ADAPTER` names (default: the
-/// first one found, software ones included). No adapter is a failure unless `SECATEUR_TEST_ADAPTER=none` says so.
+/// first one found, software ones included; `dawn`: the kernels on Dawn). No adapter is a failure unless
+/// `SECATEUR_TEST_ADAPTER=none` says so.
 pub(crate) fn devices() -> &'static [Gpu] {
     static DEVICES: OnceLock<Vec<Gpu>> = OnceLock::new();
     DEVICES.get_or_init(|| {
@@ -28,9 +31,24 @@ pub(crate) fn devices() -> &'static [Gpu] {
 /// Opens an adapter, optionally pretending that bindings are small.
 pub(crate) fn open(adapter: &str, max_binding: Option<u64>) -> Gpu {
     let options = GpuOptions {
-        adapter: adapter.parse().unwrap(),
         max_binding,
         ..Default::default()
+    };
+    open_with(adapter, options)
+}
+
+/// The device of the other tests, opened again with other options.
+pub(crate) fn reopen(gpu: &Gpu, options: GpuOptions) -> Gpu {
+    open_with(if gpu.is_host() { "cpu" } else { gpu.name() }, options)
+}
+
+fn open_with(adapter: &str, options: GpuOptions) -> Gpu {
+    if adapter.to_lowercase().starts_with("dawn") {
+        return dawn::open(options);
+    }
+    let options = GpuOptions {
+        adapter: adapter.parse().unwrap(),
+        ..options
     };
     Gpu::open(options).unwrap_or_else(|e| panic!("{e}\nSet SECATEUR_TEST_ADAPTER to an adapter, or to `none`."))
 }

@@ -1,8 +1,8 @@
-use secateur::gpu::{AdapterChoice, Gpu, GpuOptions, Kernel};
+use secateur::gpu::{GpuOptions, Kernel};
 use secateur::ops::nn::{ATTENTION, ATTENTION_HALF, AttentionShape, attention, attention_with};
 use secateur::reference::nn::attention::{Shape, attention as twin};
 
-use crate::common::{Data, assert_close, devices, f64s, play, poisoned, tensor};
+use crate::common::{Data, assert_close, devices, f64s, play, poisoned, reopen, tensor};
 
 /// What becomes of the scores, and how the work is cut.
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,14 +142,10 @@ fn blocks_in_16_bits() {
 fn values_beyond_halves_are_cut() {
     for gpu in devices() {
         let options = GpuOptions {
-            adapter: match gpu.is_host() {
-                true => AdapterChoice::Cpu,
-                false => AdapterChoice::Name(gpu.name().to_string()),
-            },
             half_attention: true,
             ..GpuOptions::default()
         };
-        let gpu = Gpu::open(options).unwrap();
+        let gpu = reopen(gpu, options);
         let (one, huge) = (tensor(&gpu, 2, 8, &[0.0; 16]), tensor(&gpu, 2, 8, &[1e6; 16]));
         let out = poisoned(&gpu, 2, 8);
         let shape = AttentionShape {

@@ -59,14 +59,17 @@ fn resolve(source: &str, module: &Module, capabilities: Capabilities) -> Result<
 }
 
 fn spirv(source: &str, module: &Module) -> Result<(), String> {
-    let (module, info) = resolve(source, module, spv::supported_capabilities())?;
     let options = spv::Options {
         lang_version: (1, 3),
         ..Default::default()
     };
-    spv::write_vec(&module, &info, &options, None)
-        .map(drop)
-        .map_err(|e| e.to_string())
+    spirv_words(source, module, &options).map(drop)
+}
+
+/// The words of the SPIR-V module.
+pub(crate) fn spirv_words(source: &str, module: &Module, options: &spv::Options<'_>) -> Result<Vec<u32>, String> {
+    let (module, info) = resolve(source, module, spv::supported_capabilities())?;
+    spv::write_vec(&module, &info, options, None).map_err(|e| e.to_string())
 }
 
 fn metal(source: &str, module: &Module) -> Result<(), String> {
