@@ -85,7 +85,12 @@ fn every_variant_is_valid_on_every_back_end() {
 fn every_variant_is_written_for_other_compilers() {
     let folder = export::folder();
     if let Err(error) = std::fs::remove_dir_all(&folder) {
-        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}: {error}", folder.display());
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::NotFound,
+            "{}: {error}",
+            folder.display()
+        );
     }
     std::fs::create_dir_all(&folder).unwrap();
     let mut failures = Vec::new();

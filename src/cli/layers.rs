@@ -93,7 +93,11 @@ pub(super) fn describe(plan: &Plan) -> String {
         ),
     };
     let propagation = match options.sums {
-        Sums::Captured => format!(", {} propagation", options.propagate.name()),
+        Sums::Captured => format!(
+            ", {} propagation, inputs by {}",
+            options.propagate.name(),
+            options.within.name()
+        ),
         Sums::Saved | Sums::Loaded(_) => String::new(),
     };
     format!(

@@ -119,6 +119,8 @@ fn refuse_without_family(args: &PruneArgs, reason: &str) -> Result<(), CliError>
         ("--allocation-spread", solve.allocation_spread.is_some()),
         ("--permute on", solve.permute == Permute::On),
         ("--propagate", solve.propagate.is_some()),
+        ("--within", solve.within.is_some()),
+        ("--layer-errors", solve.layer_errors),
         ("--correction", solve.correction.is_some()),
         ("--statistics", args.inputs.statistics.is_some()),
     ];

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::prune::{Allocation, DampingRule, Permute, Propagate, Scope, WarmStart};
+use crate::prune::{Allocation, DampingRule, Permute, Propagate, Scope, WarmStart, Within};
 use crate::tensor::DType;
 
 /// Calibration tokens.
@@ -33,7 +33,7 @@ pub(super) struct InputArgs {
     /// are then those of the dense model, errors made earlier in a layer are not corrected, and without gradients sparsity
     /// is uniform, unless spread by `lsa` or `owl` [default: none]
     #[arg(long, value_name = "DIR",
-          conflicts_with_all = ["calibration", "samples", "length", "seed", "propagate", "correction", "activations"])]
+          conflicts_with_all = ["calibration", "samples", "length", "seed", "propagate", "within", "correction", "activations"])]
     pub(super) statistics: Option<PathBuf>,
 }
 
@@ -63,6 +63,15 @@ pub(super) struct SolveArgs {
     /// local for admm, dense for fista, pruned, as published, for the others]
     #[arg(long, value_enum)]
     pub(super) propagate: Option<Propagate>,
+    /// Inputs of the linear layers inside a decoder layer: all as the dense decoder layer makes them, which then runs again
+    /// pruned (`layer`), or each as the pruned ones before it make them (`linear`) [default: layer, as published, for
+    /// alps, sparsegpt, ria, wanda and magnitude at --propagate pruned, else linear]
+    #[arg(long, value_enum)]
+    pub(super) within: Option<Within>,
+    /// Measure the output error of every linear layer for methods that could do without its Gram matrix (wanda, ria,
+    /// magnitude), which takes longer
+    #[arg(long)]
+    pub(super) layer_errors: bool,
     /// Share of the error of earlier linears that a linear corrects, 0 to 1, where targets are not on the same
     /// inputs [default: 0.5 for admm, else 1, as FISTAPruner]
     #[arg(long, allow_negative_numbers = true)]

@@ -7,7 +7,7 @@ use super::exit::CliError;
 use super::run_args::{InputArgs, MemoryArgs, SampleArgs, SolveArgs};
 use crate::calib::SampleSpec;
 use crate::model::Spec;
-use crate::prune::{Damping, Pattern, Propagate, Scope, WarmStart, method};
+use crate::prune::{Damping, Pattern, Propagate, Scope, WarmStart, Within, method};
 use crate::run::{BY_GRADIENTS, PruneOptions, Sums, SurgeonOptions};
 
 /// Tokens per sample or window unless the model was made for less.
@@ -56,6 +56,15 @@ pub(super) fn options(
         },
         other => options.by(other)?,
     };
+    let propagate = match inputs.statistics {
+        Some(_) => Propagate::Dense,
+        None => solve.propagate.unwrap_or(options.propagate),
+    };
+    // Other inputs than the method's own come with targets of their own, which a linear layer's predecessors decide.
+    let within = match propagate == options.propagate {
+        true => options.within,
+        false => Within::Linear,
+    };
     Ok(PruneOptions {
         warm_start: solve.warm_start.into(),
         refit: solve.refit.unwrap_or(options.refit),
@@ -68,10 +77,9 @@ pub(super) fn options(
         permute: solve.permute,
         allocation: solve.allocation,
         spread: solve.allocation_spread,
-        propagate: match inputs.statistics {
-            Some(_) => Propagate::Dense,
-            None => solve.propagate.unwrap_or(options.propagate),
-        },
+        propagate,
+        within: solve.within.unwrap_or(within),
+        layer_errors: solve.layer_errors,
         ..options
     })
 }

@@ -104,6 +104,8 @@ pub(super) fn refuse_others(args: &PruneArgs, method: &str) -> Result<(), CliErr
     let solve = &args.solve;
     let flags = [
         ("--propagate", solve.propagate.is_some()),
+        ("--within", solve.within.is_some()),
+        ("--layer-errors", solve.layer_errors),
         ("--correction", solve.correction.is_some()),
         ("--layers", !solve.layers.is_empty()),
         ("--scope row", solve.scope.map(Scope::from) == Some(Scope::Row)),

@@ -9,8 +9,8 @@ use super::timing::{Timing, Timings};
 use super::tune::{Contest, Question, TuneMode, Tuner};
 use super::wgpu_device::WgpuDevice;
 use super::{
-    AdapterChoice, AdapterSummary, Buffer, Cooperative, Foreign, GpuError, Recording, Slice, Submission, adapter, cooperative,
-    host, submit,
+    AdapterChoice, AdapterSummary, Buffer, Cooperative, Foreign, GpuError, Recording, Slice, Submission, adapter,
+    cooperative, host, submit,
 };
 
 /// Bytes of freed buffers kept for reuse on a GPU, where allocation is slow.

@@ -39,11 +39,16 @@ impl Block<'_> {
     /// Records the first half: the stream between attention and MLP.
     pub fn attention_half(&self, recording: &mut Recording, x: &Tensor) -> Result<Tensor, ModelError> {
         let mixed = self.tap(recording, x, Tap::AttentionOutput)?;
+        self.attention_joined(recording, x, &mixed)
+    }
+
+    /// The stream between attention and MLP, from that which enters and what the heads made of it.
+    fn attention_joined(&self, recording: &mut Recording, x: &Tensor, mixed: &Tensor) -> Result<Tensor, ModelError> {
         let residual = Tensor::empty(self.gpu, "residual", x.rows(), x.cols())?;
         recording.copy(&x.slice(), &residual.slice());
         self.join(
             recording,
-            &mixed,
+            mixed,
             self.weights.linear(Role::O, None),
             Norm::AttentionOut,
             &residual,
@@ -54,14 +59,32 @@ impl Block<'_> {
     /// Records the second half, which adds to `middle`, the first half's result, and returns it. `entering` is the stream
     /// that entered the layer; it is read only with a parallel residual.
     pub fn mlp_half(&self, recording: &mut Recording, entering: &Tensor, middle: Tensor) -> Result<Tensor, ModelError> {
+        self.mlp_half_routed(recording, entering, middle, None)
+    }
+
+    /// The same with the experts of each token as [`Block::route`] chose them before, for the same stream.
+    pub fn mlp_half_routed(
+        &self,
+        recording: &mut Recording,
+        entering: &Tensor,
+        middle: Tensor,
+        routing: Option<&Routing>,
+    ) -> Result<Tensor, ModelError> {
         // Both streams are one buffer unless the residual is parallel, and norms do not write in place.
         let source = if self.spec.parallel { entering } else { &middle };
         if self.weights.router.is_some() {
             let normed = self.tap(recording, source, Tap::MlpInput)?;
-            let routing = self.route_normed(recording, &normed)?;
+            let own;
+            let routing = match routing {
+                Some(known) => known,
+                None => {
+                    own = self.route_normed(recording, &normed)?;
+                    &own
+                }
+            };
             let sum = Tensor::zeros(self.gpu, recording, "sum of experts", middle.rows(), middle.cols())?;
             for expert in 0..routing.experts.len() {
-                self.add_expert(recording, &normed, &routing, expert, &sum)?;
+                self.add_expert(recording, &normed, routing, expert, &sum)?;
             }
             self.add_normed(recording, sum, Norm::MlpOut, &middle)?;
         } else {
@@ -75,6 +98,27 @@ impl Block<'_> {
             )?;
         }
         Ok(middle)
+    }
+
+    /// Records the activations at all taps of a layer without experts, in one pass; `x` is the stream that enters.
+    pub fn taps(
+        &self,
+        recording: &mut Recording,
+        x: &Tensor,
+        mut see: impl FnMut(&mut Recording, Tap, &Tensor),
+    ) -> Result<(), ModelError> {
+        let normed = self.tap(recording, x, Tap::AttentionInput)?;
+        see(recording, Tap::AttentionInput, &normed);
+        let mixed = self.attention(recording, &normed)?;
+        drop(normed);
+        see(recording, Tap::AttentionOutput, &mixed);
+        let middle = self.attention_joined(recording, x, &mixed)?;
+        let source = if self.spec.parallel { x } else { &middle };
+        let normed = self.tap(recording, source, Tap::MlpInput)?;
+        see(recording, Tap::MlpInput, &normed);
+        let hidden = self.mlp_hidden(recording, &normed, None)?;
+        see(recording, Tap::MlpHidden, &hidden);
+        Ok(())
     }
 
     /// Records the activations at a tap outside a mixture of experts. `x` is the stream its half reads: that which

@@ -174,6 +174,15 @@ impl<'a> Decoder<'a> {
         activations: &mut Activations,
         record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
     ) -> Result<(), ModelError> {
+        self.flow(Flow::InPlace(activations), |recording, _, x| record(recording, x))
+    }
+
+    /// The same where `record` is told which batch it is.
+    pub fn replace_each(
+        &self,
+        activations: &mut Activations,
+        record: impl Fn(&mut Recording, usize, Tensor) -> Result<Tensor, ModelError>,
+    ) -> Result<(), ModelError> {
         self.flow(Flow::InPlace(activations), record)
     }
 
@@ -184,20 +193,22 @@ impl<'a> Decoder<'a> {
         record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
     ) -> Result<Activations, ModelError> {
         let mut made = activations.empty_like()?;
-        self.flow(Flow::Across(activations, &mut made), record)?;
+        self.flow(Flow::Across(activations, &mut made), |recording, _, x| {
+            record(recording, x)
+        })?;
         Ok(made)
     }
 
     fn flow(
         &self,
         mut flow: Flow<'_>,
-        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
+        record: impl Fn(&mut Recording, usize, Tensor) -> Result<Tensor, ModelError>,
     ) -> Result<(), ModelError> {
         let mut ahead = Ahead::default();
         let mut done: Option<(usize, Vec<f32>)> = None;
         for batch in 0..flow.from().batches() {
             let x = ahead.take(self.gpu, flow.from(), batch)?;
-            let (submission, id) = self.begin(x, &record)?;
+            let (submission, id) = self.begin(x, |recording, x| record(recording, batch, x))?;
             // What the host has to do while the device is busy.
             if let Some((batch, values)) = done.take() {
                 flow.to().write(batch, &values)?;

@@ -18,11 +18,12 @@ impl Weight {
     /// decoding per product; drivers that run on the CPU also get them transposed, which suits the kernel without
     /// barriers, unless that is larger than a binding.
     pub fn upload(gpu: &Gpu, label: &str, shape: [usize; 2], dtype: DType, bytes: &[u8]) -> Result<Self, ModelError> {
-        if gpu.is_host() {
-            let values = dtype.decode(bytes);
-            return Self::of(gpu, Tensor::upload(gpu, label, shape[0], shape[1], &values)?);
-        }
-        Self::of(gpu, Tensor::upload_stored(gpu, label, shape, dtype, bytes)?)
+        Self::of(gpu, upload_weight(gpu, label, shape, dtype, bytes)?)
+    }
+
+    /// The `[outputs, inputs]` elements, unless they are kept transposed.
+    pub(super) fn as_stored(&self) -> Option<Tensor> {
+        (self.layout == Layout::NT).then(|| self.tensor.clone())
     }
 
     /// From `[outputs, inputs]` elements on the device, as [`Weight::upload`] would keep them.
@@ -60,6 +61,20 @@ impl Weight {
             self.tensor.cols()
         }
     }
+}
+
+/// `[outputs, inputs]` stored elements on the device; on the host decoded, once, to f32.
+pub fn upload_weight(
+    gpu: &Gpu,
+    label: &str,
+    shape: [usize; 2],
+    dtype: DType,
+    bytes: &[u8],
+) -> Result<Tensor, GpuError> {
+    if gpu.is_host() {
+        return Tensor::upload(gpu, label, shape[0], shape[1], &dtype.decode(bytes));
+    }
+    Tensor::upload_stored(gpu, label, shape, dtype, bytes)
 }
 
 /// `out = x Wᵀ` (or `out += x Wᵀ`): x `[tokens, inputs]`, out `[tokens, outputs]`. Weights larger than a binding are

@@ -107,6 +107,14 @@ impl LinearSpec {
         self.parts.iter().map(|part| self.id_of(part))
     }
 
+    /// The linear of the forward pass that it is, if it is just one and all of it.
+    pub fn whole(&self) -> Option<LinearId> {
+        match &self.parts[..] {
+            [part] if part.rows == [0..self.shape[0]] => Some(self.id_of(part)),
+            _ => None,
+        }
+    }
+
     /// Shape of the tensor in the file.
     pub fn stored_shape(&self) -> [usize; 2] {
         let [outputs, inputs] = self.shape;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::family::{Norm, NormKind, Role};
 use super::linear_spec::{LinearId, LinearSpec};
 use super::{ModelError, Spec, Weight};
@@ -94,6 +96,22 @@ impl LayerWeights {
     /// Frees the linears for which `gone` holds; the layer runs without them as far as it needs none.
     pub fn forget(&mut self, gone: impl Fn(&LinearId) -> bool) {
         self.linears.retain(|id, _| !gone(id));
+    }
+
+    /// The weight of a linear that is one of the forward pass, `[outputs, inputs]` of any element type, where the device
+    /// keeps it so.
+    pub fn whole(&self, linear: &LinearSpec) -> Option<Tensor> {
+        let id = linear.whole()?;
+        self.linears.get(&id)?.weight.as_stored()
+    }
+
+    /// Puts a weight that is on the device already in place of such a linear's. Panics if the linear is several.
+    pub fn put_whole(&mut self, gpu: &Gpu, linear: &LinearSpec, stored: Tensor) -> Result<(), ModelError> {
+        let id = linear.whole().expect("a linear that is one of the forward pass");
+        let bias = self.linears.get(&id).and_then(|l| l.bias.clone());
+        let weight = Weight::of(gpu, stored)?;
+        self.linears.insert(id, Linear { weight, bias });
+        Ok(())
     }
 
     /// Puts another weight in place of a linear's: `[outputs, inputs]` elements of a stored type.
@@ -189,16 +207,18 @@ pub(crate) fn finite(view: &TensorView<'_>) -> Result<(), ModelError> {
 pub(super) fn finite_from(view: &TensorView<'_>, first: usize, bytes: &[u8]) -> Result<(), ModelError> {
     const PIECE: usize = 1 << 16;
     let size = view.dtype.size();
-    for (piece, bytes) in bytes.chunks(PIECE * size).enumerate() {
-        let values = view.dtype.decode(bytes);
-        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            return Err(ModelError::NonFiniteWeight {
-                file: view.file.display().to_string(),
-                tensor: view.name.to_string(),
-                element: first + piece * PIECE + i,
-                value: values[i],
-            });
-        }
+    let pieces = bytes.par_chunks(PIECE * size).enumerate();
+    let found = pieces.find_map_first(|(piece, bytes)| {
+        let infinite = view.dtype.first_not_finite(bytes)?;
+        Some((piece * PIECE + infinite, view.dtype.decode(bytes)[infinite]))
+    });
+    match found {
+        None => Ok(()),
+        Some((element, value)) => Err(ModelError::NonFiniteWeight {
+            file: view.file.display().to_string(),
+            tensor: view.name.to_string(),
+            element: first + element,
+            value,
+        }),
     }
-    Ok(())
 }

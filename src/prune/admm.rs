@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::{LayerProblem, LayerSolution, Method, Propagate, PruneError, Wanda};
+use super::{LayerProblem, LayerSolution, Method, Propagate, PruneError, Wanda, Within};
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg::{self, Pivots};
 use crate::ops::dense::{self, Gemm, Layout};
@@ -103,6 +103,10 @@ impl Method for Admm {
         "admm"
     }
 
+    fn within(&self) -> Within {
+        Within::Linear
+    }
+
     fn propagate(&self) -> Propagate {
         Propagate::Local
     }
@@ -178,18 +182,18 @@ impl<'a> Splitting<'a> {
             kept: problem.scratch(gpu, "admm solution")?,
             support: problem.scratch(gpu, "support")?,
             right: problem.scratch(gpu, "admm right-hand side")?,
-            inverse: problem.inputs.gram.empty_like(gpu, "inverse")?,
-            target: problem.target.clone(),
+            inverse: problem.inputs.gram().empty_like(gpu, "inverse")?,
+            target: problem.target().clone(),
         })
     }
 
     /// Sets what is added to the diagonal; like all damping it pulls towards the dense weight.
     pub(super) fn damp(&mut self, gpu: &Gpu, shift: f32) -> Result<(), GpuError> {
-        self.target = self.problem.target.clone();
+        self.target = self.problem.target().clone();
         if shift > 0.0 {
             self.target = self.problem.scratch(gpu, "damped target")?;
             let mut recording = Recording::new();
-            recording.copy(&self.problem.target.slice(), &self.target.slice());
+            recording.copy(&self.problem.target().slice(), &self.target.slice());
             dense::axpby(&mut recording, shift, &self.problem.weight, 1.0, &self.target);
             gpu.submit(recording)?;
         }
@@ -231,7 +235,7 @@ impl<'a> Splitting<'a> {
         rho: f32,
         pivots: &Pivots,
     ) -> Result<(), GpuError> {
-        linalg::inverse(recording, gpu, [&self.problem.inputs.gram, &self.inverse], rho, pivots)
+        linalg::inverse(recording, gpu, [self.problem.inputs.gram(), &self.inverse], rho, pivots)
     }
 
     /// Records iterations with one penalty; the first of them takes the dual over from the penalty before.

@@ -11,7 +11,7 @@
 
 use super::problem::{LayerProblem, PendingError};
 use super::row_sums::sum;
-use super::{LayerSolution, Method, Propagate, PruneError, SparseGpt, Wanda};
+use super::{LayerSolution, Method, Propagate, PruneError, SparseGpt, Wanda, Within};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording};
 use crate::ops::dense::{self, Gemm, Layout, RowReduce};
 use crate::ops::prox::{self, FistaStep};
@@ -92,6 +92,10 @@ struct Round {
 impl Method for Fista {
     fn name(&self) -> &'static str {
         "fista"
+    }
+
+    fn within(&self) -> Within {
+        Within::Linear
     }
 
     fn propagate(&self) -> Propagate {
@@ -180,7 +184,7 @@ impl Fista {
             &work.momentum,
             lambda,
             self.settings.steps,
-        );
+        )?;
         let free = &problem.free;
         problem
             .pattern
@@ -210,8 +214,8 @@ fn iterate(
     momentum: &[Tensor; 2],
     lambda: f64,
     steps: usize,
-) {
-    let step = 1.0 / problem.inputs.lipschitz;
+) -> Result<(), PruneError> {
+    let step = 1.0 / problem.inputs.lipschitz(gpu)?;
     recording.copy(&start.slice(), &x.slice());
     recording.copy(&start.slice(), &momentum[0].slice());
     let mut t = 1.0f64;
@@ -226,6 +230,7 @@ fn iterate(
         one_step(recording, gpu, problem, [y, x, y_next], factors);
         t = next;
     }
+    Ok(())
 }
 
 #[derive(Clone, Copy)]
@@ -243,7 +248,7 @@ fn one_step(
     [y, x, y_next]: [&Tensor; 3],
     factors: Factors,
 ) {
-    let panels: Vec<(usize, &Tensor)> = problem.inputs.gram.panels().collect();
+    let panels: Vec<(usize, &Tensor)> = problem.inputs.gram().panels().collect();
     let (last, earlier) = panels.split_last().expect("a Gram has at least one panel");
     for (first, panel) in earlier {
         let call = Gemm {
@@ -256,7 +261,7 @@ fn one_step(
         y,
         y_col: last.0,
         h: last.1,
-        b: &problem.target,
+        b: problem.target(),
         free: &problem.free,
         x,
         y_next,
@@ -281,7 +286,7 @@ fn count(recording: &mut Recording, gpu: &Gpu, v: &Tensor, support: &Tensor) -> 
 
 /// K plain FISTA steps on a problem from its scaled weight with penalty `lambda` (in units of `problem.unit`); for tests
 /// of optimality. Returns the last iterate.
-pub fn lasso(gpu: &Gpu, problem: &LayerProblem<'_>, lambda: f64, steps: usize) -> Result<Tensor, GpuError> {
+pub fn lasso(gpu: &Gpu, problem: &LayerProblem<'_>, lambda: f64, steps: usize) -> Result<Tensor, PruneError> {
     let work = Work::new(gpu, problem)?;
     let mut recording = Recording::new();
     let pair = [&problem.weight, &work.iterate];
@@ -293,7 +298,7 @@ pub fn lasso(gpu: &Gpu, problem: &LayerProblem<'_>, lambda: f64, steps: usize) -
         &work.momentum,
         lambda * problem.unit,
         steps,
-    );
+    )?;
     gpu.submit(recording)?;
     Ok(work.iterate)
 }

@@ -16,10 +16,35 @@ const POWER_STEPS: usize = 48;
 /// An input whose energy is below this fraction of the mean is dead: no weight on it matters.
 pub(super) const DEAD: f64 = 1e-10;
 
+/// What was summed up of a group's inputs `x*`.
+pub enum InputSums {
+    /// `Σ x* x*ᵀ`, complete (mirrored).
+    Gram(PanelMatrix),
+    /// Its diagonal alone, `Σ x*²` by input, `[1, inputs]`.
+    Squares(Tensor),
+}
+
+impl InputSums {
+    /// Number of inputs.
+    pub fn width(&self) -> usize {
+        match self {
+            InputSums::Gram(gram) => gram.n(),
+            InputSums::Squares(squares) => squares.cols(),
+        }
+    }
+
+    fn diagonal(&self, gpu: &Gpu) -> Result<Vec<f32>, GpuError> {
+        match self {
+            InputSums::Gram(gram) => read_diagonal(gpu, gram),
+            InputSums::Squares(squares) => squares.fetch(gpu),
+        }
+    }
+}
+
 /// Raw sums over the calibration tokens of one group's inputs.
 pub struct GramStatistics {
-    /// `Σ x* x*ᵀ`, complete (mirrored).
-    pub gram: PanelMatrix,
+    /// Of the inputs.
+    pub inputs: InputSums,
     /// `Σ δ x*ᵀ` and `Σ δ δᵀ`; absent if the inputs are the dense ones.
     pub drift: Option<[PanelMatrix; 2]>,
     /// Number of tokens.
@@ -28,10 +53,10 @@ pub struct GramStatistics {
 
 /// What methods know of a group's inputs, scaled and damped.
 pub struct InputStatistics {
-    /// Unit-diagonal damped Gram.
-    pub gram: PanelMatrix,
-    /// Largest eigenvalue of it, from above.
-    pub lipschitz: f64,
+    /// Unit-diagonal damped Gram, unless only norms were summed up.
+    gram: Option<PanelMatrix>,
+    /// Largest eigenvalue of it, from above, once somebody asked.
+    lipschitz: OnceCell<f64>,
     /// Share `a` of the drift that is corrected.
     pub correction: f64,
     /// Inputs that are never active.
@@ -58,8 +83,8 @@ impl InputStatistics {
         correction: f64,
         place: &str,
     ) -> Result<Self, PruneError> {
-        let n = sums.gram.n();
-        let diagonal = read_diagonal(gpu, &sums.gram)?;
+        let n = sums.inputs.width();
+        let diagonal = sums.inputs.diagonal(gpu)?;
         if let Some(index) = diagonal.iter().position(|v| !v.is_finite()) {
             return Err(PruneError::NonFiniteActivations {
                 place: place.to_string(),
@@ -88,19 +113,24 @@ impl InputStatistics {
         };
         let (scale, inverse_scale) = (row("scale", &|e| e)?, row("inverse scale", &|e| 1.0 / e)?);
         let mean_scale = row("scale per token", &|e| e / tokens)?;
-        let ones = ones(gpu, n)?;
-        let mut recording = Recording::new();
-        for (first, panel) in sums.gram.panels() {
-            let part = column_range(gpu, &scale, first, panel.rows())?;
-            dense::scale(&mut recording, panel, &part, &mean_scale);
-            dense::set_diagonal(&mut recording, &ones, first, panel);
-        }
-        gpu.submit(recording)?;
-        let lipschitz = largest_eigenvalue(gpu, &sums.gram, POWER_STEPS)?.upper();
-        let GramStatistics { gram, drift, tokens } = sums;
+        let GramStatistics { inputs, drift, tokens } = sums;
+        let gram = match inputs {
+            InputSums::Squares(_) => None,
+            InputSums::Gram(gram) => {
+                let ones = ones(gpu, n)?;
+                let mut recording = Recording::new();
+                for (first, panel) in gram.panels() {
+                    let part = column_range(gpu, &scale, first, panel.rows())?;
+                    dense::scale(&mut recording, panel, &part, &mean_scale);
+                    dense::set_diagonal(&mut recording, &ones, first, panel);
+                }
+                gpu.submit(recording)?;
+                Some(gram)
+            }
+        };
         Ok(InputStatistics {
             gram,
-            lipschitz,
+            lipschitz: OnceCell::new(),
             correction: if drift.is_some() { correction } else { 0.0 },
             dead,
             tokens,
@@ -114,6 +144,30 @@ impl InputStatistics {
         })
     }
 
+    /// The unit-diagonal damped Gram. Panics where only norms were summed up: see [`super::Method::needs`].
+    pub fn gram(&self) -> &PanelMatrix {
+        self.gram.as_ref().expect("a method that needs the Gram is given it")
+    }
+
+    /// Whether more than norms was summed up.
+    pub fn has_gram(&self) -> bool {
+        self.gram.is_some()
+    }
+
+    /// Largest eigenvalue of the Gram, from above; found when first asked for.
+    pub fn lipschitz(&self, gpu: &Gpu) -> Result<f64, PruneError> {
+        if let Some(known) = self.lipschitz.get() {
+            return Ok(*known);
+        }
+        let found = largest_eigenvalue(gpu, self.gram(), POWER_STEPS)?.upper();
+        Ok(*self.lipschitz.get_or_init(|| found))
+    }
+
+    /// That eigenvalue, if it was asked for.
+    pub fn known_lipschitz(&self) -> Option<f64> {
+        self.lipschitz.get().copied()
+    }
+
     /// Norm of each input over the tokens, but for one common factor, and as damped.
     pub fn norms(&self, gpu: &Gpu) -> Result<Vec<f32>, GpuError> {
         self.inverse_scale.fetch(gpu)
@@ -124,11 +178,11 @@ impl InputStatistics {
         if let Some(factor) = self.factor.get() {
             return Ok(factor.clone());
         }
-        let factor = Rc::new(self.gram.empty_like(gpu, "inverse factor")?);
+        let factor = Rc::new(self.gram().empty_like(gpu, "inverse factor")?);
         self.factorise(|shift| {
             let mut recording = Recording::new();
             let pivots = Pivots::new(gpu, &mut recording)?;
-            linalg::inverse_factor(&mut recording, gpu, [&self.gram, &factor], shift, &pivots)?;
+            linalg::inverse_factor(&mut recording, gpu, [self.gram(), &factor], shift, &pivots)?;
             let id = pivots.read(&mut recording);
             Pivots::failed(&gpu.submit(recording)?, id)
         })?;
@@ -167,7 +221,7 @@ impl InputStatistics {
             None => None,
         };
         Ok(InputStatistics {
-            gram: square(self.gram)?,
+            gram: self.gram.map(square).transpose()?,
             drift,
             scale: row(&self.scale)?,
             inverse_scale: row(&self.inverse_scale)?,

@@ -1,6 +1,6 @@
 //! Magnitude pruning: the smallest |w| go, the rest stay as they are. The baseline that needs no data.
 
-use super::{LayerProblem, LayerSolution, Method, PruneError};
+use super::{LayerProblem, LayerSolution, Method, Needs, PruneError};
 use crate::gpu::{Gpu, Recording};
 use crate::ops::dense;
 
@@ -10,6 +10,10 @@ pub struct Magnitude;
 impl Method for Magnitude {
     fn name(&self) -> &'static str {
         "magnitude"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Norms
     }
 
     fn workspace(&self) -> usize {

@@ -31,13 +31,13 @@ pub use alps::Alps;
 pub use damping::{Damping, DampingRule};
 pub use error::PruneError;
 pub use fista::{Fista, FistaSettings, WarmStart, lasso};
-pub use inputs::{GramStatistics, InputStatistics};
+pub use inputs::{GramStatistics, InputStatistics, InputSums};
 pub use low_rank::{AdamStep, LowRank, LowRankGradient};
 pub use magnitude::Magnitude;
 pub use pattern::{Pattern, Scope};
 pub use permute::{Channels, Permutation, Permute};
 pub use problem::{Errors, LayerProblem};
-pub use propagate::Propagate;
+pub use propagate::{Needs, Propagate, Within};
 pub use redundancy::redundancy;
 pub use refit::refit;
 pub use ria::Ria;
@@ -54,9 +54,9 @@ pub struct LayerSolution {
     pub weight: Tensor,
     /// 1 where a weight is kept, `[rows, cols]`.
     pub support: Tensor,
-    /// [`Errors::objective`], undamped.
+    /// [`Errors::objective`], undamped; NaN where the problem knows no Gram matrix.
     pub error: f64,
-    /// [`Errors::dense`] of the warm start.
+    /// [`Errors::dense`] of the warm start; likewise.
     pub start_error: f64,
     /// Outer rounds taken.
     pub rounds: usize,
@@ -67,7 +67,14 @@ pub struct LayerSolution {
 impl LayerSolution {
     /// What a method found without rounds of its own: its start is its result.
     fn in_one_go(gpu: &Gpu, problem: &LayerProblem<'_>, weight: Tensor, support: Tensor) -> Result<Self, PruneError> {
-        let errors = problem.errors(gpu, &weight)?;
+        let unknown = Errors {
+            objective: f64::NAN,
+            dense: f64::NAN,
+        };
+        let errors = match problem.knows_errors() {
+            true => problem.errors(gpu, &weight)?,
+            false => unknown,
+        };
         Ok(LayerSolution {
             weight,
             support,
@@ -92,6 +99,16 @@ pub trait Method: Sync {
     /// Which inputs the published method sees.
     fn propagate(&self) -> Propagate {
         Propagate::Pruned
+    }
+
+    /// Which inputs the published method sees inside a decoder layer.
+    fn within(&self) -> Within {
+        Within::Layer
+    }
+
+    /// What it must know of the inputs.
+    fn needs(&self) -> Needs {
+        Needs::Gram
     }
 
     /// Share of the error of earlier linears of a layer that it corrects, where the inputs it sees have one.

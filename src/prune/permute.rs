@@ -126,10 +126,11 @@ impl Permutation {
         Search::new(gpu, &energy, [n, m], channels).run()
     }
 
-    /// Rows of values, each `cols` long, with the columns in this order.
-    pub fn gather<T: Copy>(&self, values: Vec<T>) -> Vec<T> {
-        let rows = values.chunks_exact(self.inputs.len());
-        rows.flat_map(|row| self.inputs.iter().map(|i| row[*i as usize]))
+    /// Rows of elements of `size` bytes with the columns in this order.
+    pub fn gather(&self, rows: &[u8], size: usize) -> Vec<u8> {
+        let rows = rows.chunks_exact(self.inputs.len() * size);
+        rows.flat_map(|row| self.inputs.iter().flat_map(|i| &row[*i as usize * size..][..size]))
+            .copied()
             .collect()
     }
 }

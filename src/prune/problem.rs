@@ -26,7 +26,8 @@ use super::{Pattern, PruneError};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording, Submission};
 use crate::linalg;
 use crate::ops::dense::{self, RowReduce};
-use crate::tensor::Tensor;
+use crate::ops::nn;
+use crate::tensor::{DType, Tensor};
 
 /// One linear to be pruned, in scaled coordinates. All matrices are `[rows, cols]` = `[outputs, inputs]`.
 pub struct LayerProblem<'a> {
@@ -38,12 +39,11 @@ pub struct LayerProblem<'a> {
     pub original: Tensor,
     /// Original weight, scaled.
     pub weight: Tensor,
-    /// Linear term: the gradient at V is `V H' − target`.
-    pub target: Tensor,
-    /// 1 where the original weight is not zero: zeros of the input stay.
+    /// Not 0 where the original weight is not zero: zeros of the input stay.
     pub free: Tensor,
-    /// `‖W X‖²` per token: the error of pruning everything, all outputs alike.
+    /// `‖W X‖²` per token: the error of pruning everything, all outputs alike; 0 where only norms are known.
     pub energy: f64,
+    target: Option<Tensor>,
     /// Mean |scaled weight|, the unit of penalties.
     pub unit: f64,
     correction: Option<Tensor>,
@@ -66,23 +66,28 @@ impl<'a> LayerProblem<'a> {
     pub fn new(
         gpu: &Gpu,
         inputs: &'a InputStatistics,
-        shape: [usize; 2],
+        [rows, cols]: [usize; 2],
         weight: &[f32],
         pattern: Pattern,
     ) -> Result<Self, PruneError> {
-        Self::build(gpu, inputs, shape, weight, pattern, None)
+        let weight = Tensor::upload(gpu, "weight", rows, cols, weight)?;
+        Self::of(gpu, inputs, &weight, pattern)
     }
 
-    /// The problem with the errors of row i weighed by `outputs[i]`, above zero.
+    /// The same of a weight on the device, of any element type; it stays as it is.
+    pub fn of(gpu: &Gpu, inputs: &'a InputStatistics, weight: &Tensor, pattern: Pattern) -> Result<Self, PruneError> {
+        Self::build(gpu, inputs, weight, pattern, None)
+    }
+
+    /// The same with the errors of row i weighed by `outputs[i]`, above zero.
     pub fn weighted(
         gpu: &Gpu,
         inputs: &'a InputStatistics,
-        shape: [usize; 2],
-        weight: &[f32],
+        weight: &Tensor,
         pattern: Pattern,
         outputs: &[f64],
     ) -> Result<Self, PruneError> {
-        assert_eq!(outputs.len(), shape[0], "a weight for each output");
+        assert_eq!(outputs.len(), weight.rows(), "a weight for each output");
         let row = |label, f: &dyn Fn(f64) -> f64| {
             let values: Vec<f32> = outputs.iter().map(|g| f(*g) as f32).collect();
             Tensor::upload(gpu, label, 1, values.len(), &values)
@@ -92,65 +97,102 @@ impl<'a> LayerProblem<'a> {
             inverse: row("inverse output scale", &|g| 1.0 / g.sqrt())?,
             back: outputs.iter().map(|g| 1.0 / g).collect(),
         };
-        Self::build(gpu, inputs, shape, weight, pattern, Some(outputs))
+        Self::build(gpu, inputs, weight, pattern, Some(outputs))
     }
 
     fn build(
         gpu: &Gpu,
         inputs: &'a InputStatistics,
-        [rows, cols]: [usize; 2],
-        weight: &[f32],
+        weight: &Tensor,
         pattern: Pattern,
         outputs: Option<Outputs>,
     ) -> Result<Self, PruneError> {
-        let original = Tensor::upload(gpu, "weight", rows, cols, weight)?;
-        let scaled = Tensor::upload(gpu, "scaled weight", rows, cols, weight)?;
-        let free: Vec<f32> = weight.iter().map(|w| if *w == 0.0 { 0.0 } else { 1.0 }).collect();
-        let free = Tensor::upload(gpu, "free", rows, cols, &free)?;
-        let target = Tensor::empty(gpu, "target", rows, cols)?;
-        let sums = Tensor::empty(gpu, "row sums", 1, rows)?;
+        let [rows, cols] = weight.shape();
         let mut recording = Recording::new();
+        let original = match &outputs {
+            None if weight.dtype() == DType::F32 => weight.clone(),
+            _ => widened(&mut recording, gpu, "weight", weight)?,
+        };
+        let scaled = Tensor::empty(gpu, "scaled weight", rows, cols)?;
+        let sums = Tensor::empty(gpu, "row sums", 1, rows)?;
         if let Some(outputs) = &outputs {
             scale_rows(&mut recording, gpu, &outputs.scale, &original)?;
-            recording.copy(&original.slice(), &scaled.slice());
         }
+        recording.copy(&original.slice(), &scaled.slice());
         inputs.enter(&mut recording, gpu, &scaled)?;
-        linalg::multiply(&mut recording, gpu, 1.0, &scaled, &inputs.gram, &target);
-        let energy = dot(&mut recording, gpu, &target, &scaled)?;
-        let damped = Tensor::empty(gpu, "damped weight", rows, cols)?;
-        recording.copy(&scaled.slice(), &damped.slice());
-        let norm = inputs.damped_norm(&mut recording, gpu, &damped)?;
         dense::row_reduce(&mut recording, RowReduce::AbsSum, &scaled, &scaled, &sums);
         let unit = recording.read(&sums.slice());
+        let done = gpu.submit(recording)?;
         let mut problem = LayerProblem {
             inputs,
             pattern,
+            free: original.clone(),
             original,
             weight: scaled,
-            target,
-            free,
+            target: None,
             energy: 0.0,
-            unit: 0.0,
+            unit: sum(&done, unit)? / (rows * cols) as f64,
             correction: None,
             shift: Sums::default(),
             outputs,
         };
-        let drift = problem.correct(&mut recording, gpu)?;
-        let done = gpu.submit(recording)?;
-        let alike = |id| Ok::<_, GpuError>(problem.sums(&done, id)?.alike);
-        problem.energy = alike(energy)? - alike(norm)?;
-        if let Some([linear, square]) = drift {
-            problem.shift = problem.sums(&done, square)?;
-            problem.energy += problem.shift.alike - 2.0 * problem.sums(&done, linear)?.alike;
+        if inputs.has_gram() {
+            problem.aim(gpu)?;
         }
-        problem.unit = sum(&done, unit)? / (rows * cols) as f64;
         Ok(problem)
+    }
+
+    /// Makes the target, and measures the energy.
+    fn aim(&mut self, gpu: &Gpu) -> Result<(), PruneError> {
+        let (inputs, scaled) = (self.inputs, self.weight.clone());
+        let mut recording = Recording::new();
+        let target = self.scratch(gpu, "target")?;
+        linalg::multiply(&mut recording, gpu, 1.0, &scaled, inputs.gram(), &target);
+        let energy = dot(&mut recording, gpu, &target, &scaled)?;
+        let damped = self.scratch(gpu, "damped weight")?;
+        recording.copy(&scaled.slice(), &damped.slice());
+        let norm = inputs.damped_norm(&mut recording, gpu, &damped)?;
+        let drift = self.correct(&mut recording, gpu, &target)?;
+        let done = gpu.submit(recording)?;
+        let alike = |id| Ok::<_, GpuError>(self.sums(&done, id)?.alike);
+        let mut total = alike(energy)? - alike(norm)?;
+        if let Some([linear, square]) = drift {
+            self.shift = self.sums(&done, square)?;
+            total += self.shift.alike - 2.0 * self.sums(&done, linear)?.alike;
+        }
+        self.energy = total;
+        self.target = Some(target);
+        Ok(())
+    }
+
+    /// Linear term: the gradient at V is `V H' − target`. Panics where only norms are known.
+    pub fn target(&self) -> &Tensor {
+        self.target.as_ref().expect("a method that needs the Gram is given it")
+    }
+
+    /// Whether candidates have errors: not where only norms are known.
+    pub fn knows_errors(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// Errors of a candidate in the weight's own coordinates, of any element type, which stays as it is.
+    pub fn errors_of_stored(&self, gpu: &Gpu, stored: &Tensor) -> Result<Errors, PruneError> {
+        let mut recording = Recording::new();
+        let v = widened(&mut recording, gpu, "stored weight", stored)?;
+        self.enter(&mut recording, gpu, &v)?;
+        gpu.submit(recording)?;
+        Ok(self.errors(gpu, &v)?)
     }
 
     /// Records the terms of the drift `δ`: subtracts `W K` from the target; reads `tr(W K Wᵀ)` and `tr(W S Wᵀ)`.
     ///
     /// The correction is kept whole, whatever share of it the target has: errors are against the dense outputs.
-    fn correct(&mut self, recording: &mut Recording, gpu: &Gpu) -> Result<Option<[ReadId; 2]>, GpuError> {
+    fn correct(
+        &mut self,
+        recording: &mut Recording,
+        gpu: &Gpu,
+        target: &Tensor,
+    ) -> Result<Option<[ReadId; 2]>, GpuError> {
         let Some([cross, square]) = &self.inputs.drift else {
             return Ok(None);
         };
@@ -161,13 +203,7 @@ impl<'a> LayerProblem<'a> {
         linalg::multiply(recording, gpu, per_token, &self.original, cross, &correction);
         let linear = dot(recording, gpu, &correction, &self.original)?;
         self.inputs.leave(recording, gpu, &correction)?;
-        dense::axpby(
-            recording,
-            -self.inputs.correction as f32,
-            &correction,
-            1.0,
-            &self.target,
-        );
+        dense::axpby(recording, -self.inputs.correction as f32, &correction, 1.0, target);
         self.correction = Some(correction);
         Ok(Some([linear, shift]))
     }
@@ -226,7 +262,7 @@ impl<'a> LayerProblem<'a> {
         difference: &Tensor,
     ) -> Result<PendingError, GpuError> {
         let product = self.scratch(gpu, "difference times Gram")?;
-        linalg::multiply(recording, gpu, 1.0, difference, &self.inputs.gram, &product);
+        linalg::multiply(recording, gpu, 1.0, difference, self.inputs.gram(), &product);
         let quadratic = dot(recording, gpu, &product, difference)?;
         let norm = self.inputs.damped_norm(recording, gpu, difference)?;
         Ok(PendingError {
@@ -309,6 +345,20 @@ impl PendingError {
     pub fn objective(&self, done: &Submission) -> Result<f64, GpuError> {
         Ok(self.errors(done)?.objective)
     }
+}
+
+/// Records a copy in f32 of a matrix of any element type.
+fn widened(recording: &mut Recording, gpu: &Gpu, label: &str, stored: &Tensor) -> Result<Tensor, GpuError> {
+    let [rows, cols] = stored.shape();
+    let out = Tensor::empty(gpu, label, rows, cols)?;
+    if stored.dtype() == DType::F32 {
+        recording.copy(&stored.slice(), &out.slice());
+        return Ok(out);
+    }
+    let all: Vec<u32> = (0..rows as u32).collect();
+    let all = gpu.upload("all rows", bytemuck::cast_slice(&all))?;
+    nn::embed(recording, &all.slice(), stored, 0, &out);
+    Ok(out)
 }
 
 /// Records `v = diag(rows) v`.

@@ -27,3 +27,34 @@ impl Propagate {
         }
     }
 }
+
+/// Which inputs the linear layers inside a decoder layer see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Within {
+    /// All those of the dense decoder layer on what enters it: its linear layers are pruned side by side, then it runs
+    /// again (published SparseGPT, Wanda, RIA and ALPS).
+    Layer,
+    /// Each what the linear layers before it, already pruned, make of it: q, k, v, then o, gate and up, down (published
+    /// FISTAPruner; "true sequential" of GPTQ).
+    Linear,
+}
+
+impl Within {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Within::Layer => "layer",
+            Within::Linear => "linear",
+        }
+    }
+}
+
+/// What a method must know of a linear layer's inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// The norm of each.
+    Norms,
+    /// Their Gram matrix.
+    Gram,
+}

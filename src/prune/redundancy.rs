@@ -22,7 +22,7 @@ pub fn redundancy(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<f64, PruneErr
     for first in (0..cols).step_by(width) {
         let (width, after) = (width.min(cols - first), (first + width).min(cols));
         let mut recording = Recording::new();
-        let gram = &problem.inputs.gram;
+        let gram = problem.inputs.gram();
         let block = gram.copied_rows(&mut recording, gpu, "rows of the Gram", [first, width])?;
         let inputs = [&block, &problem.weight, &before];
         prox::greedy_remove(&mut recording, inputs, first, width / 2, &removed);

@@ -18,7 +18,7 @@ pub fn refit(
     let weight = problem.scratch(gpu, "refitted")?;
     let mut recording = Recording::new();
     recording.copy(&solution.weight.slice(), &weight.slice());
-    let (gram, target) = (&problem.inputs.gram, &problem.target);
+    let (gram, target) = (problem.inputs.gram(), problem.target());
     masked_conjugate_gradient(&mut recording, gpu, gram, target, &solution.support, &weight, steps)?;
     gpu.submit(recording)?;
     let error = problem.errors(gpu, &weight)?.objective;

@@ -6,7 +6,7 @@
 //! A weight counts by its share of its input's and of its output's weights, so that no row or column empties. Left out:
 //! the channel permutation for N:M.
 
-use super::{LayerProblem, LayerSolution, Method, PruneError};
+use super::{LayerProblem, LayerSolution, Method, Needs, PruneError};
 use crate::gpu::{Gpu, Recording};
 use crate::ops::dense::{self, RowReduce};
 use crate::tensor::Tensor;
@@ -20,6 +20,10 @@ pub struct Ria;
 impl Method for Ria {
     fn name(&self) -> &'static str {
         "ria"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Norms
     }
 
     /// The problem's five; score, its other half, and from there weight and support.

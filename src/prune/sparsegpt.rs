@@ -12,10 +12,9 @@
 //! of W: but for a constant `‖V X* − W X‖²` is `‖(V − V0) X*‖²`, so the cross target costs two products.
 
 use super::admm::inverse_products;
-use super::inputs::ones;
 use super::{DampingRule, LayerProblem, LayerSolution, Method, Pattern, PruneError, Scope};
 use crate::gpu::{Gpu, GpuError, Recording};
-use crate::ops::dense::{self, Gemm, Layout};
+use crate::ops::dense::{self, Gemm, Layout, RowReduce};
 use crate::ops::prox::{self, Keep, OBS_COLS, ObsSweep, Survivors};
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -160,10 +159,11 @@ fn shared_out(mut quotas: Vec<usize>, room: &[usize]) -> Vec<usize> {
 /// Number of weights in each column that are not zero in the input.
 fn free_weights(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Vec<usize>, GpuError> {
     let [rows, cols] = problem.free.shape();
-    let ones = ones(gpu, rows)?;
+    let turned = Tensor::empty(gpu, "free by input", cols, rows)?;
     let sums = Tensor::empty(gpu, "free weights", 1, cols)?;
     let mut recording = Recording::new();
-    dense::gemm(&mut recording, gpu, &Gemm::new(&ones, &problem.free, Layout::NN, &sums));
+    dense::transpose(&mut recording, &problem.free, &turned);
+    dense::row_reduce(&mut recording, RowReduce::CountNonZero, &turned, &turned, &sums);
     let id = recording.read(&sums.slice());
     let counts = gpu.submit(recording)?.floats(id)?;
     Ok(counts.iter().map(|v| *v as usize).collect())

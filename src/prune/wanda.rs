@@ -1,7 +1,7 @@
 //! Wanda (Sun et al. 2023): score |w| ‖x‖, which is the magnitude of the scaled weight; the rest stay as they are. Scores
 //! compete within a row, as published, unless the pattern's scope is the whole matrix.
 
-use super::{LayerProblem, LayerSolution, Method, PruneError, Scope};
+use super::{LayerProblem, LayerSolution, Method, Needs, PruneError, Scope};
 use crate::gpu::{Gpu, Recording};
 
 /// Keeps the largest |w| ‖x‖.
@@ -14,6 +14,10 @@ impl Method for Wanda {
 
     fn name(&self) -> &'static str {
         "wanda"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Norms
     }
 
     fn workspace(&self) -> usize {

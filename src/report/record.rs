@@ -70,6 +70,9 @@ pub struct Settings {
     pub round: Option<usize>,
     /// Which inputs a decoder layer sees: `dense`, `local`, `both` or `pruned`.
     pub propagate: String,
+    /// Which inputs linear layers see inside a decoder layer: `layer` or `linear`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
     /// Whether inputs that another linear writes were permuted where that gains.
     #[serde(default)]
     pub permute: bool,
@@ -169,7 +172,8 @@ pub struct LinearRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curvature_cost: Option<[f64; 2]>,
     /// Largest eigenvalue of the scaled Gram.
-    pub lipschitz: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lipschitz: Option<f64>,
     /// Inputs that are never active.
     pub dead_inputs: usize,
     /// Kept weights that would have become zero in the stored type and were set to its smallest number.

@@ -22,7 +22,9 @@ use super::walk::{Progress, Sink, Walk};
 use crate::calib::SampleSpec;
 use crate::model::{ActivationOptions, Decoder, LinearSpec};
 use crate::prune::surgeon::{CostHistogram, allocate_within};
-use crate::prune::{Allocation, Candidate, Damping, LayerProblem, Propagate, Scores, allocate, range, redundancy};
+use crate::prune::{
+    Allocation, Candidate, Damping, LayerProblem, Propagate, Scores, Within, allocate, range, redundancy,
+};
 use crate::report::CalibrationRecord;
 use crate::tensor::DType;
 
@@ -64,6 +66,7 @@ impl PruneOptions {
             },
             allocation: self.allocates(),
             propagate,
+            within: Within::Linear,
             ..self.clone()
         }
     }

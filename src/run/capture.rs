@@ -1,11 +1,11 @@
-//! Inputs of a group of linears, summed over the calibration set.
+//! Inputs of groups of linears, summed over the calibration set.
 
 use super::RunError;
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
 use crate::model::{Activations, Ahead, Block, Group, Routing, Tap};
-use crate::ops::dense;
-use crate::prune::GramStatistics;
+use crate::ops::dense::{self, Gemm, Layout};
+use crate::prune::{GramStatistics, InputSums, Needs};
 use crate::tensor::{PanelMatrix, Tensor};
 
 /// A half of a decoder layer in the pruned model and, for the correction of errors made before, in the
@@ -18,26 +18,39 @@ pub(super) struct Streams<'a> {
 }
 
 impl Streams<'_> {
-    /// Sums over all batches: the Gram of the pruned stream's inputs and, if `corrected`, the drift from the dense ones.
-    pub(super) fn capture(&self, gpu: &Gpu, group: &Group, corrected: bool) -> Result<GramStatistics, RunError> {
+    /// Sums over all batches: of the pruned stream's inputs and, if `corrected`, of the drift from the dense ones.
+    ///
+    /// `routes` are the experts of the pruned stream's tokens by batch: chosen by the first capture that wants them, and
+    /// kept by the caller as long as the stream is the same.
+    pub(super) fn capture(
+        &self,
+        gpu: &Gpu,
+        group: &Group,
+        (needs, corrected): (Needs, bool),
+        routes: &mut Vec<Routing>,
+    ) -> Result<GramStatistics, RunError> {
         let n = self.pruned.0.spec.width(group.input);
-        let mut sums = Sums::new(gpu, n, corrected)?;
+        let mut sums = Sums::new(gpu, n, needs, corrected)?;
         let (mut pruned, mut dense) = (Ahead::default(), Ahead::default());
+        let routed = matches!(group.input, Tap::ExpertInput(_) | Tap::ExpertHidden(_));
         for batch in 0..self.pruned.1.batches() {
             let mut recording = Recording::new();
             let x = pruned.take(gpu, self.pruned.1, batch)?;
-            let routing = self.routing(&mut recording, &x, group.input)?;
-            let Some(inputs) = tap(&mut recording, &self.pruned.0, &x, group.input, routing.as_ref())? else {
+            if routed && routes.len() == batch {
+                routes.push(self.pruned.0.route(&mut recording, &x)?);
+            }
+            let routing = routed.then(|| &routes[batch]);
+            let Some(inputs) = tap(&mut recording, &self.pruned.0, &x, group.input, routing)? else {
                 continue;
             };
             let drift = if corrected {
                 let x = dense.take(gpu, self.dense.1, batch)?;
                 // The pruned stream's routes for both: a drift is between rows of one token.
-                tap(&mut recording, &self.dense.0, &x, group.input, routing.as_ref())?
+                tap(&mut recording, &self.dense.0, &x, group.input, routing)?
             } else {
                 None
             };
-            sums.add(&mut recording, gpu, &inputs, drift.as_ref());
+            sums.add(&mut recording, gpu, &inputs, drift.as_ref())?;
             let submission = gpu.submit(recording)?;
             pruned.fetch(gpu, self.pruned.1, batch + 1)?;
             if corrected {
@@ -47,13 +60,36 @@ impl Streams<'_> {
         }
         sums.finish(gpu)
     }
+}
 
-    fn routing(&self, recording: &mut Recording, x: &Tensor, at: Tap) -> Result<Option<Routing>, RunError> {
-        match at {
-            Tap::ExpertInput(_) | Tap::ExpertHidden(_) => Ok(Some(self.pruned.0.route(recording, x)?)),
-            _ => Ok(None),
-        }
+/// Sums at the inputs of all groups of a layer without experts, in one pass over `stream`, which enters it.
+pub(super) fn capture_all(
+    gpu: &Gpu,
+    block: &Block<'_>,
+    stream: &Activations,
+    groups: &[Group],
+    needs: Needs,
+) -> Result<Vec<GramStatistics>, RunError> {
+    let of = |group: &Group| Sums::new(gpu, block.spec.width(group.input), needs, false);
+    let mut sums = groups.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+    let mut ahead = Ahead::default();
+    for batch in 0..stream.batches() {
+        let mut recording = Recording::new();
+        let x = ahead.take(gpu, stream, batch)?;
+        let mut added = Ok(());
+        block.taps(&mut recording, &x, |recording, tap, inputs| {
+            for (group, sums) in groups.iter().zip(&mut sums) {
+                if group.input == tap && added.is_ok() {
+                    added = sums.add(recording, gpu, inputs, None);
+                }
+            }
+        })?;
+        added?;
+        let submission = gpu.submit(recording)?;
+        ahead.fetch(gpu, stream, batch + 1)?;
+        submission.wait()?;
     }
+    sums.into_iter().map(|sums| sums.finish(gpu)).collect()
 }
 
 fn tap(
@@ -71,47 +107,74 @@ fn tap(
 
 /// Sums being gathered.
 struct Sums {
-    gram: PanelMatrix,
+    inputs: InputSums,
     drift: Option<[PanelMatrix; 2]>,
     tokens: usize,
 }
 
 impl Sums {
-    fn new(gpu: &Gpu, n: usize, corrected: bool) -> Result<Self, RunError> {
+    fn new(gpu: &Gpu, n: usize, needs: Needs, corrected: bool) -> Result<Self, RunError> {
         let mut recording = Recording::new();
         let mut zeros = |label| PanelMatrix::zeros(gpu, &mut recording, label, n);
-        let gram = zeros("gram")?;
         let drift = if corrected {
             Some([zeros("drift cross-gram")?, zeros("drift gram")?])
         } else {
             None
         };
+        let inputs = match needs {
+            Needs::Gram => InputSums::Gram(zeros("gram")?),
+            Needs::Norms => InputSums::Squares(Tensor::zeros(gpu, &mut recording, "squares of inputs", 1, n)?),
+        };
         gpu.submit(recording)?;
-        Ok(Sums { gram, drift, tokens: 0 })
+        let tokens = 0;
+        Ok(Sums { inputs, drift, tokens })
     }
 
     /// Records one batch: inputs `[tokens, n]` of the pruned stream and the same of the dense one.
-    fn add(&mut self, recording: &mut Recording, gpu: &Gpu, inputs: &Tensor, dense: Option<&Tensor>) {
+    fn add(
+        &mut self,
+        recording: &mut Recording,
+        gpu: &Gpu,
+        inputs: &Tensor,
+        dense: Option<&Tensor>,
+    ) -> Result<(), RunError> {
         self.tokens += inputs.rows();
-        linalg::accumulate(recording, gpu, inputs, inputs, &self.gram, true);
+        match &self.inputs {
+            InputSums::Gram(gram) => linalg::accumulate(recording, gpu, inputs, inputs, gram, true),
+            InputSums::Squares(total) => add_squares(recording, gpu, inputs, total)?,
+        }
         if let (Some(delta), Some([cross, square])) = (dense, &self.drift) {
             dense::axpby(recording, 1.0, inputs, -1.0, delta);
             linalg::accumulate(recording, gpu, delta, inputs, cross, false);
             linalg::accumulate(recording, gpu, delta, delta, square, true);
         }
+        Ok(())
     }
 
     fn finish(self, gpu: &Gpu) -> Result<GramStatistics, RunError> {
         let mut recording = Recording::new();
-        linalg::finish(&mut recording, &self.gram);
+        if let InputSums::Gram(gram) = &self.inputs {
+            linalg::finish(&mut recording, gram);
+        }
         if let Some([_, square]) = &self.drift {
             linalg::finish(&mut recording, square);
         }
         gpu.submit(recording)?;
         Ok(GramStatistics {
-            gram: self.gram,
+            inputs: self.inputs,
             drift: self.drift,
             tokens: self.tokens,
         })
     }
+}
+
+/// Records `total += Σ x²` by column for x `[tokens, n]`, the batch from zero.
+fn add_squares(recording: &mut Recording, gpu: &Gpu, x: &Tensor, total: &Tensor) -> Result<(), RunError> {
+    let [tokens, n] = x.shape();
+    let squares = Tensor::empty(gpu, "squares", tokens, n)?;
+    recording.copy(&x.slice(), &squares.slice());
+    dense::multiply(recording, x, &squares);
+    let ones = Tensor::upload(gpu, "ones", 1, tokens, &vec![1.0; tokens])?;
+    dense::gemm(recording, gpu, &Gemm::new(&ones, &squares, Layout::NN, total).add());
+    Ok(())
 }

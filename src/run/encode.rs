@@ -1,8 +1,12 @@
 //! Pruned weights as stored elements: exact zeros where pruned, never a zero or an infinity where kept.
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use crate::tensor::DType;
+
+/// Elements that one thread encodes at a time.
+const PIECE: usize = 1 << 15;
 
 /// Encoded weights and how often rounding had to be overruled.
 pub(super) struct Encoded {
@@ -35,6 +39,16 @@ impl Encoded {
 /// Encodes `values`; `support` is 0 where pruned. A kept value that would round to zero becomes the type's smallest
 /// number of its sign, one beyond the range its largest: the sparsity stays exact and the file finite.
 pub(super) fn encode(values: &[f32], support: &[f32], dtype: DType) -> Encoded {
+    let pieces = values.par_chunks(PIECE).zip(support.par_chunks(PIECE));
+    let encoded: Vec<Encoded> = pieces
+        .map(|(values, support)| encode_piece(values, support, dtype))
+        .collect();
+    let mut all = Encoded::with_capacity(values.len() * dtype.size());
+    encoded.into_iter().for_each(|piece| all.append(piece));
+    all
+}
+
+fn encode_piece(values: &[f32], support: &[f32], dtype: DType) -> Encoded {
     let (mut zeros, mut raised, mut saturated) = (0, 0, 0);
     let (smallest, largest) = limits(dtype);
     let fixed: Vec<f32> = values

@@ -13,8 +13,10 @@ use super::surgeon::check_binding;
 use crate::calib::SampleSpec;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::model::{ActivationOptions, Spec};
-use crate::prune::{Allocation, Damping, METHODS, Method, Pattern, Permute, Propagate, Scope, WarmStart, method};
+use crate::model::{ActivationOptions, Group, Spec};
+use crate::prune::{
+    Allocation, Damping, METHODS, Method, Needs, Pattern, Permute, Propagate, Scope, WarmStart, Within, method,
+};
 use crate::tensor::DType;
 
 /// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
@@ -58,6 +60,10 @@ pub struct PruneOptions {
     pub correction: f64,
     /// Inputs of decoder layers.
     pub propagate: Propagate,
+    /// Inputs of the linear layers inside them.
+    pub within: Within,
+    /// Measure the error of every linear layer, where the method does not need what that takes.
+    pub layer_errors: bool,
     /// Whether inputs that another linear writes are put in an order that suits an N:M pattern.
     pub permute: Permute,
     /// How an unstructured sparsity is spread over the linears.
@@ -96,6 +102,8 @@ impl PruneOptions {
             damping: Damping::default(),
             correction: 1.0,
             propagate: Propagate::default(),
+            within: Within::Linear,
+            layer_errors: false,
             permute: Permute::default(),
             allocation: Allocation::default(),
             spread: None,
@@ -125,6 +133,7 @@ impl PruneOptions {
                 ..self.damping
             },
             propagate: method.propagate(),
+            within: method.within(),
             correction: method.correction(),
             method: name.to_string(),
             ..self
@@ -164,8 +173,29 @@ impl PruneOptions {
             refit: 0,
             // One stream through one copy of the weights; nothing is pruned, so it is the dense one.
             propagate: Propagate::Pruned,
+            within: Within::Linear,
             ..self
         }
+    }
+
+    /// What is summed up of the inputs for `method` and what is asked for beside it.
+    pub(super) fn needs(&self, method: &dyn Method) -> Needs {
+        let more = self.layer_errors || self.refit > 0 || self.permutes() || self.allocates() == Allocation::Lsa;
+        match self.sums {
+            Sums::Captured if !more => method.needs(),
+            _ => Needs::Gram,
+        }
+    }
+
+    /// Whether all sums of a decoder layer are captured in one pass: where no limit asks for less memory, and no expert
+    /// for sums of its own.
+    pub(super) fn captures_at_once(&self, groups: &[Group]) -> bool {
+        let no_limit = self.max_ram.is_none() && self.max_vram.is_none();
+        let no_expert = groups
+            .iter()
+            .all(|group| group.linears.iter().all(|l| l.id.expert.is_none()));
+        let captured = self.sums == Sums::Captured;
+        self.within == Within::Layer && self.propagate != Propagate::Both && captured && no_limit && no_expert
     }
 }
 
@@ -249,6 +279,10 @@ impl Plan {
             let message = "--allocation curvature needs gradients, which --statistics does not hold: use --calibration";
             return Err(RunError::Setting(message.into()));
         }
+        if options.within == Within::Layer && options.propagate == Propagate::Both {
+            let message = "--within layer prunes on inputs of one stream, --propagate both on two; use --within linear";
+            return Err(RunError::Setting(message.into()));
+        }
         if options.limit_layers == Some(0) {
             let message = "--limit-layers 0 would prune nothing; use at least 1".to_string();
             return Err(RunError::Setting(message));
@@ -311,6 +345,11 @@ impl Plan {
     /// Whether a layer is to be pruned.
     pub fn prunes(&self, layer: usize) -> bool {
         self.options.prunes(layer)
+    }
+
+    /// What is summed up of the inputs.
+    pub(super) fn needs(&self) -> Needs {
+        self.options.needs(&*self.method)
     }
 
     /// Outputs of a linear that are solved together: all, unless the device binds or the budget allows less.
@@ -381,6 +420,8 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "damping": options.damping,
         "correction": options.correction,
         "propagate": options.propagate,
+        "within": options.within,
+        "layer_errors": options.layer_errors,
         "permute": options.permutes(),
         "allocation": options.allocates().name(),
         "spread": options.spread_in_use(),

@@ -9,7 +9,7 @@ use super::{RunError, peak_resident};
 use crate::calib::CalibrationSet;
 use crate::checkpoint::{Checkpoint, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::prune::Propagate;
+use crate::prune::{Propagate, Within};
 use crate::report::{
     AdapterRecord, CalibrateReport, CalibrationRecord, LinearRecord, Memory, PruneReport, Settings, Totals,
 };
@@ -117,8 +117,10 @@ pub(super) fn begin_report(
             correction: match options.propagate {
                 // Targets are on the same inputs: there is nothing to correct.
                 Propagate::Pruned => 0.0,
+                _ if options.within == Within::Layer => 0.0,
                 Propagate::Dense | Propagate::Local | Propagate::Both => options.correction,
             },
+            within: Some(options.within.name().to_string()),
             propagate: options.propagate.name().to_string(),
             permute: options.permutes(),
             allocation: options.allocates().name().to_string(),

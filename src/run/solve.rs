@@ -9,7 +9,7 @@ use super::encode::{Encoded, encode};
 use super::plan::Plan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
-use crate::model::{LinearSpec, finite};
+use crate::model::{LinearSpec, finite, upload_weight};
 use crate::prune::{
     InputStatistics, LayerProblem, LayerSolution, Magnitude, Method, Pattern, Permutation, PruneError, refit,
 };
@@ -38,17 +38,19 @@ pub(super) struct Pruned {
     /// `[outputs, inputs]` elements of the stored type, the inputs in the order of the solver's.
     pub(super) rows: Vec<u8>,
     pub(super) dtype: DType,
+    /// The same on the device, if they are there in one piece and in the inputs' own order.
+    pub(super) uploaded: Option<Tensor>,
 }
 
 struct Solved {
     encoded: Encoded,
-    before: f64,
-    after: f64,
+    /// Errors before and after the method, if they are known, and the weight that has the second.
+    measured: Option<([f64; 2], Tensor)>,
 }
 
 impl Solver<'_> {
-    /// Prunes one linear of `layer`.
-    pub(super) fn prune(&self, layer: usize, linear: &LinearSpec) -> Result<Pruned, RunError> {
+    /// Prunes one linear of `layer`; `weight` is on the device already, in any element type.
+    pub(super) fn prune(&self, layer: usize, linear: &LinearSpec, weight: Option<Tensor>) -> Result<Pruned, RunError> {
         let (start, shape) = (Instant::now(), linear.shape);
         let view = self
             .checkpoint
@@ -69,7 +71,6 @@ impl Solver<'_> {
             shape,
             tokens: self.inputs.tokens,
             input_zeros: dtype.count_zeros(view.bytes),
-            lipschitz: self.inputs.lipschitz,
             dead_inputs: self.inputs.dead,
             row_blocks: blocks.len(),
             permuted: self.permutation.is_some(),
@@ -79,37 +80,76 @@ impl Solver<'_> {
         let pattern = self.pattern(&linear.tensor)?;
         let mut rows = Vec::with_capacity(view.bytes.len());
         let (mut before, mut after, mut energy) = (0.0, 0.0, 0.0);
+        let mut uploaded = None;
+        let whole = blocks.len() == 1 && self.permutation.is_none();
+        let weight = weight.filter(|_| whole);
+        let tiny = !self.gpu.is_host() && dtype.has_tiny(view.bytes);
         let (flops, raised) = (self.gpu.flops(), self.inputs.escalations());
         for block in blocks {
-            let part = dtype.decode(&stored[block.start * width..block.end * width]);
-            let part = match self.permutation {
-                Some(permutation) => permutation.gather(part),
-                None => part,
+            let part = match &weight {
+                Some(weight) => weight.clone(),
+                None => self.upload(
+                    &stored[block.start * width..block.end * width],
+                    [block.len(), shape[1]],
+                    dtype,
+                )?,
             };
             self.checkpoint.release_all();
-            let size = [block.len(), shape[1]];
-            let problem = match self.allocated.and_then(|found| found.outputs.get(&linear.tensor)) {
-                None => LayerProblem::new(self.gpu, self.inputs, size, &part, pattern)?,
+            let mut problem = match self.allocated.and_then(|found| found.outputs.get(&linear.tensor)) {
+                None => LayerProblem::of(self.gpu, self.inputs, &part, pattern)?,
                 Some(outputs) => {
-                    LayerProblem::weighted(self.gpu, self.inputs, size, &part, pattern, &outputs[block.clone()])?
+                    LayerProblem::weighted(self.gpu, self.inputs, &part, pattern, &outputs[block.clone()])?
                 }
             };
+            if tiny {
+                // The device may take such values for zeros.
+                let ones = part
+                    .fetch(self.gpu)?
+                    .iter()
+                    .map(|w| f32::from(*w != 0.0))
+                    .collect::<Vec<_>>();
+                problem.free = Tensor::upload(self.gpu, "free", part.rows(), part.cols(), &ones)?;
+            }
             drop(part);
             let solved = self.solve(&problem, dtype, &mut record)?;
-            before += solved.before;
-            after += solved.after;
             energy += problem.energy;
             rows.extend(solved.encoded.bytes);
+            if let Some((errors, stored)) = solved.measured {
+                before += errors[0];
+                after += errors[1];
+                uploaded = Some(stored).filter(|_| whole);
+            }
         }
-        // A weight of zeros, or an expert without tokens, has no energy to lose.
-        let some = energy > 0.0 && self.inputs.tokens > 0;
-        let relative = |error: f64| Some(if some { error / energy } else { 0.0 });
-        (record.error_before, record.error_after) = (relative(before), relative(after));
+        if self.inputs.has_gram() {
+            // A weight of zeros, or an expert without tokens, has no energy to lose.
+            let some = energy > 0.0 && self.inputs.tokens > 0;
+            let relative = |error: f64| Some(if some { error / energy } else { 0.0 });
+            (record.error_before, record.error_after) = (relative(before), relative(after));
+        }
+        record.lipschitz = self.inputs.known_lipschitz();
         record.sparsity = record.zeros as f64 / (shape[0] * shape[1]) as f64;
         record.damping_raised = self.inputs.escalations() - raised;
         record.products = in_products(self.gpu.flops() - flops, shape);
         record.seconds = start.elapsed().as_secs_f64();
-        Ok(Pruned { record, rows, dtype })
+        Ok(Pruned {
+            record,
+            rows,
+            dtype,
+            uploaded,
+        })
+    }
+
+    /// Stored elements `[outputs, inputs]`, put in the order of the solver's inputs, on the device.
+    fn upload(&self, bytes: &[u8], shape: [usize; 2], dtype: DType) -> Result<Tensor, RunError> {
+        let permuted;
+        let bytes = match self.permutation {
+            None => bytes,
+            Some(permutation) => {
+                permuted = permutation.gather(bytes, dtype.size());
+                &permuted
+            }
+        };
+        Ok(upload_weight(self.gpu, "weight", shape, dtype, bytes)?)
     }
 
     /// The pattern, with the linear's own share of the zeros.
@@ -144,23 +184,25 @@ impl Solver<'_> {
         let encoded = self.read_back(&solution, dtype)?;
         let (rounds, lambda, before) = (solution.rounds, solution.lambda, solution.start_error);
         drop(solution);
-        // The error that counts is that of the weights as stored.
-        let stored = Tensor::upload(gpu, "stored weight", rows, cols, &dtype.decode(&encoded.bytes))?;
-        let mut recording = Recording::new();
-        problem.enter(&mut recording, gpu, &stored).map_err(PruneError::from)?;
-        gpu.submit(recording)?;
-        let after = problem.errors(gpu, &stored)?.dense;
-        // Where outputs of the dense weight overflow, what reads them will say so.
-        if !after.is_finite() && problem.energy.is_finite() {
-            let tensor = record.tensor.clone();
-            return Err(PruneError::NonFiniteSolution { tensor }.into());
-        }
+        let measured = if problem.knows_errors() {
+            // The error that counts is that of the weights as stored.
+            let stored = upload_weight(gpu, &record.tensor, [rows, cols], dtype, &encoded.bytes)?;
+            let after = problem.errors_of_stored(gpu, &stored)?.dense;
+            // Where outputs of the dense weight overflow, what reads them will say so.
+            if !after.is_finite() && problem.energy.is_finite() {
+                let tensor = record.tensor.clone();
+                return Err(PruneError::NonFiniteSolution { tensor }.into());
+            }
+            Some(([before, after], stored))
+        } else {
+            None
+        };
         record.rounds += rounds;
         record.lambda = record.lambda.max(lambda);
         record.zeros += encoded.zeros;
         record.raised += encoded.raised;
         record.saturated += encoded.saturated;
-        Ok(Solved { encoded, before, after })
+        Ok(Solved { encoded, measured })
     }
 
     /// The weights of a solution as they will be stored, read in pieces.

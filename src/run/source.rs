@@ -1,15 +1,14 @@
 //! Where the sums over a layer's inputs come from: forward passes through the layer, or a file of an earlier run.
 
 use super::RunError;
-use super::capture::Streams;
+use super::capture::{Streams, capture_all};
 use super::plan::{Plan, PruneOptions, Sums};
 use super::samples::TokenIds;
 use super::statistics::LayerStatistics;
 use crate::gpu::Gpu;
-use crate::model::{Activations, Decoder, Group, LayerWeights, LinearSpec, Spec, Tap};
-use crate::prune::GramStatistics;
-use crate::prune::Propagate;
-use crate::tensor::DType;
+use crate::model::{Activations, Decoder, Group, LayerWeights, LinearSpec, Routing, Spec, Tap};
+use crate::prune::{GramStatistics, Propagate, Within};
+use crate::tensor::{DType, Tensor};
 
 /// The inputs of one decoder layer, as the walk goes through it.
 pub(super) enum LayerInputs<'w, 'a> {
@@ -34,7 +33,7 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
             decoder.checkpoint.prefetch(next.iter().map(|l| l.tensor.clone()));
         }
         let pruned = dense.clone();
-        if plan.options.propagate == Propagate::Pruned {
+        if plan.options.propagate == Propagate::Pruned && plan.options.within == Within::Linear {
             // No pass goes through the dense layer.
             dense.forget(|_| true);
         }
@@ -45,6 +44,8 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
             pruned,
             stream: entering.pruned,
             dense_stream: entering.dense,
+            at_once: plan.options.captures_at_once(&plan.spec.groups(layer)?).then(Vec::new),
+            routes: Vec::new(),
         })))
     }
 
@@ -56,8 +57,16 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
         }
     }
 
+    /// The weight of a linear as the device has it, before it is replaced.
+    pub(super) fn weight(&self, linear: &LinearSpec) -> Option<Tensor> {
+        match self {
+            LayerInputs::Captured(layer) => layer.pruned.whole(linear).or_else(|| layer.dense.whole(linear)),
+            LayerInputs::Loaded(_) => None,
+        }
+    }
+
     /// The group's linears are now these.
-    pub(super) fn replace(&mut self, group: &Group, replaced: &[Replaced<'_>]) -> Result<(), RunError> {
+    pub(super) fn replace(&mut self, group: &Group, replaced: Vec<Replaced<'_>>) -> Result<(), RunError> {
         match self {
             LayerInputs::Captured(layer) => layer.replace(group, replaced),
             LayerInputs::Loaded(_) => Ok(()),
@@ -124,8 +133,17 @@ impl Entering {
     }
 }
 
-/// A pruned linear: what it is, its stored type and its elements `[outputs, inputs]`.
-pub(super) type Replaced<'g> = (&'g LinearSpec, DType, Vec<u8>);
+/// A pruned linear.
+pub(super) struct Replaced<'g> {
+    /// What it is.
+    pub(super) linear: &'g LinearSpec,
+    /// Its stored type.
+    pub(super) dtype: DType,
+    /// Its elements `[outputs, inputs]`.
+    pub(super) rows: Vec<u8>,
+    /// The same on the device, if they are there already.
+    pub(super) uploaded: Option<Tensor>,
+}
 
 /// A layer in its dense and its pruned version, and the streams they read.
 pub(super) struct CapturedLayer<'w, 'a> {
@@ -137,6 +155,10 @@ pub(super) struct CapturedLayer<'w, 'a> {
     stream: Activations,
     /// The same of the dense model or attention; absent where it is the same or not needed.
     dense_stream: Option<Activations>,
+    /// Sums of groups that wait for their turn, where all are captured in one pass.
+    at_once: Option<Vec<(Tap, GramStatistics)>>,
+    /// Experts of the tokens of the stream that is captured, by batch.
+    routes: Vec<Routing>,
 }
 
 impl CapturedLayer<'_, '_> {
@@ -145,17 +167,27 @@ impl CapturedLayer<'_, '_> {
     }
 
     fn sums(&mut self, group: &Group) -> Result<GramStatistics, RunError> {
-        let streams = Streams {
-            pruned: (self.decoder.block(&self.pruned), &self.stream),
-            dense: (
+        if self.at_once.is_some() {
+            return self.one_of_all(group);
+        }
+        let dense = || {
+            (
                 self.decoder.block(&self.dense),
                 self.dense_stream.as_ref().unwrap_or(&self.stream),
-            ),
+            )
+        };
+        let streams = Streams {
+            pruned: match self.plan.options.within {
+                Within::Linear => (self.decoder.block(&self.pruned), &self.stream),
+                Within::Layer => dense(),
+            },
+            dense: dense(),
         };
         // Before anything is pruned both streams are one.
         let alike = self.dense_stream.is_none() && enters(&self.plan.spec, group.input);
         let corrected = !alike && drifts(&self.plan.spec, &self.plan.options, group.input);
-        let sums = streams.capture(self.decoder.gpu, group, corrected)?;
+        let wanted = (self.plan.needs(), corrected);
+        let sums = streams.capture(self.decoder.gpu, group, wanted, &mut self.routes)?;
         if let Some(expert) = done_after(group.input) {
             let unneeded = match self.propagate() {
                 Propagate::Dense => Some(&mut self.pruned),
@@ -169,23 +201,55 @@ impl CapturedLayer<'_, '_> {
         Ok(sums)
     }
 
-    fn replace(&mut self, group: &Group, replaced: &[Replaced<'_>]) -> Result<(), RunError> {
-        if self.propagate() == Propagate::Dense && done_after(group.input).is_some() {
+    /// The sums of a group out of those of all, which the first call captures.
+    fn one_of_all(&mut self, group: &Group) -> Result<GramStatistics, RunError> {
+        let all = self.at_once.as_mut().expect("captured in one pass");
+        if all.is_empty() {
+            let groups = self.plan.spec.groups(self.dense.layer)?;
+            let (gpu, block) = (self.decoder.gpu, self.decoder.block(&self.dense));
+            let sums = capture_all(gpu, &block, &self.stream, &groups, self.plan.needs())?;
+            // The first is taken last.
+            all.extend(groups.iter().map(|group| group.input).zip(sums).rev());
+            let gone = match self.propagate() {
+                Propagate::Dense => &mut self.pruned,
+                _ => &mut self.dense,
+            };
+            gone.forget(|_| true);
+        }
+        let all = self.at_once.as_mut().expect("captured in one pass");
+        let (tap, sums) = all.pop().expect("a group is asked for once");
+        assert_eq!(tap, group.input, "groups come in order");
+        Ok(sums)
+    }
+
+    fn replace(&mut self, group: &Group, replaced: Vec<Replaced<'_>>) -> Result<(), RunError> {
+        let unread = self.plan.options.within == Within::Layer || done_after(group.input).is_some();
+        if self.propagate() == Propagate::Dense && unread {
             return Ok(());
         }
-        for (linear, dtype, rows) in replaced {
-            self.pruned.put(self.decoder.gpu, linear, *dtype, rows)?;
+        let gpu = self.decoder.gpu;
+        for new in replaced {
+            match new.uploaded {
+                Some(stored) if new.linear.whole().is_some() => self.pruned.put_whole(gpu, new.linear, stored)?,
+                _ => self.pruned.put(gpu, new.linear, new.dtype, &new.rows)?,
+            }
         }
         Ok(())
     }
 
     /// With a parallel residual the MLP reads the stream that enters the layer.
     fn between(mut self) -> Result<Self, RunError> {
-        if self.plan.spec.parallel {
+        if self.plan.spec.parallel || self.at_once.is_some() {
             return Ok(self);
         }
-        let decoder = self.decoder;
-        if self.propagate() != Propagate::Pruned {
+        let (decoder, within) = (self.decoder, self.plan.options.within);
+        if within == Within::Layer && self.propagate() == Propagate::Dense {
+            // One stream, through one layer.
+            let block = decoder.block(&self.dense);
+            decoder.replace(&mut self.stream, |recording, x| block.attention_half(recording, &x))?;
+            return Ok(self);
+        }
+        if self.propagate() != Propagate::Pruned || within == Within::Layer {
             let block = decoder.block(&self.dense);
             match &mut self.dense_stream {
                 Some(dense) => decoder.replace(dense, |recording, x| block.attention_half(recording, &x))?,
@@ -204,32 +268,44 @@ impl CapturedLayer<'_, '_> {
 
     /// What leaves the layer, through the MLP of what the next layer shall see.
     fn leave(mut self) -> Result<Entering, RunError> {
-        let through = |mut stream: Activations, weights: &LayerWeights| {
-            if self.plan.spec.parallel {
+        // The experts were chosen for the stream that was captured.
+        let captured = match self.plan.options.within {
+            Within::Linear => !self.plan.spec.parallel,
+            Within::Layer => self.dense_stream.is_none(),
+        };
+        let through = |mut stream: Activations, weights: &LayerWeights, captured: bool| {
+            if self.plan.spec.parallel || self.at_once.is_some() {
                 self.decoder.advance(&mut stream, weights)?;
                 return Ok::<_, RunError>(stream);
             }
             let block = self.decoder.block(weights);
-            self.decoder.replace(&mut stream, |recording, middle| {
-                block.mlp_half(recording, &middle.clone(), middle)
+            self.decoder.replace_each(&mut stream, |recording, batch, middle| {
+                let routing = self.routes.get(batch).filter(|_| captured);
+                block.mlp_half_routed(recording, &middle.clone(), middle, routing)
             })?;
             Ok(stream)
         };
         let dense_stream = self.dense_stream.take();
         let (pruned, dense) = match self.plan.options.propagate {
             // Where the residual is parallel there is no stream between the halves.
-            Propagate::Dense => (through(dense_stream.unwrap_or(self.stream), &self.dense)?, None),
-            Propagate::Local | Propagate::Pruned => (through(self.stream, &self.pruned)?, None),
+            Propagate::Dense => {
+                let captured = captured && dense_stream.is_none();
+                (
+                    through(dense_stream.unwrap_or(self.stream), &self.dense, captured)?,
+                    None,
+                )
+            }
+            Propagate::Local | Propagate::Pruned => (through(self.stream, &self.pruned, captured)?, None),
             Propagate::Both => {
                 let dense = match dense_stream {
-                    Some(stream) => through(stream, &self.dense)?,
+                    Some(stream) => through(stream, &self.dense, false)?,
                     // A parallel layer that is the first to be pruned.
                     None => {
                         let block = self.decoder.block(&self.dense);
                         (self.decoder).map(&self.stream, |recording, x| block.forward(recording, &x))?
                     }
                 };
-                (through(self.stream, &self.pruned)?, Some(dense))
+                (through(self.stream, &self.pruned, captured)?, Some(dense))
             }
         };
         Ok(Entering { pruned, dense })
@@ -238,7 +314,7 @@ impl CapturedLayer<'_, '_> {
 
 /// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
 pub(super) fn drifts(spec: &Spec, options: &PruneOptions, tap: Tap) -> bool {
-    let same = options.propagate != Propagate::Both && enters(spec, tap);
+    let same = options.within == Within::Layer || (options.propagate != Propagate::Both && enters(spec, tap));
     !same && options.propagate != Propagate::Pruned && !matches!(options.sums, Sums::Loaded(_))
 }
 

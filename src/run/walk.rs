@@ -9,7 +9,7 @@ use super::allocate::Allocated;
 use super::permute::{follow, unpermuted};
 use super::plan::Plan;
 use super::solve::{Solver, in_products};
-use super::source::{Entering, LayerInputs};
+use super::source::{Entering, LayerInputs, Replaced};
 use super::state::{RunIdentity, RunState};
 use super::statistics::StatisticsWriter;
 use crate::checkpoint::CheckpointWriter;
@@ -205,7 +205,9 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         for linear in &group.linears {
             self.interrupted()?;
             let clock = Instant::now();
-            let mut solved = self.solver(&statistics, permutation.as_ref()).prune(layer, linear)?;
+            let weight = inputs.weight(linear);
+            let solver = self.solver(&statistics, permutation.as_ref());
+            let mut solved = solver.prune(layer, linear, weight)?;
             solved.record.seconds += searched;
             solved.record.products += in_products(arithmetic, linear.shape);
             self.report.phases.solve += clock.elapsed().as_secs_f64();
@@ -228,14 +230,15 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
             self.done += 1;
             self.progress.linear(self.done, self.plan.linears, &solved.record);
             self.report.linears.push(solved.record);
-            replaced.push((
+            replaced.push(Replaced {
                 linear,
-                solved.dtype,
-                unpermuted(solved.rows, solved.dtype.size(), order),
-            ));
+                dtype: solved.dtype,
+                rows: unpermuted(solved.rows, solved.dtype.size(), order),
+                uploaded: solved.uploaded,
+            });
         }
         drop(statistics);
-        inputs.replace(group, &replaced)
+        inputs.replace(group, replaced)
     }
 
     /// The inputs of a group in the order that suits the pattern best, and that order if it is not their own.

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 /// The device; `SECATEUR_DAWN` names the folder with `node_modules/webgpu`.
 pub(crate) fn open(options: GpuOptions) -> Gpu {
-    let packages = std::env::var_os("SECATEUR_DAWN").expect("SECATEUR_DAWN: the folder of node_modules, see scripts/test");
+    let packages =
+        std::env::var_os("SECATEUR_DAWN").expect("SECATEUR_DAWN: the folder of node_modules, see scripts/test");
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/common/dawn.mjs");
     let mut child = Command::new("node")
         .args([script.as_os_str(), &packages])
@@ -77,7 +78,11 @@ impl Process {
             "reads": lengths(call.reads.iter().map(|words| words.len()).collect()),
             "writes": lengths(call.writes.iter().map(|words| words.len()).collect()),
         });
-        let mut send = |bytes: &[u8]| self.input.write_all(bytes).map_err(|e| format!("to Dawn's process: {e}"));
+        let mut send = |bytes: &[u8]| {
+            self.input
+                .write_all(bytes)
+                .map_err(|e| format!("to Dawn's process: {e}"))
+        };
         send(format!("{head}\n").as_bytes())?;
         send(call.params)?;
         for words in &call.reads {

@@ -22,7 +22,7 @@ fn error_never_rises_and_reaches_the_solution() {
         for steps in [1, 2, 4, 8, 16, 60] {
             let v = tensor(gpu, 10, 36, &vec![0.0; 360]);
             let mut recording = Recording::new();
-            masked_conjugate_gradient(&mut recording, gpu, &inputs.gram, &b, &mask, &v, steps).unwrap();
+            masked_conjugate_gradient(&mut recording, gpu, inputs.gram(), &b, &mask, &v, steps).unwrap();
             gpu.submit(recording).unwrap();
             let found = v.fetch(gpu).unwrap();
             assert!(

@@ -45,7 +45,14 @@ fn it_is_the_problem_of_scaled_rows() {
         ] {
             let (plain, other) = (layer(drift), scaled(layer(drift)));
             let inputs = plain.inputs(gpu);
-            let problem = LayerProblem::weighted(gpu, &inputs, SHAPE, &plain.weight, half(), &weights()).unwrap();
+            let problem = LayerProblem::weighted(
+                gpu,
+                &inputs,
+                &tensor(gpu, SHAPE[0], SHAPE[1], &plain.weight),
+                half(),
+                &weights(),
+            )
+            .unwrap();
             let twin = LayerProblem::new(gpu, &inputs, SHAPE, &other.weight, half()).unwrap();
             let solver = method(name, Default::default()).unwrap();
             let [found, wanted] = [&problem, &twin].map(|problem| {
@@ -75,7 +82,14 @@ fn errors() {
         for drift in [0.0, 0.1] {
             let (plain, other) = (layer(drift), scaled(layer(drift)));
             let inputs = plain.inputs(gpu);
-            let problem = LayerProblem::weighted(gpu, &inputs, SHAPE, &plain.weight, half(), &weights()).unwrap();
+            let problem = LayerProblem::weighted(
+                gpu,
+                &inputs,
+                &tensor(gpu, SHAPE[0], SHAPE[1], &plain.weight),
+                half(),
+                &weights(),
+            )
+            .unwrap();
             let kept = |layer: &Layer| -> Vec<f32> {
                 let kept = layer.weight.iter().enumerate();
                 kept.map(|(i, w)| if i % 3 == 0 { 0.0 } else { 0.9 * w }).collect()

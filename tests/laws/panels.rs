@@ -18,7 +18,7 @@ fn small_bindings_change_nothing() {
             let gpu = open(&name, max_binding);
             let layer = Layer::new(11, 12, 64, 400, 0.1);
             let inputs = layer.inputs(&gpu);
-            assert_eq!(inputs.gram.panels().count() > 1, max_binding.is_some());
+            assert_eq!(inputs.gram().panels().count() > 1, max_binding.is_some());
             let pattern = Pattern::NM { n: 2, m: 4 };
             let problem = LayerProblem::new(&gpu, &inputs, [12, 64], &layer.weight, pattern).unwrap();
             let solution = refit(&gpu, &problem, Fista::default().solve(&gpu, &problem).unwrap(), 15).unwrap();

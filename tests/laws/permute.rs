@@ -152,14 +152,16 @@ fn losses_of_both_orders(gpu: &Gpu, layer: &Layer) -> [f64; 2] {
     let found = find(gpu, layer, TWO_OF_FOUR, Channels::all(layer.cols)).unwrap();
 
     let permuted = layer.inputs(gpu).permuted(gpu, &found.inputs).unwrap();
-    let weight = found.gather(layer.weight.clone());
+    let weight = bytemuck::pod_collect_to_vec::<_, f32>(&found.gather(bytemuck::cast_slice(&layer.weight), 4));
     let other = LayerProblem::new(gpu, &permuted, shape, &weight, TWO_OF_FOUR).unwrap();
     assert!(
         (other.energy / problem.energy - 1.0).abs() < 1e-5,
         "{}: energies",
         gpu.name()
     );
-    let candidate = found.gather(before.weight.fetch(gpu).unwrap());
+    let candidate = bytemuck::pod_collect_to_vec::<_, f32>(
+        &found.gather(bytemuck::cast_slice(&before.weight.fetch(gpu).unwrap()), 4),
+    );
     let candidate = crate::common::tensor(gpu, shape[0], shape[1], &candidate);
     let [a, b] = [problem.errors(gpu, &before.weight), other.errors(gpu, &candidate)].map(Result::unwrap);
     for (a, b) in [(a.objective, b.objective), (a.dense, b.dense)] {

@@ -2,7 +2,7 @@
 
 use secateur::gpu::{Gpu, Recording};
 use secateur::linalg;
-use secateur::prune::{Damping, DampingRule, GramStatistics, InputStatistics};
+use secateur::prune::{Damping, DampingRule, GramStatistics, InputStatistics, InputSums};
 use secateur::tensor::PanelMatrix;
 
 use crate::common::{Data, eliminate, f64s, tensor};
@@ -81,7 +81,7 @@ impl Layer {
         }
         gpu.submit(recording).unwrap();
         let sums = GramStatistics {
-            gram,
+            inputs: InputSums::Gram(gram),
             drift,
             tokens: self.tokens,
         };

@@ -51,14 +51,14 @@ fn inverse_and_its_factor() {
                 a[i * n + i] += f64::from(shift);
             }
             let what = format!("{} n {n} shift {shift}", gpu.name());
-            let (found, failed) = run(gpu, inverse, &inputs.gram, shift);
+            let (found, failed) = run(gpu, inverse, inputs.gram(), shift);
             assert_eq!(failed, None, "{what}");
             // The smallest eigenvalue is at least the damping and the shift, the largest at most n.
             let condition = n as f64 / (f64::from(shift) + 0.0099);
             let tolerance = 16.0 * condition * f64::from(f32::EPSILON);
             let unit: Vec<f32> = product(n, &a, &found).iter().map(|v| *v as f32).collect();
             assert_close(&what, &unit, &identity(n), tolerance);
-            let (u, failed) = run(gpu, inverse_factor, &inputs.gram, shift);
+            let (u, failed) = run(gpu, inverse_factor, inputs.gram(), shift);
             assert_eq!(failed, None, "{what}");
             let below = (0..n * n)
                 .filter(|i| i % n < i / n)
@@ -78,9 +78,9 @@ fn a_matrix_that_is_not_positive_is_reported() {
         let layer = Layer::new(31, 2, 70, 300, 0.0);
         let inputs = layer.inputs(gpu);
         for what in [inverse as Factorise, inverse_factor] {
-            assert_eq!(run(gpu, what, &inputs.gram, 0.0).1, None, "{}", gpu.name());
+            assert_eq!(run(gpu, what, inputs.gram(), 0.0).1, None, "{}", gpu.name());
             // A diagonal of 0.5 makes it indefinite.
-            assert!(run(gpu, what, &inputs.gram, -0.5).1.is_some(), "{}", gpu.name());
+            assert!(run(gpu, what, inputs.gram(), -0.5).1.is_some(), "{}", gpu.name());
         }
     }
 }

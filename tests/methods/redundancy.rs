@@ -64,7 +64,7 @@ fn small_bindings() {
     let layer = Layer::new(62, 5, 64, 300, 0.0);
     let gpu = open("cpu", Some(6000));
     let inputs = layer.inputs_damped(&gpu, DampingRule::Own);
-    assert!(inputs.gram.panels().count() > 1);
+    assert!(inputs.gram().panels().count() > 1);
     let problem = LayerProblem::new(&gpu, &inputs, [5, 64], &layer.weight, patterns()[0]).unwrap();
     let (found, wanted) = (redundancy(&gpu, &problem).unwrap(), plain(&layer, 6000 / (4 * 64)));
     assert!((found - wanted).abs() <= 1e-4 * wanted, "{found} {wanted}");

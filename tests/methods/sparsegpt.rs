@@ -117,7 +117,7 @@ fn small_bindings() {
                 let gpu = open(name, binding);
                 let inputs = layer.inputs(&gpu);
                 let problem = LayerProblem::new(&gpu, &inputs, [6, 64], &layer.weight, *pattern).unwrap();
-                assert_eq!(inputs.gram.panels().count() > 1, binding.is_some());
+                assert_eq!(inputs.gram().panels().count() > 1, binding.is_some());
                 SparseGpt.solve(&gpu, &problem).unwrap().error
             });
             // Narrower blocks choose other masks, but those of N:M and the sweep are the same.

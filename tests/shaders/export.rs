@@ -54,7 +54,8 @@ fn spirv(kernel: &Kernel, knobs: &[u32], guarded: bool) -> Result<Vec<u8>, Strin
 pub(crate) fn write(folder: &Path, kernel: &Kernel, knobs: &[u32]) -> Result<usize, String> {
     let name = name(kernel, knobs);
     let put = |extension: &str, bytes: &[u8]| {
-        std::fs::write(folder.join(format!("{name}.{extension}")), bytes).map_err(|e| format!("{name}.{extension}: {e}"))
+        std::fs::write(folder.join(format!("{name}.{extension}")), bytes)
+            .map_err(|e| format!("{name}.{extension}: {e}"))
     };
     put("guarded.spv", &spirv(kernel, knobs, true)?)?;
     put("spv", &spirv(kernel, knobs, false)?)?;

@@ -10,8 +10,8 @@ use super::super::spec::Spec;
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
 use crate::prune::{
-    Damping, GramStatistics, InputStatistics, LayerProblem, LayerSolution, METHODS, Method, Pattern, PruneError,
-    WarmStart, method, refit,
+    Damping, GramStatistics, InputStatistics, InputSums, LayerProblem, LayerSolution, METHODS, Method, Pattern,
+    PruneError, WarmStart, method, refit,
 };
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -40,7 +40,7 @@ pub(super) fn solve(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, BenchErro
     linalg::finish(&mut recording, &gram);
     gpu.submit(recording)?;
     let sums = GramStatistics {
-        gram,
+        inputs: InputSums::Gram(gram),
         drift: None,
         tokens,
     };
@@ -119,7 +119,8 @@ impl Layer {
             f64::INFINITY
         };
         // The quadratic form sums n products of numbers as large as the largest eigenvalue times the distance allows.
-        let bound = (cols + 8) as f64 * f64::from(f32::EPSILON) * (distance * self.inputs.lipschitz / wanted).max(1.0);
+        let bound =
+            (cols + 8) as f64 * f64::from(f32::EPSILON) * (distance * self.inputs.lipschitz(gpu)? / wanted).max(1.0);
         Ok(Accuracy {
             flops: Some(flops),
             layer_error: Some(solution.error / problem.energy),

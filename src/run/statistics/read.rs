@@ -10,7 +10,7 @@ use super::{LayerEntry, MANIFEST, Manifest, StatisticsError, VERSION, tensor};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{Spec, Tap};
-use crate::prune::GramStatistics;
+use crate::prune::{GramStatistics, InputSums};
 use crate::run::RunError;
 use crate::tensor::PanelMatrix;
 
@@ -204,7 +204,7 @@ impl LayerStatistics<'_> {
             Ok::<_, RunError>(values)
         })?;
         Ok(GramStatistics {
-            gram,
+            inputs: InputSums::Gram(gram),
             drift: None,
             tokens: group.tokens,
         })

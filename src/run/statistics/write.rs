@@ -9,7 +9,7 @@ use super::{GroupEntry, LayerEntry, MANIFEST, Manifest, tensor};
 use crate::checkpoint::{CheckpointError, NewFolder, Replacement};
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Group, Spec};
-use crate::prune::GramStatistics;
+use crate::prune::{GramStatistics, InputSums};
 use crate::run::RunError;
 
 /// Values read back at a time.
@@ -86,9 +86,12 @@ impl StatisticsWriter {
     pub(in crate::run) fn put(&mut self, gpu: &Gpu, number: usize, sums: &GramStatistics) -> Result<(), RunError> {
         let layer = self.layer.as_mut().expect("a layer was begun");
         let entry = &mut layer.entry.groups[number];
-        assert_eq!(entry.width, sums.gram.n(), "width of {}", entry.input);
+        assert_eq!(entry.width, sums.inputs.width(), "width of {}", entry.input);
         entry.tokens = sums.tokens;
-        for (_, panel) in sums.gram.panels() {
+        let InputSums::Gram(gram) = &sums.inputs else {
+            unreachable!("a Gram is captured to be saved")
+        };
+        for (_, panel) in gram.panels() {
             let height = (PIECE / panel.cols()).max(1);
             for first in (0..panel.rows()).step_by(height) {
                 let rows = panel.row_window(first, height.min(panel.rows() - first));
