@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use secateur::gpu::{Gpu, GpuOptions, Kernel, Recording};
+use secateur::gpu::{Gpu, GpuOptions, Kernel, Recording, TuneMode};
 use secateur::ops::Variant;
 use secateur::tensor::{DType, Tensor};
 
@@ -37,17 +37,26 @@ pub(crate) fn open(adapter: &str, max_binding: Option<u64>) -> Gpu {
     open_with(adapter, options)
 }
 
-/// The device of the other tests, opened again with other options.
+/// The device of the other tests, opened again for one test alone. Only of such a one the counters (flops, bytes, times)
+/// and the pool are the test's: those of [`devices`] move with whatever runs at the same time.
 pub(crate) fn reopen(gpu: &Gpu, options: GpuOptions) -> Gpu {
     open_with(if gpu.is_host() { "cpu" } else { gpu.name() }, options)
 }
 
+/// All [`devices`], opened again.
+pub(crate) fn own_devices(options: GpuOptions) -> Vec<Gpu> {
+    devices().iter().map(|gpu| reopen(gpu, options.clone())).collect()
+}
+
+/// It takes the default kernels unless `options` say otherwise: those that the user's cache folder names change whenever
+/// somebody measures.
 fn open_with(adapter: &str, options: GpuOptions) -> Gpu {
     if adapter.to_lowercase().starts_with("dawn") {
         return dawn::open(options);
     }
     let options = GpuOptions {
         adapter: adapter.parse().unwrap(),
+        tune: options.tune.or(Some(TuneMode::Off)),
         ..options
     };
     Gpu::open(options).unwrap_or_else(|e| panic!("{e}\nSet SECATEUR_TEST_ADAPTER to an adapter, or to `none`."))

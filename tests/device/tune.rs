@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use secateur::gpu::{AdapterChoice, Contest, Gpu, GpuError, GpuOptions, Kernel, Question, Recording, TuneMode};
+use secateur::gpu::{Contest, Gpu, GpuError, GpuOptions, Kernel, Question, Recording, TuneMode};
 use secateur::ops::Variant;
 use secateur::ops::dense::{
     self, GEMM_COOPERATIVE, GEMM_REGISTER, GEMM_SUBGROUP, GEMM_TILED, GRAM_REGISTER, GRAM_SUBGROUP, GRAM_TILED, Gemm,
@@ -12,19 +12,17 @@ use secateur::ops::dense::{
 };
 use secateur::tensor::{DType, Tensor};
 
-use crate::common::{cooperative, devices, subgroups};
+use crate::common::{cooperative, devices, own_devices, reopen, subgroups};
 
 /// A device on a software adapter, with results in `file`.
 fn tuned(mode: TuneMode, file: &Path) -> Gpu {
     let device = devices().iter().find(|gpu| !gpu.is_host()).expect("an adapter");
-    let adapter: AdapterChoice = device.name().parse().expect("its name");
     let options = GpuOptions {
-        adapter,
         tune: Some(mode),
         tune_file: Some(file.to_path_buf()),
         ..GpuOptions::default()
     };
-    Gpu::open(options).expect("the adapter of the other tests")
+    reopen(device, options)
 }
 
 /// Candidates that take their time and may be wrong; counts how often each is asked for.
@@ -207,11 +205,10 @@ fn subgroup_variants_are_checked() {
 fn cooperative_matrices_can_be_left_off() {
     let device = devices().iter().find(|gpu| !gpu.is_host()).expect("an adapter");
     let options = GpuOptions {
-        adapter: device.name().parse().expect("its name"),
         cooperative: Some(false),
         ..GpuOptions::default()
     };
-    let gpu = Gpu::open(options).expect("the adapter of the other tests");
+    let gpu = reopen(device, options);
     assert!(gpu.cooperative().is_none());
     assert!(Variant::cooperative(&gpu, &GEMM_COOPERATIVE).is_empty());
 }
@@ -227,7 +224,7 @@ fn grams_in_parts_are_checked() {
         source: Box::leak(source.into_boxed_str()),
         ..GRAM_TILED
     }));
-    for gpu in devices() {
+    for gpu in &own_devices(GpuOptions::default()) {
         for upper in [false, true] {
             let [right, short] = [&GRAM_TILED, short].map(Variant::of);
             let mut variants = vec![right, right.in_parts(4), Variant::of(&GRAM_REGISTER).in_parts(8)];
