@@ -6,24 +6,21 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use super::schema;
+use crate::common::{PROGRAM, plain};
 
 fn suite(binary: &str, folder: &Path, arguments: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gpu-suite");
-    Command::new("sh")
-        .arg(script)
-        .args(arguments)
-        .env("SECATEUR", binary)
-        .env_remove("SECATEUR_ADAPTER")
-        .current_dir(folder)
-        .output()
-        .unwrap()
+    let mut command = Command::new("sh");
+    command.arg(script).args(arguments).env("SECATEUR", binary);
+    plain(&mut command);
+    command.current_dir(folder).output().unwrap()
 }
 
 #[test]
 fn one_folder_with_everything() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["-s", "tiny", "-a", "cpu", "-o", "result"];
-    let output = suite(env!("CARGO_BIN_EXE_secateur"), folder.path(), &arguments);
+    let output = suite(PROGRAM, folder.path(), &arguments);
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
@@ -84,7 +81,7 @@ fn one_folder_with_everything() {
     assert!(!result.join("work").exists());
 
     // A second run never writes over a first.
-    let again = suite(env!("CARGO_BIN_EXE_secateur"), folder.path(), &arguments);
+    let again = suite(PROGRAM, folder.path(), &arguments);
     assert_eq!(again.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&again.stderr).contains("result exists"));
 }

@@ -2,6 +2,7 @@
 
 mod dawn;
 
+use std::process::Command;
 use std::sync::OnceLock;
 
 use rand::{RngExt, SeedableRng};
@@ -60,6 +61,31 @@ fn open_with(adapter: &str, options: GpuOptions) -> Gpu {
         ..options
     };
     Gpu::open(options).unwrap_or_else(|e| panic!("{e}\nSet SECATEUR_TEST_ADAPTER to an adapter, or to `none`."))
+}
+
+/// The program as somebody without settings of their own runs it, with the default kernels.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    plain(&mut command);
+    command
+}
+
+/// Its path.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur");
+
+/// Takes from a command what the environment of whoever runs the tests would change, kernels chosen by measurement too.
+pub(crate) fn plain(command: &mut Command) {
+    for variable in [
+        "SECATEUR_ADAPTER",
+        "SECATEUR_VERIFY_KERNELS",
+        "SECATEUR_MAX_BINDING",
+        "RUST_BACKTRACE",
+        "CLICOLOR_FORCE",
+        "COLUMNS",
+    ] {
+        command.env_remove(variable);
+    }
+    command.env("SECATEUR_TUNE", "off");
 }
 
 /// Every device with each of its subgroup variants of a kernel. Adapters without any are named in the log with the test
