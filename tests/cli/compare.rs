@@ -250,10 +250,8 @@ fn lasting(report: &Value) -> Value {
 
 #[cfg(unix)]
 mod stopped {
-    use std::io::{BufRead, BufReader};
-    use std::process::Stdio;
-
     use super::super::fixture::Model;
+    use super::super::held::Held;
     use super::super::interrupt::interrupted;
     use super::*;
 
@@ -369,18 +367,7 @@ mod stopped {
         let wanted = lasting(&case.results());
         for mark in ["evaluate on", "write and verify", "(3 of 4)"] {
             fs::remove_dir_all(case.output()).unwrap();
-            let mut child = command(&case)
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut lines = BufReader::new(child.stderr.take().unwrap());
-            let mut stderr = String::new();
-            while !stderr.contains(mark) {
-                assert!(lines.read_line(&mut stderr).unwrap() > 0, "{stderr}");
-            }
-            child.kill().unwrap();
-            child.wait().unwrap();
+            Held::at(&mut command(&case), mark).kill();
             run(&mut command(&case)).succeeds();
             assert_eq!(lasting(&case.results()), wanted, "{mark}");
             assert_eq!(listing(&case.output()), ["compare.csv", "compare.json", "compare.md"]);

@@ -17,6 +17,8 @@ mod compare;
 mod eval;
 mod families;
 mod fixture;
+#[cfg(unix)]
+mod held;
 mod help;
 #[cfg(unix)]
 mod interrupt;
