@@ -16,6 +16,20 @@ fn suite(binary: &str, folder: &Path, arguments: &[&str]) -> Output {
     command.current_dir(folder).output().unwrap()
 }
 
+/// A program in place of ours. A shell writes it: the system runs no file that is open for writing, as it would still be
+/// in whatever another test starts meanwhile.
+fn fake(folder: &Path, script: &str) -> String {
+    let file = folder.join("fake").display().to_string();
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "printf '#!/bin/sh\n%s\n' \"$2\" >\"$1\" && chmod 755 \"$1\"",
+        "sh",
+    ]);
+    assert!(command.args([&file, script]).status().unwrap().success());
+    file
+}
+
 #[test]
 fn one_folder_with_everything() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,20 +103,12 @@ fn one_folder_with_everything() {
 /// A step that fails is named, the others run, and the script fails.
 #[test]
 fn a_failed_step_fails_the_suite() {
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let fake = folder.path().join("fake");
-    std::fs::write(
-        &fake,
-        "#!/bin/sh\n[ \"$1\" != demo ] || { echo 'error: no demo' >&2; exit 7; }\n",
-    )
-    .unwrap();
-    std::fs::set_permissions(&fake, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let output = suite(
-        &fake.display().to_string(),
+    let fake = fake(
         folder.path(),
-        &["-s", "tiny", "-o", "result"],
+        "[ \"$1\" != demo ] || { echo 'error: no demo' >&2; exit 7; }",
     );
+    let output = suite(&fake, folder.path(), &["-s", "tiny", "-o", "result"]);
     assert_eq!(output.status.code(), Some(1));
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(
@@ -121,12 +127,9 @@ fn a_failed_step_fails_the_suite() {
 /// A checkpoint and texts of one's own, and what else cannot be.
 #[test]
 fn the_suite_reads_its_arguments() {
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let fake = folder.path().join("fake");
-    std::fs::write(&fake, "#!/bin/sh\n").unwrap();
-    std::fs::set_permissions(&fake, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let run = |arguments: &[&str]| suite(&fake.display().to_string(), folder.path(), arguments);
+    let fake = fake(folder.path(), "");
+    let run = |arguments: &[&str]| suite(&fake, folder.path(), arguments);
     let output = run(&[
         "-a", "My GPU", "-s", "medium", "-o", "result", "a model", "c.txt", "e.txt",
     ]);
