@@ -63,7 +63,7 @@ fn one_folder_with_everything() {
     assert!(
         steps
             .iter()
-            .all(|step| step[1] == "0" && step[2].parse::<u64>().is_ok()),
+            .all(|step| step[1] == "0" && step[2].parse::<i64>().is_ok()),
         "{summary}"
     );
     assert!(json("doctor.json")["cores"].is_u64());
