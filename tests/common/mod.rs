@@ -1,5 +1,9 @@
 //! Devices, seeded data and the one comparison every test uses.
+//!
+//! What a test shares with others, it does not measure: counters are read on a device opened again ([`reopen`]),
+//! programs run as [`program`] has them. [`alone`] holds the tests to it.
 
+mod alone;
 mod dawn;
 
 use std::process::Command;
