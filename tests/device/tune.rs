@@ -241,9 +241,9 @@ fn cooperative_matrices_can_be_left_off() {
 /// A Gram in parts stands the check of its tokens' sum; one that leaves its last token out does not.
 #[test]
 fn grams_in_parts_are_checked() {
-    let from = "part_tokens = min(params.part,";
+    let from = "let tokens = min(params.part,";
     assert!(GRAM_TILED.source.contains(from));
-    let source = GRAM_TILED.source.replace(from, "part_tokens = min(params.part - 1u,");
+    let source = GRAM_TILED.source.replace(from, "let tokens = min(params.part - 1u,");
     let short: &'static Kernel = Box::leak(Box::new(Kernel {
         stem: "dense/gram short",
         source: Box::leak(source.into_boxed_str()),
