@@ -26,8 +26,8 @@ mod words;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use clap::Parser;
 use serde::Serialize;
@@ -43,13 +43,15 @@ use crate::model::{Family, Spec};
 pub fn main() -> ExitCode {
     let mut args = Args::parse();
     let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
+    let (flag, said) = (stop.clone(), Arc::new(Mutex::new(())));
+    let saying = said.clone();
     let writes = matches!(
         args.command,
         Command::Prune(_) | Command::Calibrate(_) | Command::Compare(_) | Command::Demo(_)
     );
     // Only what writes has anything to put in order; a second Ctrl-C ends that at once, too.
     let handler = ctrlc::set_handler(move || {
+        let _saying = saying.lock();
         if !writes || flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
@@ -70,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Doctor => doctor::run(common),
         Command::Demo(demo) => demo::run(common, demo, &stop),
     };
+    // The handler says that it stops before an error says that it has.
+    drop(said.lock());
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -6,17 +6,14 @@ mod schema;
 #[cfg(unix)]
 mod suite;
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
+use crate::common::program;
+
 fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_secateur"))
-        .args(arguments)
-        .env_remove("SECATEUR_ADAPTER")
-        .env_remove("SECATEUR_VERIFY_KERNELS")
-        .output()
-        .unwrap()
+    program().args(arguments).output().unwrap()
 }
 
 /// Runs and fails with what stderr says; gives stdout.

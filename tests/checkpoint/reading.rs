@@ -125,11 +125,9 @@ fn release_gives_memory_back_and_the_bytes_stay_readable() {
             .fold(0u64, |sum, &b| sum.wrapping_mul(3).wrapping_add(b.into()))
     };
     let before = sum(&checkpoint);
-    assert!(
-        resident() >= 16 << 10,
-        "all 16 MiB should be resident, {} KiB are",
-        resident()
-    );
+    // Where memory is short the system takes some back meanwhile.
+    let whole = (0..100).any(|_| sum(&checkpoint) == before && resident() >= 16 << 10);
+    assert!(whole, "all 16 MiB should be resident, {} KiB are", resident());
     checkpoint.release("big");
     assert!(resident() < 1 << 10, "{} KiB are still resident", resident());
     assert_eq!(sum(&checkpoint), before);

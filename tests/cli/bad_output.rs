@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::{Case, FLAGS, listing};
+#[cfg(unix)]
+use crate::common::{PROGRAM, plain};
 
 #[test]
 fn not_empty() {
@@ -93,14 +95,13 @@ fn of_a_demo_that_fails() {
 fn limited(case: &Case, blocks: usize) -> super::Run {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
     let mut command = std::process::Command::new("sh");
-    command
-        .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_secateur"), "prune"])
-        .arg(case.model());
+    command.args(["-c", &script, "sh", PROGRAM, "prune"]).arg(case.model());
     command
         .arg("--output")
         .arg(case.path("new/output"))
         .arg("--calibration")
         .arg(case.text());
+    plain(&mut command);
     super::run(command.args(FLAGS).args(["--pattern", "2:4"]))
 }
 
@@ -132,9 +133,8 @@ fn a_full_disk() {
     let inside = |script: &str| {
         let mut command = std::process::Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
-        command
-            .args([&disk, &case.model(), &case.text()])
-            .arg(env!("CARGO_BIN_EXE_secateur"));
+        command.args([&disk, &case.model(), &case.text()]).arg(PROGRAM);
+        plain(&mut command);
         command
     };
     let mount = "mount -t tmpfs -o size=40k secateur-test \"$1\"";

@@ -214,6 +214,16 @@ fn kept_later() {
     assert_eq!(case.results(), after);
 }
 
+/// Calls of the attention kernel by the table of `--profile`.
+fn attentions(run: &Run) -> usize {
+    let line = run.stderr.lines().find(|line| line.starts_with("nn/attention "));
+    let calls = line
+        .unwrap_or_else(|| panic!("{}", run.stderr))
+        .split_whitespace()
+        .nth(1);
+    calls.unwrap().parse().unwrap()
+}
+
 #[test]
 fn from_statistics() {
     let case = Case::new();
@@ -221,12 +231,15 @@ fn from_statistics() {
     let folder = case.statistics();
     let mut command = case.compare_command(&TABLE);
     command.arg("--statistics").arg(&folder);
-    run(&mut command).succeeds();
+    let compared = run(command.arg("--profile"));
+    // Nothing but the evaluations goes through the model: the dense one and those of the rows.
+    let evaluated = case.eval(&["--context", "32", "--windows", "6", "--profile"]);
+    assert_eq!(attentions(&compared), (1 + NAMES.len()) * attentions(&evaluated));
+    compared.succeeds();
     let report = case.results();
     assert_eq!(names(&report), NAMES);
     for cell in report["cells"].as_array().unwrap() {
         assert!(cell["settings"]["statistics"].is_string());
-        assert!(cell["phases"]["propagate"].as_f64().unwrap() < 0.01);
     }
     run(command.args(["--seeds", "1"])).refused_by_the_parser(&["--seeds", "--statistics"]);
 }
@@ -250,10 +263,8 @@ fn lasting(report: &Value) -> Value {
 
 #[cfg(unix)]
 mod stopped {
-    use std::io::{BufRead, BufReader};
-    use std::process::Stdio;
-
     use super::super::fixture::Model;
+    use super::super::held::Held;
     use super::super::interrupt::interrupted;
     use super::*;
 
@@ -369,18 +380,7 @@ mod stopped {
         let wanted = lasting(&case.results());
         for mark in ["evaluate on", "write and verify", "(3 of 4)"] {
             fs::remove_dir_all(case.output()).unwrap();
-            let mut child = command(&case)
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut lines = BufReader::new(child.stderr.take().unwrap());
-            let mut stderr = String::new();
-            while !stderr.contains(mark) {
-                assert!(lines.read_line(&mut stderr).unwrap() > 0, "{stderr}");
-            }
-            child.kill().unwrap();
-            child.wait().unwrap();
+            Held::at(&mut command(&case), mark).kill();
             run(&mut command(&case)).succeeds();
             assert_eq!(lasting(&case.results()), wanted, "{mark}");
             assert_eq!(listing(&case.output()), ["compare.csv", "compare.json", "compare.md"]);

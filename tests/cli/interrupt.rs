@@ -2,11 +2,11 @@
 //! after it, what `--resume` goes on from (see `resume`).
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::fixture::{Model, text};
+use super::held::Held;
 use super::{Case, Run, listing, secateur};
 
 /// A checkpoint of many layers and a long text: some ten seconds of work.
@@ -16,37 +16,9 @@ fn long() -> Case {
     case
 }
 
-/// Starts `command`, waits until stderr has a line with `mark`, sends SIGINT and waits for the end.
+/// Starts `command` and interrupts it where stderr says `mark`.
 pub(super) fn interrupted(command: &mut Command, mark: &str) -> Run {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap());
-    let mut stderr = String::new();
-    while !stderr.contains(mark) {
-        assert!(
-            lines.read_line(&mut stderr).unwrap() > 0,
-            "ended before {mark:?}: {stderr}"
-        );
-    }
-    let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(
-        sent.success(),
-        "the run was over before it could be interrupted: {stderr}"
-    );
-    lines.read_to_string(&mut stderr).unwrap();
-    let done = child.wait_with_output().unwrap();
-    Run {
-        code: done.status.code(),
-        stdout: String::from_utf8(done.stdout).unwrap(),
-        stderr,
-    }
+    Held::at(command, mark).interrupt()
 }
 
 fn prune(case: &Case, output: &Path) -> Command {

@@ -17,6 +17,8 @@ mod compare;
 mod eval;
 mod families;
 mod fixture;
+#[cfg(unix)]
+mod held;
 mod help;
 #[cfg(unix)]
 mod interrupt;
@@ -43,24 +45,11 @@ use std::process::{Command, Output};
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
+use crate::common::program as secateur;
 use fixture::{Model, text};
 
 /// Few short samples, on the host.
 const FLAGS: [&str; 6] = ["--samples", "8", "--length", "32", "--adapter", "cpu"];
-
-/// The program with a clean environment.
-fn secateur() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
-    for variable in [
-        "SECATEUR_ADAPTER",
-        "SECATEUR_VERIFY_KERNELS",
-        "SECATEUR_MAX_BINDING",
-        "RUST_BACKTRACE",
-    ] {
-        command.env_remove(variable);
-    }
-    command
-}
 
 /// A folder with a checkpoint, a text, and a place for the output.
 struct Case {

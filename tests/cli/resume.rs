@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::fixture::{Model, linear, text};
+use super::held::Held;
 use super::{Case, Run, run, secateur};
 
 const LAYERS: usize = 4;
@@ -158,9 +159,8 @@ impl Job {
         self.suspended_at("layer 0 done");
     }
 
-    fn suspended_at(&self, line: &'static str) {
-        let moment = Moment::Line(line, Duration::ZERO);
-        assert!(self.killed(&[], &moment), "over before it could be killed");
+    fn suspended_at(&self, line: &str) {
+        Held::at(&mut self.command(&[]), line).kill();
         assert!(self.case.output().join(".secateur/state.json").exists());
     }
 
@@ -481,23 +481,13 @@ fn a_weight_that_is_mended() {
 fn two_at_a_time() {
     let job = Job::new(&["--pattern", "2:4"]);
     let (wanted, _) = job.undisturbed();
-    let mut first = job.start(&[]);
-    let mut lines = BufReader::new(first.stderr.take().unwrap());
-    let mut stderr = String::new();
-    while !stderr.contains("layer 0 done") {
-        assert!(lines.read_line(&mut stderr).unwrap() > 0, "{stderr}");
-    }
-    // Halted, so that it is there for certain.
-    let signal = |name: &str| {
-        let mut kill = Command::new("kill");
-        assert!(kill.args([name, &first.id().to_string()]).status().unwrap().success());
-    };
-    signal("-STOP");
+    let first = Held::at(&mut job.command(&[]), "layer 0 done");
+    // Halted too, where it cannot be held.
+    first.signal("-STOP");
     for more in [&["--resume"][..], &[]] {
         job.run(more).fails(1, &["output", "another process"]);
     }
-    signal("-CONT");
-    lines.read_to_string(&mut stderr).unwrap();
-    assert!(first.wait().unwrap().success(), "{stderr}");
+    first.signal("-CONT");
+    first.finish().succeeds();
     assert_same(&job.files(), &wanted, "the first");
 }

@@ -1,12 +1,17 @@
 //! Devices, seeded data and the one comparison every test uses.
+//!
+//! What a test shares with others, it does not measure: counters are read on a device opened again ([`reopen`]),
+//! programs run as [`program`] has them. [`alone`] holds the tests to it.
 
+mod alone;
 mod dawn;
 
+use std::process::Command;
 use std::sync::OnceLock;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use secateur::gpu::{Gpu, GpuOptions, Kernel, Recording};
+use secateur::gpu::{Gpu, GpuOptions, Kernel, Recording, TuneMode};
 use secateur::ops::Variant;
 use secateur::tensor::{DType, Tensor};
 
@@ -37,20 +42,54 @@ pub(crate) fn open(adapter: &str, max_binding: Option<u64>) -> Gpu {
     open_with(adapter, options)
 }
 
-/// The device of the other tests, opened again with other options.
+/// The device of the other tests, opened again for one test alone. Only of such a one the counters (flops, bytes, times)
+/// and the pool are the test's: those of [`devices`] move with whatever runs at the same time.
 pub(crate) fn reopen(gpu: &Gpu, options: GpuOptions) -> Gpu {
     open_with(if gpu.is_host() { "cpu" } else { gpu.name() }, options)
 }
 
+/// All [`devices`], opened again.
+pub(crate) fn own_devices(options: GpuOptions) -> Vec<Gpu> {
+    devices().iter().map(|gpu| reopen(gpu, options.clone())).collect()
+}
+
+/// It takes the default kernels unless `options` say otherwise: those that the user's cache folder names change whenever
+/// somebody measures.
 fn open_with(adapter: &str, options: GpuOptions) -> Gpu {
     if adapter.to_lowercase().starts_with("dawn") {
         return dawn::open(options);
     }
     let options = GpuOptions {
         adapter: adapter.parse().unwrap(),
+        tune: options.tune.or(Some(TuneMode::Off)),
         ..options
     };
     Gpu::open(options).unwrap_or_else(|e| panic!("{e}\nSet SECATEUR_TEST_ADAPTER to an adapter, or to `none`."))
+}
+
+/// The program as somebody without settings of their own runs it, with the default kernels.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    plain(&mut command);
+    command
+}
+
+/// Its path.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur");
+
+/// Takes from a command what the environment of whoever runs the tests would change, kernels chosen by measurement too.
+pub(crate) fn plain(command: &mut Command) {
+    for variable in [
+        "SECATEUR_ADAPTER",
+        "SECATEUR_VERIFY_KERNELS",
+        "SECATEUR_MAX_BINDING",
+        "RUST_BACKTRACE",
+        "CLICOLOR_FORCE",
+        "COLUMNS",
+    ] {
+        command.env_remove(variable);
+    }
+    command.env("SECATEUR_TUNE", "off");
 }
 
 /// Every device with each of its subgroup variants of a kernel. Adapters without any are named in the log with the test

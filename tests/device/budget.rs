@@ -3,20 +3,13 @@ use secateur::ops::Variant;
 use secateur::ops::dense::{self, GRAM_TILED, Gemm, GramPart, Layout};
 use secateur::tensor::Tensor;
 
-use crate::common::{devices, tensor};
+use crate::common::{own_devices, tensor};
 
-/// A device of its own for each of [`devices`]: counts start at zero.
 fn fresh(budget: Option<u64>) -> Vec<Gpu> {
-    let open = |gpu: &Gpu| {
-        let adapter = if gpu.is_host() { "cpu" } else { gpu.name() };
-        Gpu::open(GpuOptions {
-            adapter: adapter.parse().unwrap(),
-            budget,
-            ..Default::default()
-        })
-        .unwrap()
-    };
-    devices().iter().map(open).collect()
+    own_devices(GpuOptions {
+        budget,
+        ..Default::default()
+    })
 }
 
 const KIB: u64 = 1024;

@@ -7,7 +7,7 @@ use secateur::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, HostCall, Kernel, 
 use secateur::ops::dense::{self, Gemm, GramPart, Layout};
 use secateur::tensor::Tensor;
 
-use crate::common::{devices, open, play, tensor};
+use crate::common::{devices, own_devices, play, reopen, tensor};
 
 /// A wrong twin under a right shader.
 static LIAR: Kernel = Kernel {
@@ -71,7 +71,14 @@ fn buffers_and_bindings_beyond_the_limits_are_named() {
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("allocated more than the limit"),
         }
-        let small = open(gpu.name(), Some(1024));
+        let max_binding = Some(1024);
+        let small = reopen(
+            gpu,
+            GpuOptions {
+                max_binding,
+                ..Default::default()
+            },
+        );
         let (a, b) = (tensor(&small, 20, 20, &[1.0; 400]), tensor(&small, 20, 20, &[1.0; 400]));
         let mut recording = Recording::new();
         dense::axpby(&mut recording, 1.0, &a, 1.0, &b);
@@ -90,7 +97,8 @@ fn buffers_and_bindings_beyond_the_limits_are_named() {
 
 #[test]
 fn buffers_are_reused_without_mixing_contents() {
-    for gpu in devices() {
+    // Of its own: nobody else takes what is freed here.
+    for gpu in &own_devices(GpuOptions::default()) {
         let mut last = Vec::new();
         for round in 0..20 {
             let a = tensor(gpu, 8, 8, &[round as f32; 64]);
@@ -111,13 +119,11 @@ fn buffers_are_reused_without_mixing_contents() {
 #[test]
 fn the_verify_switch_names_the_first_wrong_command() {
     for gpu in devices().iter().filter(|g| !g.is_host()) {
-        let adapter = AdapterChoice::Name(gpu.name().to_string());
-        let checked = Gpu::open(GpuOptions {
-            adapter,
+        let options = GpuOptions {
             verify: true,
             ..Default::default()
-        })
-        .unwrap();
+        };
+        let checked = reopen(gpu, options);
         let (x, y) = (tensor(&checked, 1, 8, &[1.0; 8]), tensor(&checked, 1, 8, &[2.0; 8]));
         play(&checked, |recording| dense::axpby(recording, 2.0, &x, 1.0, &y));
         assert_eq!(y.fetch(&checked).unwrap(), [4.0; 8]);
@@ -145,12 +151,11 @@ fn the_verify_switch_names_the_first_wrong_command() {
 #[test]
 fn an_upper_gram_passes_the_verify_switch() {
     for gpu in devices().iter().filter(|g| !g.is_host()) {
-        let checked = Gpu::open(GpuOptions {
-            adapter: AdapterChoice::Name(gpu.name().to_string()),
+        let options = GpuOptions {
             verify: true,
             ..Default::default()
-        })
-        .unwrap();
+        };
+        let checked = reopen(gpu, options);
         let (tokens, n) = (5, 200);
         let values: Vec<f32> = (0..tokens * n).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
         let (x, total) = (
@@ -173,18 +178,11 @@ fn an_upper_gram_passes_the_verify_switch() {
 
 #[test]
 fn timings_are_kept_where_they_are_asked_for() {
-    for gpu in devices() {
-        let adapter = if gpu.is_host() {
-            AdapterChoice::Cpu
-        } else {
-            AdapterChoice::Name(gpu.name().to_string())
-        };
-        let timed = Gpu::open(GpuOptions {
-            adapter,
-            profile: true,
-            ..Default::default()
-        })
-        .unwrap();
+    let options = GpuOptions {
+        profile: true,
+        ..Default::default()
+    };
+    for timed in own_devices(options) {
         let (x, y) = (tensor(&timed, 1, 8, &[1.0; 8]), tensor(&timed, 1, 8, &[2.0; 8]));
         play(&timed, |recording| dense::axpby(recording, 2.0, &x, 1.0, &y));
         let rows = timed.timings();
@@ -192,11 +190,11 @@ fn timings_are_kept_where_they_are_asked_for() {
             (rows.len(), rows[0].kernel.as_str(), rows[0].calls),
             (1, "dense/axpby", 1),
             "{}",
-            gpu.name()
+            timed.name()
         );
         // The only kernel of the only submission is all of the device's time.
         let device = if timed.has_timestamps() { rows[0].seconds } else { 0.0 };
-        assert_eq!(timed.device_seconds(), device, "{}", gpu.name());
+        assert_eq!(timed.device_seconds(), device, "{}", timed.name());
         play(&timed, |recording| {
             for _ in 0..3 {
                 dense::axpby(recording, 2.0, &x, 1.0, &y);
@@ -207,9 +205,9 @@ fn timings_are_kept_where_they_are_asked_for() {
         assert!(
             span >= 0.999 * sum || !timed.has_timestamps(),
             "{}: {span} {sum}",
-            gpu.name()
+            timed.name()
         );
-        assert_eq!(span > 0.0, timed.has_timestamps(), "{}", gpu.name());
+        assert_eq!(span > 0.0, timed.has_timestamps(), "{}", timed.name());
     }
 }
 
@@ -220,12 +218,11 @@ fn a_gentle_device_does_the_same() {
     let mut data = crate::common::Data::new(90);
     let (a, b) = (data.uniform(rows * inner), data.uniform(inner * cols));
     for gpu in devices().iter().filter(|gpu| !gpu.is_host()) {
-        let gentle = Gpu::open(GpuOptions {
-            adapter: AdapterChoice::Name(gpu.name().to_string()),
+        let options = GpuOptions {
             gentle: true,
             ..Default::default()
-        })
-        .unwrap();
+        };
+        let gentle = reopen(gpu, options);
         assert!(gentle.dispatch_flops() < gpu.dispatch_flops());
         let product = |gpu: &Gpu| {
             let (a, b) = (tensor(gpu, rows, inner, &a), tensor(gpu, inner, cols, &b));

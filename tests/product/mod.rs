@@ -4,14 +4,13 @@ mod demo;
 mod readme;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
+
+use crate::common::program;
 
 /// Runs the real binary and fails with its stderr.
 pub(crate) fn secateur(arguments: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_secateur"))
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = program().args(arguments).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
