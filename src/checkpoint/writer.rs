@@ -18,7 +18,7 @@ use super::reshape::{Reshaping, Slot};
 use super::{Checkpoint, STATE_FOLDER, side_files};
 
 /// Untouched tensors are copied in pieces of this many bytes.
-const PIECE: usize = 16 << 20;
+const PIECE: usize = 4 << 20;
 
 /// A checkpoint being written; dropping it unfinished removes everything it has written, unless it is to be continued
 /// by a later process ([`CheckpointWriter::keep`], [`CheckpointWriter::resume`]).

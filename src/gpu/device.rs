@@ -335,6 +335,21 @@ impl Gpu {
         self.0.pool.peak()
     }
 
+    /// Gives up freed buffers that were kept for reuse, and keeps none beyond what is in use at once from now on.
+    pub fn begin_phase(&self) {
+        self.0.pool.begin_phase();
+    }
+
+    /// Bytes of freed buffers that are kept for reuse at most.
+    pub fn stock_bytes(&self) -> u64 {
+        self.0.pool.stock()
+    }
+
+    /// Keeps no more freed buffers than these bytes from now on.
+    pub fn limit_stock(&self, bytes: u64) {
+        self.0.pool.limit_stock(bytes);
+    }
+
     /// From now on [`Gpu::peak_bytes`] tells of what follows.
     pub fn reset_peak(&self) {
         self.0.pool.reset_peak();

@@ -24,6 +24,10 @@ struct State {
     returned: u64,
     /// Largest `live + stock` so far.
     peak: u64,
+    /// The same since the present phase began.
+    ceiling: u64,
+    /// Freed bytes that are kept at most.
+    most: u64,
 }
 
 impl State {
@@ -51,10 +55,15 @@ pub(super) struct Pool {
 impl Pool {
     /// Keeps at most `stock` freed bytes, and at most an eighth of the budget; beyond it buffers go back to the driver.
     pub(super) fn new(stock: u64, budget: Option<u64>) -> Arc<Self> {
+        let stock = stock.min(budget.map_or(u64::MAX, |budget| budget / STOCK_SHARE));
+        let state = State {
+            most: stock,
+            ..State::default()
+        };
         Arc::new(Pool {
-            stock: stock.min(budget.map_or(u64::MAX, |budget| budget / STOCK_SHARE)),
+            stock,
             budget,
-            state: Mutex::default(),
+            state: state.into(),
         })
     }
 
@@ -77,14 +86,15 @@ impl Pool {
     pub(super) fn reserve(&self, bytes: u64) -> Result<(), u64> {
         let mut state = self.state();
         // The stock never adds to the peak, which is then that of the buffers in use and can be predicted.
-        let beyond = (state.live + state.stock + bytes).saturating_sub(state.peak);
+        let beyond = (state.live + state.stock + bytes).saturating_sub(state.ceiling);
         state.give_up(beyond, self.budget.is_some());
         let held = state.live + state.stock + state.returned;
         if self.budget.is_some_and(|budget| held.saturating_add(bytes) > budget) {
             return Err(held);
         }
         state.live += bytes;
-        state.peak = state.peak.max(state.live + state.stock);
+        state.ceiling = state.ceiling.max(state.live + state.stock);
+        state.peak = state.peak.max(state.ceiling);
         Ok(())
     }
 
@@ -97,7 +107,7 @@ impl Pool {
     pub(super) fn put(&self, bytes: u64, storage: Storage) {
         let mut state = self.state();
         state.live -= bytes;
-        if state.stock + bytes <= self.stock {
+        if state.stock + bytes <= state.most {
             state.stock += bytes;
             state.free.push_back((bytes, storage));
         } else if self.budget.is_some() {
@@ -119,11 +129,31 @@ impl Pool {
         state.returned = state.returned.saturating_sub(bytes);
     }
 
-    /// Forgets the peak so far, and gives up the stock, which others left and would count from the start.
-    pub(super) fn reset_peak(&self) {
+    /// Gives up the stock, which others left, and from now on keeps none beyond the peak of what follows.
+    pub(super) fn begin_phase(&self) {
         let mut state = self.state();
         state.give_up(u64::MAX, self.budget.is_some());
+        state.ceiling = state.live;
+    }
+
+    /// The same, and forgets the peak so far.
+    pub(super) fn reset_peak(&self) {
+        self.begin_phase();
+        let mut state = self.state();
         state.peak = state.live;
+    }
+
+    /// Freed bytes that are kept at most, unless [`Pool::limit_stock`] wants fewer.
+    pub(super) fn stock(&self) -> u64 {
+        self.stock
+    }
+
+    /// Keeps at most so many from now on.
+    pub(super) fn limit_stock(&self, bytes: u64) {
+        let mut state = self.state();
+        state.most = self.stock.min(bytes);
+        let beyond = state.stock.saturating_sub(state.most);
+        state.give_up(beyond, self.budget.is_some());
     }
 
     /// Largest number of bytes held at once so far: buffers in use and the pool's stock.

@@ -11,6 +11,8 @@ use crate::tensor::Tensor;
 
 /// Bytes of the head on the device at once.
 pub(super) const VOCABULARY_BYTES: usize = 16 << 20;
+/// Rows of the embedding read at a time.
+const EMBEDDING_ROWS: usize = 64;
 
 /// Where batches come from, and where what is made of them goes.
 enum Flow<'a> {
@@ -132,8 +134,13 @@ impl<'a> Decoder<'a> {
         let places = gpu.upload("token ids", bytemuck::cast_slice(&places))?;
         let x = Tensor::empty(gpu, "embedded", ids.len(), hidden)?;
         let row = hidden * table.dtype.size();
-        let rows = distinct.iter().map(|id| &table.bytes[*id as usize * row..][..row]);
-        let bytes = rows.collect::<Vec<_>>().concat();
+        let mut bytes = Vec::with_capacity(distinct.len() * row);
+        for ids in distinct.chunks(EMBEDDING_ROWS) {
+            ids.iter()
+                .for_each(|id| bytes.extend_from_slice(&table.bytes[*id as usize * row..][..row]));
+            // The kernel maps far more around each row than was read.
+            self.checkpoint.release(table.name);
+        }
         let rows = Tensor::upload_stored(gpu, "embedding rows", [distinct.len(), hidden], table.dtype, &bytes)?;
         let mut recording = Recording::new();
         nn::embed(&mut recording, &places.slice(), &rows, 0, &x);

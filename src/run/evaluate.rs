@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::samples::tokenising;
 use super::{RunError, adapter_record};
 use crate::calib::{Corpus, CorpusKind, Tokenizer};
 use crate::eval::{Bos, Protocol, Windows, divergence, perplexity};
@@ -25,6 +26,15 @@ pub struct EvalText {
 impl EvalText {
     /// Reads `file` for the tokenizer in `model`: windows of `context` tokens, the first `limit` of them (0 is all).
     pub fn cut(
+        model: &Path,
+        file: &Path,
+        (protocol, bos): (Protocol, Bos),
+        [context, limit]: [usize; 2],
+    ) -> Result<Self, RunError> {
+        tokenising(|| Self::read(model, file, (protocol, bos), [context, limit]))
+    }
+
+    fn read(
         model: &Path,
         file: &Path,
         (protocol, bos): (Protocol, Bos),

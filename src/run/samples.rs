@@ -8,6 +8,14 @@ use crate::calib::{CalibError, CalibrationSet, Corpus, SampleSpec, Tokenizer, dr
 use crate::checkpoint::Checkpoint;
 use crate::report::CalibrationRecord;
 
+/// Does work with a tokenizer on a thread of its own, and gives back what it leaves: a tokenizer keeps the words it has seen
+/// for as long as the thread lives, and every one of them holds a page of what was freed around it.
+pub(super) fn tokenising<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    super::memory::give_back();
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// Rows of a calibration set.
 pub(super) type TokenIds = Vec<Vec<u32>>;
 
@@ -42,6 +50,10 @@ impl SampleSets {
     /// As many sets of the options' size as are wanted, or as the text has, at least one. Several are dealt out of one draw,
     /// so that each is from all over the text.
     pub(super) fn draw(options: &PruneOptions, checkpoint: &Checkpoint, wanted: usize) -> Result<Self, RunError> {
+        tokenising(|| Self::drawn(options, checkpoint, wanted))
+    }
+
+    fn drawn(options: &PruneOptions, checkpoint: &Checkpoint, wanted: usize) -> Result<Self, RunError> {
         let corpus = Corpus::read(&options.calibration)?;
         let tokenizer = Tokenizer::open(checkpoint.dir())?;
         let each = options.samples.samples;
@@ -65,8 +77,6 @@ impl SampleSets {
             .flat_map(|set| all.ids.iter().skip(set).step_by(sets))
             .cloned()
             .collect();
-        drop((corpus, tokenizer));
-        super::memory::give_back();
         Ok(SampleSets { all, each })
     }
 

@@ -39,7 +39,9 @@ impl Piece<'_> {
         let width = linear.shape[1] * view.dtype.size();
         let ranges = self.part.rows.iter();
         let values = ranges.flat_map(|range| view.dtype.decode(&stored[range.start * width..range.end * width]));
-        Ok((values.collect(), view.dtype))
+        let values = values.collect();
+        checkpoint.release(&linear.tensor);
+        Ok((values, view.dtype))
     }
 }
 
