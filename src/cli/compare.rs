@@ -60,6 +60,8 @@ fn rows(common: &Common, args: &CompareArgs, spec: &Spec) -> Result<Vec<PruneOpt
                 let mut row = PruneOptions {
                     refit: method.refit.unwrap_or(settled.refit),
                     pattern: pattern(name)?,
+                    // Layer errors are a column of the table.
+                    layer_errors: true,
                     ..settled
                 };
                 row.samples.seed = *seed;

@@ -128,7 +128,7 @@ impl Method for Admm {
     }
 
     fn workspace(&self) -> usize {
-        11
+        10
     }
 
     fn squares(&self) -> usize {

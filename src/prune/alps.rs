@@ -54,7 +54,7 @@ impl Method for Alps {
     }
 
     fn workspace(&self) -> usize {
-        13
+        12
     }
 
     fn squares(&self) -> usize {

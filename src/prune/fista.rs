@@ -112,7 +112,7 @@ impl Method for Fista {
     }
 
     fn workspace(&self) -> usize {
-        15
+        14
     }
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {

@@ -17,7 +17,7 @@ impl Method for Magnitude {
     }
 
     fn workspace(&self) -> usize {
-        9
+        8
     }
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {

@@ -26,9 +26,9 @@ impl Method for Ria {
         Needs::Norms
     }
 
-    /// The problem's five; score, its other half, and from there weight and support.
+    /// The problem's four; score, its other half, and from there weight and support.
     fn workspace(&self) -> usize {
-        9
+        8
     }
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {

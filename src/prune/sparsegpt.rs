@@ -40,9 +40,9 @@ impl Method for SparseGpt {
         0.5 + inverse_products(shape)
     }
 
-    /// The problem's five, weight and support, and two for the error; from 256 inputs on the four of a block are less.
+    /// The problem's four, weight and support, and two for the error; from 256 inputs on the four of a block are less.
     fn workspace(&self) -> usize {
-        9
+        8
     }
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {

@@ -21,7 +21,7 @@ impl Method for Wanda {
     }
 
     fn workspace(&self) -> usize {
-        9
+        8
     }
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {

@@ -26,6 +26,15 @@ pub fn text_table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> S
     out.to_string()
 }
 
+/// A layer error, if it was measured.
+fn known(error: f64) -> String {
+    if error.is_nan() {
+        "-".to_string()
+    } else {
+        format!("{error:.5}")
+    }
+}
+
 /// Per projection type: layer error before and after, sparsity, time; then totals and phases.
 ///
 /// For a model that became smaller its sizes instead.
@@ -57,8 +66,8 @@ pub fn prune_table(report: &PruneReport) -> String {
         out.add_row([
             role.to_string(),
             rows.len().to_string(),
-            format!("{before:.5}"),
-            format!("{after:.5}"),
+            known(before),
+            known(after),
             if before > 0.0 {
                 format!("{:.3}", after / before)
             } else {
@@ -78,12 +87,13 @@ pub fn prune_table(report: &PruneReport) -> String {
         false => "",
     };
     let errors = match report.calibration.samples {
-        0 => "|W* - W|^2 / |W|^2 over matrices",
-        _ => "|VX* - WX|^2 / |WX|^2 over layers",
+        0 => "mean of |W* - W|^2 / |W|^2 over matrices",
+        _ if report.linears.iter().all(|l| l.error_after.is_none()) => "not measured (--layer-errors)",
+        _ => "mean of |VX* - WX|^2 / |WX|^2 over layers",
     };
     let dead: usize = report.linears.iter().map(|l| l.dead_inputs).max().unwrap_or(0);
     format!(
-        "{out}\nerrors: mean of {errors}{before_correction}\n\
+        "{out}\nerrors: {errors}{before_correction}\n\
          sparsity {} of {} weights, counted in the written files ({} zeros were in the input); at most {dead} dead inputs in a linear\n\
          {:.1} s: prepare {:.1}, {allocate}capture {:.1}, solve {:.1}, propagate {:.1}, write and verify {:.1}\n\
          peak memory: device {}, host {}{}{}",

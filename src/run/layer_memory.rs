@@ -8,12 +8,14 @@ use super::source::{done_after, drifts};
 use crate::gpu::Gpu;
 use crate::model::{Group, LinearId, LinearSpec, Norm, QkNorm, Spec, Tap};
 use crate::ops::prox::OBS_COLS;
-use crate::prune::{Admm, Allocation, Method, Propagate};
+use crate::prune::{Admm, Allocation, Method, Needs, Propagate, Within};
 use crate::tensor::DType;
 
-/// Matrices of a linear's size alive in a refit: weight, scaled weight, free, target and correction of the problem,
+/// Matrices of a linear's size alive in a refit: weight, scaled weight, target and correction of the problem,
 /// weight and support of the solution, then the refitted weight, product, residual and direction.
-const REFIT: usize = 11;
+const REFIT: usize = 10;
+/// The same in a solve that knows norms alone: the weight, scaled too, the scores, the solution and its support.
+const NORMS: u64 = 5;
 
 /// One turn: bytes alive at its worst moment, most of them in proportion to something that can be chosen.
 #[derive(Clone, Debug)]
@@ -68,6 +70,10 @@ pub(super) struct Layer<'a> {
     stored: u64,
     /// Whether the next batch is uploaded while the device is busy.
     early: bool,
+    /// Whether the device keeps weights in f32, as the problems want them.
+    as_f32: bool,
+    /// What is summed up of the inputs.
+    needs: Needs,
     held: Vec<Held>,
     groups: Vec<Group>,
     moments: Vec<Moment>,
@@ -93,7 +99,7 @@ impl<'a> Layer<'a> {
                         expert: linear.id.expert,
                     },
                     bytes: (rows * linear.shape[1] * on_device) as u64,
-                    dense: options.propagate != Propagate::Pruned,
+                    dense: options.propagate != Propagate::Pruned || options.within == Within::Layer,
                     pruned: true,
                     replaced: false,
                 });
@@ -105,6 +111,8 @@ impl<'a> Layer<'a> {
             method,
             stored: stored as u64,
             early: !gpu.is_host(),
+            as_f32: gpu.is_host() || stored == 4,
+            needs: options.needs(method),
             held,
             groups: spec.groups(layer)?,
             moments: Vec::new(),
@@ -122,11 +130,21 @@ impl<'a> Layer<'a> {
         let largest = self.held.iter().map(|h| h.bytes).max().unwrap_or(0);
         // A linear is decoded to f32 on its way to the host executor.
         self.note("loading the layer", |m| m.heap = largest);
+        if self.options.captures_at_once(&groups) {
+            self.at_once(&groups);
+            return self.moments;
+        }
         let (mlp, attention): (Vec<_>, Vec<_>) = groups.iter().partition(|g| g.input.in_mlp());
         for group in attention {
             self.group(group, self.entering());
         }
-        let two = !self.spec.parallel && self.options.propagate != Propagate::Pruned;
+        let side_by_side = self.options.within == Within::Layer;
+        let two = !self.spec.parallel
+            && match self.options.propagate {
+                Propagate::Dense => !side_by_side,
+                Propagate::Pruned => side_by_side,
+                Propagate::Local | Propagate::Both => true,
+            };
         let streams = if two { 2 } else { self.entering() };
         if !self.spec.parallel {
             let row = self.attention_row();
@@ -142,6 +160,50 @@ impl<'a> Layer<'a> {
         };
         self.pass("the MLP half", row, streams);
         self.moments
+    }
+
+    /// All inputs captured in one pass, the linears solved side by side, then a pass through the whole layer.
+    fn at_once(&mut self, groups: &[Group]) {
+        let squares = match self.needs {
+            Needs::Gram => 0,
+            // Each input's squares, before they are added up.
+            Needs::Norms => groups.iter().map(|g| self.spec.width(g.input) as u64).sum(),
+        };
+        let mlp = self.normed(Norm::Mlp, self.spec.hidden) + 2 * self.spec.ffn as u64;
+        let row = self.attention_row() + 4 * (mlp + squares);
+        let mut grams: u64 = groups.iter().map(|group| self.sums(group)).sum();
+        let heap_row = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
+        self.note("capture of a decoder layer", |m| {
+            (m.grams, m.row, m.heap_row) = (grams, row, heap_row);
+        });
+        let dense = self.options.propagate == Propagate::Dense;
+        for held in &mut self.held {
+            (held.dense, held.pruned) = (dense, !dense);
+        }
+        for group in groups {
+            self.solve(group, grams, 1);
+            grams -= self.sums(group);
+            self.replace(group);
+        }
+        let row = self.attention_row() + self.mlp_row();
+        self.pass("the decoder layer", row, 1);
+    }
+
+    /// Bytes of a group's sums, without those of a drift.
+    fn sums(&self, group: &Group) -> u64 {
+        let n = self.spec.width(group.input) as u64;
+        match self.needs {
+            Needs::Gram => 4 * n * n,
+            Needs::Norms => 4 * n,
+        }
+    }
+
+    /// The group's linears are on the device as pruned, if anything reads them.
+    fn replace(&mut self, group: &Group) {
+        let ids: Vec<LinearId> = group.linears.iter().flat_map(|l| l.ids()).collect();
+        for held in self.held.iter_mut().filter(|h| ids.contains(&h.id)) {
+            held.replaced = held.pruned;
+        }
     }
 
     /// Streams that enter the layer.
@@ -199,8 +261,8 @@ impl<'a> Layer<'a> {
     fn group(&mut self, group: &Group, streams: u64) {
         let propagate = self.options.propagate;
         let n = self.spec.width(group.input) as u64;
-        let corrected = drifts(self.spec, self.options, group.input);
-        let grams = if corrected { 3 } else { 1 } * n * n * 4;
+        let corrected = drifts(self.spec, self.options, group.input) && self.needs == Needs::Gram;
+        let grams = if corrected { 3 } else { 1 } * self.sums(group);
         let captured = if corrected { 2 } else { 1 };
         // When the next batch is fetched, the stream that was read and what was made of it are still there.
         let fetched = if self.early {
@@ -208,7 +270,8 @@ impl<'a> Layer<'a> {
         } else {
             0
         };
-        let row = self.tap_row(group.input).max(fetched) * captured;
+        let squares = if self.needs == Needs::Norms { 4 * n } else { 0 };
+        let row = (self.tap_row(group.input) + squares).max(fetched) * captured;
         let what = format!("capture at {:?}", group.input);
         let heap_row = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
         self.note(&what, |m| {
@@ -232,10 +295,7 @@ impl<'a> Layer<'a> {
         }
         self.measure(group);
         self.solve(group, grams, streams);
-        let ids: Vec<LinearId> = group.linears.iter().flat_map(|l| l.ids()).collect();
-        for held in self.held.iter_mut().filter(|h| ids.contains(&h.id)) {
-            held.replaced = held.pruned;
-        }
+        self.replace(group);
     }
 
     /// How redundant the group's linears are, in the pass before: the problem's four matrices, what is removed and
@@ -260,7 +320,8 @@ impl<'a> Layer<'a> {
         let bytes = |l: &LinearSpec| (l.shape[0] * l.shape[1]) as u64;
         let n = self.spec.width(group.input) as u64;
         let permuted = self.options.permutes() && channels(self.spec, group.input).is_some();
-        let mut solved = 0;
+        let loaded = matches!(self.options.sums, Sums::Loaded(_));
+        let (mut solved, mut uploaded) = (0, 0);
         for linear in &group.linears {
             solved += bytes(linear) * self.stored;
             let what = format!("solving `{}`", linear.tensor);
@@ -271,12 +332,21 @@ impl<'a> Layer<'a> {
                 let search = Admm::brief();
                 (matrices, squares) = (matrices.max(search.workspace()), squares.max(search.squares()).max(1));
             }
-            let matrices = matrices as u64 - u64::from(!corrected);
+            // Solved on the weight that the device has: where it is in one piece, in its own order, and in f32.
+            let shared = linear.whole().is_some() && !permuted && !loaded && self.as_f32;
+            let matrices = match self.needs {
+                Needs::Gram => matrices as u64 - u64::from(!corrected) - u64::from(shared),
+                Needs::Norms => NORMS - u64::from(shared),
+            };
             let squares = squares as u64 * n * n * 4;
             self.note(&what, |m| {
                 (m.grams, m.matrices, m.matrix) = (grams + squares, matrices, 4 * bytes(linear));
                 (m.heap, m.streams) = (solved, streams);
+                m.weights += uploaded;
             });
+            if linear.whole().is_some() && !permuted && self.needs == Needs::Gram {
+                uploaded += bytes(linear) * if self.as_f32 { 4 } else { self.stored };
+            }
             if permuted {
                 let what = format!("permuting what `{}` reads", linear.tensor);
                 // The linear in both orders, and copies of one whose outputs follow.

@@ -10,7 +10,15 @@ use serde_json::{Value, json};
 use super::fixture::{FFN, HIDDEN, LAYERS, LINEARS, Model, Stored, linear};
 use super::{Case, FLAGS, Run, listing, run, secateur, weights};
 
-const WANDA: [&str; 6] = ["--pattern", "2:4", "--method", "wanda", "--refit", "0"];
+const WANDA: [&str; 7] = [
+    "--pattern",
+    "2:4",
+    "--method",
+    "wanda",
+    "--refit",
+    "0",
+    "--layer-errors",
+];
 
 impl Case {
     pub(super) fn statistics(&self) -> PathBuf {

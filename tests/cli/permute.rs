@@ -49,7 +49,7 @@ fn first(tensor: &Stored) -> bool {
 
 /// Magnitude, each layer on what the pruned ones before give it.
 fn prune(case: &Case, permute: &str) -> Value {
-    let flags = "--pattern 2:4 --method magnitude --refit 0 --propagate pruned --json --permute";
+    let flags = "--pattern 2:4 --method magnitude --refit 0 --propagate pruned --layer-errors --json --permute";
     let flags: Vec<&str> = flags.split(' ').chain([permute]).collect();
     case.prune(&flags).json()
 }

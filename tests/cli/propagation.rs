@@ -52,6 +52,7 @@ fn linears(case: &Case, propagate: &str) -> BTreeMap<String, Linear> {
         let (target, seen) = match propagate {
             "dense" => (dense.layer(layer, &dense_stream), pruned.layer(layer, &dense_stream)),
             "local" => (dense.layer(layer, &pruned_stream), pruned.layer(layer, &pruned_stream)),
+            "layer" => (dense.layer(layer, &pruned_stream), dense.layer(layer, &pruned_stream)),
             "both" => (dense.layer(layer, &dense_stream), pruned.layer(layer, &pruned_stream)),
             _ => (pruned.layer(layer, &pruned_stream), pruned.layer(layer, &pruned_stream)),
         };
@@ -141,9 +142,14 @@ fn report(case: &Case, flags: &str) -> Value {
 
 #[test]
 fn errors_are_against_the_right_outputs() {
-    for propagate in ["dense", "local", "both", "pruned"] {
+    for propagate in ["dense", "local", "both", "pruned", "layer"] {
         let case = model();
-        let flags = format!("--pattern 2:4 --method sparsegpt --json --propagate {propagate}");
+        let inputs = match propagate {
+            // The default of the method.
+            "layer" => String::new(),
+            other => format!(" --within linear --propagate {other}"),
+        };
+        let flags = format!("--pattern 2:4 --method sparsegpt --json{inputs}");
         let report = report(&case, &flags);
         let linears = linears(&case, propagate);
         for record in report["linears"].as_array().unwrap() {
@@ -166,13 +172,15 @@ fn a_refit_is_stationary_for_the_right_target() {
         ("both", 0.5),
         ("both", 1.0),
         ("pruned", 1.0),
+        ("layer", 1.0),
     ] {
         let case = model();
         let flags = "--sparsity 0.5 --method magnitude --refit 400 --damping 0.01 --damping-rule own --json";
-        report(
-            &case,
-            &format!("{flags} --propagate {propagate} --correction {correction}"),
-        );
+        let inputs = match propagate {
+            "layer" => String::new(),
+            other => format!(" --within linear --propagate {other}"),
+        };
+        report(&case, &format!("{flags}{inputs} --correction {correction}"));
         for (name, linear) in linears(&case, propagate) {
             let slope = linear.slope(correction, 0.01);
             assert!(slope < 1e-4, "{propagate} {correction} {name}: {slope}");
@@ -187,7 +195,7 @@ fn without_a_correction_the_dense_stream_changes_nothing() {
     for make in cases {
         let pruned = |flags: &str| {
             let case = make();
-            let flags = format!("--pattern 2:4 --method sparsegpt --json {flags}");
+            let flags = format!("--pattern 2:4 --method sparsegpt --json --within linear {flags}");
             let errors: Vec<f64> = report(&case, &flags)["linears"]
                 .as_array()
                 .unwrap()
