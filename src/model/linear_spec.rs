@@ -109,10 +109,9 @@ impl LinearSpec {
 
     /// The linear of the forward pass that it is, if it is just one and all of it.
     pub fn whole(&self) -> Option<LinearId> {
-        match &self.parts[..] {
-            [part] if part.rows == [0..self.shape[0]] => Some(self.id_of(part)),
-            _ => None,
-        }
+        let [part] = &self.parts[..] else { return None };
+        let [rows] = &part.rows[..] else { return None };
+        (*rows == (0..self.shape[0])).then(|| self.id_of(part))
     }
 
     /// Shape of the tensor in the file.

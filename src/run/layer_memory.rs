@@ -332,8 +332,9 @@ impl<'a> Layer<'a> {
                 let search = Admm::brief();
                 (matrices, squares) = (matrices.max(search.workspace()), squares.max(search.squares()).max(1));
             }
-            // Solved on the weight that the device has: where it is in one piece, in its own order, and in f32.
-            let shared = linear.whole().is_some() && !permuted && !loaded && self.as_f32;
+            // Solved on the weight that the device has: where it is in one piece, in its own order, and in f32. A limit may cut it.
+            let no_limit = self.options.max_ram.is_none() && self.options.max_vram.is_none();
+            let shared = linear.whole().is_some() && !permuted && !loaded && self.as_f32 && no_limit;
             let matrices = match self.needs {
                 Needs::Gram => matrices as u64 - u64::from(!corrected) - u64::from(shared),
                 Needs::Norms => NORMS - u64::from(shared),
