@@ -233,7 +233,7 @@ def compare(a, b):
         if linear in sum(GROUPS, []):
             same = (ours[name].get_tensor(name) == 0) == (theirs[name].get_tensor(name) == 0)
             report.setdefault(int(number), {})[linear.split(".")[1]] = same.float().mean().item()
-    for number, shares in sorted(report.items()):
+    for number, shares in (report := dict(sorted(report.items()))).items():
         shares["mean"] = sum(shares.values()) / len(shares)
         print(f"layer {number:<2}", *(f" {name} {share:.5f}" for name, share in shares.items()))
     return report

@@ -329,7 +329,7 @@ fn killed_with_activations_in_a_file() {
 
 /// Half of each stream goes to a file.
 fn in_a_file(propagate: &str) {
-    let flags = format!("--pattern 2:4 --activations f32 --method wanda --propagate {propagate}");
+    let flags = format!("--pattern 2:4 --activations f32 --method wanda --layer-errors --propagate {propagate}");
     let mut job = Job::new(&flags.split(' ').collect::<Vec<_>>());
     let in_memory = job.undisturbed().0;
     let mut plan = job.command(&["--json"]);
