@@ -13,9 +13,11 @@ const LARGE: usize = 128 << 10;
 /// Mappings begin at multiples of this on every system.
 const PAGE: usize = 4096;
 
-/// Bytes of freed blocks that are kept for the next of the same size: about what a product packs of its operands, which would
+/// Bytes of freed blocks that are kept for the next of the same size: what a product packs of its operands, which would
 /// otherwise be mapped, and faulted in page by page, in every product.
 const STOCK: usize = 6 << 20;
+/// Alignment by which they are known: nothing else that is large begins at a cache line.
+const PACKED: usize = 64;
 /// Blocks kept at most.
 const SLOTS: usize = 4;
 
@@ -98,7 +100,8 @@ fn stocked(bytes: usize) -> Option<*mut u8> {
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match is_mapped(layout) {
-            true => stocked(layout.size()).unwrap_or_else(|| map(layout.size())),
+            true if layout.align() >= PACKED => stocked(layout.size()).unwrap_or_else(|| map(layout.size())),
+            true => map(layout.size()),
             // SAFETY: the caller's promise.
             false => unsafe { System.alloc(layout) },
         }
@@ -115,8 +118,8 @@ unsafe impl GlobalAlloc for Blocks {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         match is_mapped(layout) {
             true => match STOCKED.lock() {
-                Ok(mut stock) => stock.put(block, layout.size()),
-                Err(_) => unmap(block, layout.size()),
+                Ok(mut stock) if layout.align() >= PACKED => stock.put(block, layout.size()),
+                _ => unmap(block, layout.size()),
             },
             // SAFETY: the caller's promise.
             false => unsafe { System.dealloc(block, layout) },

@@ -18,6 +18,17 @@ pub struct SampleSpec {
     pub bos: Option<u32>,
 }
 
+impl SampleSpec {
+    /// Fails if it asks for nothing.
+    pub fn check(&self) -> Result<(), CalibError> {
+        let SampleSpec { samples, length, .. } = *self;
+        if samples == 0 || length < 2 {
+            return Err(CalibError::BadSpec { samples, length });
+        }
+        Ok(())
+    }
+}
+
 /// The samples taken.
 #[derive(Clone, Debug)]
 pub struct CalibrationSet {
@@ -41,15 +52,8 @@ pub struct CalibrationSet {
 ///
 /// Fails if `spec` asks for nothing, if the text is too short, or if no document is long enough.
 pub fn draw(corpus: &Corpus, tokenizer: &Tokenizer, spec: &SampleSpec) -> Result<CalibrationSet, CalibError> {
-    let SampleSpec {
-        samples,
-        length,
-        seed,
-        bos,
-    } = *spec;
-    if samples == 0 || length < 2 {
-        return Err(CalibError::BadSpec { samples, length });
-    }
+    spec.check()?;
+    let SampleSpec { seed, bos, .. } = *spec;
     let mut random = CpythonRandom::new(seed);
     let (rule, (ids, tokens_available)) = match corpus.kind {
         CorpusKind::Documents => ("sparsegpt", from_documents(corpus, tokenizer, spec, &mut random)?),

@@ -79,9 +79,12 @@ impl Shard {
 
     /// Lets the operating system take back the pages of `range`; they are read from the file again when next touched.
     pub(super) fn release(&self, range: Range<usize>) {
+        /// Linux maps so much around a page that is touched: ends of neighbours, which nobody would give back otherwise.
+        const AROUND: usize = 64 << 10;
         if range.is_empty() {
             return;
         }
+        let range = range.start.saturating_sub(AROUND)..(range.end + AROUND).min(self.map.len());
         #[cfg(unix)]
         {
             use memmap2::UncheckedAdvice::DontNeed;

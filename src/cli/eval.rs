@@ -13,7 +13,7 @@ use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file}
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::eval::{Bos, Protocol, Windows, same_vocabulary};
-use crate::model::{Activations, Decoder, Spec};
+use crate::model::{ActivationOptions, Activations, Decoder, Spec};
 use crate::report::{EvalRecord, eval_table};
 use crate::run::{EvalText, evaluate};
 
@@ -99,7 +99,8 @@ fn evaluated(
     reference: Option<(&Decoder<'_>, &Activations)>,
 ) -> Result<EvalRecord, CliError> {
     let bar = progress::layers(common, decoder.spec.layers);
-    let result = evaluate(decoder, text, reference, |layer| advanced(&bar, layer));
+    let options = ActivationOptions::default();
+    let result = evaluate(decoder, text, reference, &options, |layer| advanced(&bar, layer));
     bar.finish_and_clear();
     Ok(result?.0)
 }

@@ -269,9 +269,19 @@ impl<'a> Decoder<'a> {
     pub fn run_while(
         &self,
         ids: &[Vec<u32>],
+        go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Activations>, ModelError> {
+        self.run_with(ids, &ActivationOptions::default(), go_on)
+    }
+
+    /// The same, with the stream kept as `options` say.
+    pub fn run_with(
+        &self,
+        ids: &[Vec<u32>],
+        options: &ActivationOptions,
         mut go_on: impl FnMut(usize) -> bool,
     ) -> Result<Option<Activations>, ModelError> {
-        let mut activations = self.embed(ids)?;
+        let mut activations = self.embed_with(ids, options)?;
         for layer in 0..self.spec.layers {
             let weights = self.layer(layer)?;
             self.advance(&mut activations, &weights)?;

@@ -251,6 +251,19 @@ pub fn loss_gradient_bytes(gpu: &Gpu, spec: &Spec, head: DType, [tokens, rows]: 
     (portion + tiles.max(4 * 3 * rows * hidden)) as u64
 }
 
+/// Device memory of [`Decoder::divergence_and_losses`] for streams of `tokens` in batches of `rows`, in bytes; with one `model`
+/// of [`Decoder::losses`].
+pub fn evaluation_bytes(gpu: &Gpu, spec: &Spec, head: DType, [tokens, rows]: [usize; 2], models: usize) -> u64 {
+    let (rows, hidden) = (rows.min(tokens).max(1), spec.hidden);
+    let together = tokens.min(rows.saturating_mul(portion(gpu, rows, hidden)));
+    // Per row its final hidden state and the state of its loss, or of the divergence, which is twice that; and a target.
+    let portion = 4 * together * (models * hidden + if models > 1 { 12 } else { 4 }) + 4 * tokens;
+    let columns = tile(gpu, rows, hidden).min(spec.vocabulary);
+    let element = if gpu.in_host_memory() { 4 } else { head.size() };
+    let tiles = models * (columns * hidden * element + 4 * rows * columns);
+    (portion + tiles.max(4 * 2 * rows * hidden)) as u64
+}
+
 /// By sequence, without its last position, after which nothing comes.
 fn token_losses(state: &[f32], sequence: usize) -> impl Iterator<Item = Vec<TokenLoss>> {
     let sequences = state.chunks(4 * sequence);

@@ -28,7 +28,7 @@ pub use decoder::Decoder;
 pub use error::ModelError;
 pub use experts::{ExpertTokens, Routing};
 pub use family::{Family, Norm, NormKind, QkNorm, Role};
-pub use head::{DivergenceState, TokenLoss, loss_gradient_bytes};
+pub use head::{DivergenceState, TokenLoss, evaluation_bytes, loss_gradient_bytes};
 pub use linear::{Weight, linear, linear_backward, upload_weight};
 pub use linear_spec::{LinearId, LinearSpec, Part};
 pub use resize::FewerHeads;

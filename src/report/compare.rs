@@ -17,6 +17,9 @@ pub struct CompareReport {
     pub model: String,
     /// What all rows depend on: the model and the texts.
     pub settings: Value,
+    /// What the process that worked on it last took in all, evaluations included, and what was predicted for that.
+    #[serde(default)]
+    pub memory: Memory,
     /// The dense model, one record per text.
     pub dense: Vec<EvalRecord>,
     /// One per method, refit, target and seed.

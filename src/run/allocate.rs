@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
-use super::memory::CURVATURE_STREAMS;
 use super::plan::{Plan, PruneOptions, Sums};
 use super::report::begin_report;
 use super::samples::TokenIds;
@@ -126,11 +125,10 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
     };
     let ids = pass.ids.expect("a plan with this rule captures its inputs");
     let ids = spread_out(ids, curvature_samples(&options.samples));
-    // Streams of all layers are kept at once: no more of them in memory than the prune itself needs.
-    let stream = (4 * options.samples.samples * options.samples.length * plan.spec.hidden) as u64;
+    // Streams of all layers are kept at once.
     let activations = ActivationOptions {
         dtype: DType::F32,
-        ram_budget: Some(plan.demand.activation_ram.unwrap_or(CURVATURE_STREAMS * stream)),
+        ram_budget: Some(plan.demand.curvature_ram),
         ..plan.activation_options()
     };
     let backward = BackwardPass {

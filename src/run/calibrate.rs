@@ -28,6 +28,7 @@ pub fn calibrate(
 ) -> Result<CalibrateReport, RunError> {
     let start = Instant::now();
     let output = &plan.options.output;
+    gpu.limit_stock(plan.demand.stock);
     let folder = NewFolder::create(checkpoint, output, plan.output_bytes)?;
     let (calibration, ids) = calibration(plan, checkpoint, progress)?;
     let identity = RunIdentity {

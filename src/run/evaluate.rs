@@ -3,11 +3,16 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::memory::small;
+use super::resident::{Process, Way};
 use super::samples::tokenising;
+use super::surgeon::{Need, Passes};
 use super::{RunError, adapter_record};
 use crate::calib::{Corpus, CorpusKind, Tokenizer};
+use crate::checkpoint::Checkpoint;
 use crate::eval::{Bos, Protocol, Windows, divergence, perplexity};
-use crate::model::{Activations, Decoder};
+use crate::gpu::Gpu;
+use crate::model::{ActivationOptions, Activations, Decoder, Spec, evaluation_bytes};
 use crate::report::EvalRecord;
 
 /// A text to evaluate on, cut into windows of a model's tokens.
@@ -57,15 +62,17 @@ impl EvalText {
 }
 
 /// A model's record on a text, with how far it is from a reference if there is one, given with what left its last layer
-/// on that text; and what left the model's own. `go_on` is asked after each layer; at its no this ends as interrupted.
+/// on that text; and what left the model's own, kept as `activations` say. `go_on` is asked after each layer; at its no this ends as interrupted.
 pub fn evaluate(
     decoder: &Decoder<'_>,
     text: &EvalText,
     reference: Option<(&Decoder<'_>, &Activations)>,
+    activations: &ActivationOptions,
     go_on: impl FnMut(usize) -> bool,
 ) -> Result<(EvalRecord, Activations), RunError> {
     let (start, windows) = (Instant::now(), &text.windows);
-    let states = decoder.run_while(&windows.ids, go_on)?.ok_or(RunError::Interrupted)?;
+    let states = decoder.run_with(&windows.ids, activations, go_on)?;
+    let states = states.ok_or(RunError::Interrupted)?;
     let (divergence, result) = match reference {
         Some(reference) => {
             let (divergence, result) = divergence(reference, (decoder, &states), windows)?;
@@ -95,4 +102,34 @@ pub fn evaluate(
         seconds: start.elapsed().as_secs_f64(),
     };
     Ok((record, states))
+}
+
+/// Memory that evaluating takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EvalDemand {
+    /// The process, but for the streams.
+    pub(super) host: u64,
+    /// What leaves the last layer of the model, and of the one it is held against.
+    pub(super) streams: u64,
+}
+
+impl EvalDemand {
+    /// Of a model against another of the same sizes.
+    pub(super) fn of(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, windows: &Windows) -> Result<Self, RunError> {
+        let context = windows.context;
+        let tokens = windows.ids.len() * context;
+        let rows = (ActivationOptions::default().sequences_per_batch(context) * context).min(tokens);
+        let head = checkpoint.tensor_of_shape(&spec.head(), &[spec.vocabulary, spec.hidden])?;
+        let passes = Passes::of(gpu, checkpoint, spec, [tokens, rows], Need::FORWARD)?;
+        let scores = evaluation_bytes(gpu, spec, head.dtype, [tokens, rows], 2);
+        let device = scores.max(passes.gather) + 2 * small(spec, gpu, context);
+        let process = Process::of(gpu, checkpoint, spec, context, Way::Forward);
+        // Ids, a loss and a divergence of every token, and these as they are read back.
+        let each = (4 + 2 * 16 + 2 * 32) * tokens as u64;
+        let buffers = if gpu.in_host_memory() { device } else { 0 };
+        Ok(EvalDemand {
+            host: process.at_work() + each + buffers + passes.heap(&process, spec, rows),
+            streams: (2 * 4 * tokens * spec.hidden) as u64,
+        })
+    }
 }

@@ -4,7 +4,9 @@
 use super::RunError;
 use super::permute::channels;
 use super::plan::{PruneOptions, Sums};
+use super::resident::Process;
 use super::source::{done_after, drifts};
+use super::statistics::SAVED_PIECE;
 use crate::gpu::Gpu;
 use crate::model::{Group, LinearId, LinearSpec, Norm, QkNorm, Spec, Tap};
 use crate::ops::prox::OBS_COLS;
@@ -64,6 +66,7 @@ struct Held {
 /// The walk through one layer.
 pub(super) struct Layer<'a> {
     spec: &'a Spec,
+    process: &'a Process,
     options: &'a PruneOptions,
     method: &'a dyn Method,
     /// Bytes of a stored weight.
@@ -82,7 +85,7 @@ pub(super) struct Layer<'a> {
 impl<'a> Layer<'a> {
     /// Decoder layer `layer`, whose weights are stored in `stored` bytes each.
     pub(super) fn new(
-        spec: &'a Spec,
+        (spec, process): (&'a Spec, &'a Process),
         options: &'a PruneOptions,
         gpu: &Gpu,
         [layer, stored]: [usize; 2],
@@ -107,6 +110,7 @@ impl<'a> Layer<'a> {
         }
         Ok(Layer {
             spec,
+            process,
             options,
             method,
             stored: stored as u64,
@@ -127,9 +131,13 @@ impl<'a> Layer<'a> {
             groups.iter().for_each(|group| self.loaded(group));
             return self.moments;
         }
-        let largest = self.held.iter().map(|h| h.bytes).max().unwrap_or(0);
-        // A linear is decoded to f32 on its way to the host executor.
-        self.note("loading the layer", |m| m.heap = largest);
+        self.embedding();
+        // The pages of a linear, and what it is decoded to on its way to the host executor.
+        let linear = |g: &Group| g.linears.iter().map(|l| (l.shape[0] * l.shape[1]) as u64).max();
+        let largest = groups.iter().filter_map(linear).max().unwrap_or(0);
+        let decoded = if self.early { 0 } else { 4 };
+        let heap = largest * (self.stored + decoded);
+        self.note("loading the layer", |m| m.heap = heap);
         if self.options.captures_at_once(&groups) {
             self.at_once(&groups);
             return self.moments;
@@ -147,7 +155,7 @@ impl<'a> Layer<'a> {
             };
         let streams = if two { 2 } else { self.entering() };
         if !self.spec.parallel {
-            let row = self.attention_row();
+            let row = attention_row(self.spec);
             self.pass("the attention half", row, streams);
             self.held.retain(|h| h.id.role.in_mlp());
         }
@@ -155,8 +163,8 @@ impl<'a> Layer<'a> {
             self.group(group, streams);
         }
         let row = match self.spec.parallel {
-            true => self.attention_row() + self.mlp_row(),
-            false => self.mlp_row(),
+            true => attention_row(self.spec) + mlp_row(self.spec, self.sparse()),
+            false => mlp_row(self.spec, self.sparse()),
         };
         self.pass("the MLP half", row, streams);
         self.moments
@@ -169,10 +177,11 @@ impl<'a> Layer<'a> {
             // Each input's squares, before they are added up.
             Needs::Norms => groups.iter().map(|g| self.spec.width(g.input) as u64).sum(),
         };
-        let mlp = self.normed(Norm::Mlp, self.spec.hidden) + 2 * self.spec.ffn as u64;
-        let row = self.attention_row() + 4 * (mlp + squares);
+        let mlp = normed(self.spec, Norm::Mlp) + 2 * self.spec.ffn as u64;
+        let row = attention_row(self.spec) + 4 * (mlp + squares);
         let mut grams: u64 = groups.iter().map(|group| self.sums(group)).sum();
-        let heap_row = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
+        let decoded = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
+        let heap_row = decoded.max(self.process.packed_row(self.spec));
         self.note("capture of a decoder layer", |m| {
             (m.grams, m.row, m.heap_row) = (grams, row, heap_row);
         });
@@ -185,7 +194,7 @@ impl<'a> Layer<'a> {
             grams -= self.sums(group);
             self.replace(group);
         }
-        let row = self.attention_row() + self.mlp_row();
+        let row = attention_row(self.spec) + mlp_row(self.spec, false);
         self.pass("the decoder layer", row, 1);
     }
 
@@ -235,11 +244,22 @@ impl<'a> Layer<'a> {
         self.moments.push(moment);
     }
 
-    /// A forward pass of batches that are read back: once by the executor, once for whom they are for. Where another batch
-    /// is stored or fetched meanwhile, that is encoded or decoded beside them.
+    /// Rows of the embedding, as stored and as a stream that is read back.
+    fn embedding(&mut self) {
+        let hidden = self.spec.hidden as u64;
+        let held = std::mem::take(&mut self.held);
+        let heap_row = (8 + self.stored) * hidden;
+        self.note("embedding", |m| {
+            (m.row, m.heap_row, m.streams) = (8 * hidden, heap_row, 1)
+        });
+        self.held = held;
+    }
+
+    /// A forward pass of batches that are read back: once by the executor, once for whom they are for, and once as they are
+    /// stored, where that is something else.
     fn pass(&mut self, what: &str, row: u64, streams: u64) {
-        let copies = if self.early && !self.exact() { 3 } else { 2 };
-        let heap_row = copies * 4 * self.spec.hidden as u64;
+        let copies = if self.exact() { 2 } else { 3 };
+        let heap_row = (copies * 4 * self.spec.hidden as u64).max(self.process.packed_row(self.spec));
         self.note(what, |m| (m.row, m.heap_row, m.streams) = (row, heap_row, streams));
     }
 
@@ -273,7 +293,8 @@ impl<'a> Layer<'a> {
         let squares = if self.needs == Needs::Norms { 4 * n } else { 0 };
         let row = (self.tap_row(group.input) + squares).max(fetched) * captured;
         let what = format!("capture at {:?}", group.input);
-        let heap_row = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
+        let decoded = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
+        let heap_row = decoded.max(self.process.packed_row(self.spec));
         self.note(&what, |m| {
             (m.grams, m.row, m.heap_row, m.streams) = (grams, row, heap_row, streams);
         });
@@ -291,6 +312,11 @@ impl<'a> Layer<'a> {
             }
         }
         if self.options.sums == Sums::Saved {
+            // Read back twice, in pieces, and once as bytes.
+            let piece = 4 * (n * n).min(SAVED_PIECE.max(n as usize) as u64);
+            self.note(&format!("saving the sums at {:?}", group.input), |m| {
+                (m.grams, m.heap, m.streams) = (grams, 3 * piece, streams);
+            });
             return;
         }
         self.measure(group);
@@ -340,9 +366,22 @@ impl<'a> Layer<'a> {
                 Needs::Norms => NORMS - u64::from(shared),
             };
             let squares = squares as u64 * n * n * 4;
+            let packed = self.process.packed(linear.shape[0] as u64, linear.shape[1]);
             self.note(&what, |m| {
                 (m.grams, m.matrices, m.matrix) = (grams + squares, matrices, 4 * bytes(linear));
-                (m.heap, m.streams) = (solved, streams);
+                (m.heap, m.streams) = (solved + packed, streams);
+                m.weights += uploaded;
+            });
+            // The solution is read back twice in pieces of 1 MiB and its support with it, then encoded and decoded again.
+            let encoded = bytes(linear) * (4 + self.stored);
+            let measured = match self.needs {
+                // Weight, scaled weight and target of the problem; the weight as stored, and what its error takes.
+                Needs::Gram => 7 - u64::from(shared),
+                Needs::Norms => NORMS - u64::from(shared),
+            };
+            self.note(&format!("storing `{}`", linear.tensor), |m| {
+                (m.grams, m.matrices, m.matrix) = (grams, measured, 4 * bytes(linear));
+                (m.heap, m.streams) = (solved + encoded, streams);
                 m.weights += uploaded;
             });
             if linear.whole().is_some() && !permuted && self.needs == Needs::Gram {
@@ -369,27 +408,16 @@ impl<'a> Layer<'a> {
         (fused * self.spec.hidden) as u64
     }
 
-    fn normed(&self, norm: Norm, width: usize) -> u64 {
-        if self.spec.has_norm(norm) { width as u64 } else { 0 }
-    }
-
-    /// Values per row alive in attention, from the stream that enters to the heads' output.
-    fn heads_row(&self) -> u64 {
-        let spec = self.spec;
-        let (q, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
-        let norms = if spec.qk_norm == QkNorm::None { 0 } else { q + kv };
-        (spec.hidden + 2 * q + 2 * kv + norms) as u64 + self.normed(Norm::Attention, spec.hidden)
-    }
-
     /// Bytes per row of the inputs of a group, from the stream its half reads.
     fn tap_row(&self, tap: Tap) -> u64 {
-        let hidden = self.spec.hidden as u64;
-        let width = self.spec.width(tap) as u64;
+        let spec = self.spec;
+        let hidden = spec.hidden as u64;
+        let width = spec.width(tap) as u64;
         let values = match tap {
-            Tap::AttentionInput => hidden + self.normed(Norm::Attention, self.spec.hidden),
-            Tap::AttentionOutput => self.heads_row(),
-            Tap::MlpInput | Tap::Output => hidden + self.normed(Norm::Mlp, self.spec.hidden),
-            Tap::MlpHidden => hidden + self.normed(Norm::Mlp, self.spec.hidden) + 2 * width,
+            Tap::AttentionInput => hidden + normed(spec, Norm::Attention),
+            Tap::AttentionOutput => heads_row(spec),
+            Tap::MlpInput | Tap::Output => hidden + normed(spec, Norm::Mlp),
+            Tap::MlpHidden => hidden + normed(spec, Norm::Mlp) + 2 * width,
             // As if every token went through the expert.
             Tap::ExpertInput(_) => 3 * hidden,
             Tap::ExpertHidden(_) => 3 * hidden + 2 * width,
@@ -397,29 +425,45 @@ impl<'a> Layer<'a> {
         4 * values
     }
 
-    fn attention_row(&self) -> u64 {
-        let hidden = self.spec.hidden;
-        let scaled = if self.spec.residual_scale != 1.0 || self.spec.has_norm(Norm::AttentionOut) {
-            1
-        } else {
-            0
-        };
-        4 * (self.heads_row() + (hidden * (1 + scaled)) as u64 + self.normed(Norm::AttentionOut, hidden))
+    fn sparse(&self) -> bool {
+        self.held.iter().any(|h| h.id.expert.is_some())
     }
+}
 
-    fn mlp_row(&self) -> u64 {
-        let (spec, hidden) = (self.spec, self.spec.hidden as u64);
-        let sparse = self.held.iter().any(|h| h.id.expert.is_some());
-        let inner = match spec.experts {
-            // The sum, and every expert's rows.
-            Some(experts) if sparse => hidden + experts.per_token as u64 * 2 * (hidden + experts.ffn as u64),
-            _ => 2 * spec.ffn as u64,
-        };
-        let scaled = if spec.residual_scale != 1.0 || spec.has_norm(Norm::MlpOut) {
-            hidden
-        } else {
-            0
-        };
-        4 * (hidden + self.normed(Norm::Mlp, spec.hidden) + inner + scaled + self.normed(Norm::MlpOut, spec.hidden))
-    }
+/// Values of a norm's result per row, if there is one.
+fn normed(spec: &Spec, norm: Norm) -> u64 {
+    if spec.has_norm(norm) { spec.hidden as u64 } else { 0 }
+}
+
+/// Values per row alive in attention, from the stream that enters to the heads' output.
+fn heads_row(spec: &Spec) -> u64 {
+    let (q, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+    let norms = if spec.qk_norm == QkNorm::None { 0 } else { q + kv };
+    (spec.hidden + 2 * q + 2 * kv + norms) as u64 + normed(spec, Norm::Attention)
+}
+
+/// Bytes per row of the attention half.
+fn attention_row(spec: &Spec) -> u64 {
+    let scaled = spec.residual_scale != 1.0 || spec.has_norm(Norm::AttentionOut);
+    let out = spec.hidden as u64 * if scaled { 2 } else { 1 };
+    4 * (heads_row(spec) + out + normed(spec, Norm::AttentionOut))
+}
+
+/// Bytes per row of the MLP half.
+fn mlp_row(spec: &Spec, sparse: bool) -> u64 {
+    let hidden = spec.hidden as u64;
+    let inner = match spec.experts {
+        // The sum, and every expert's rows.
+        Some(experts) if sparse => hidden + experts.per_token as u64 * 2 * (hidden + experts.ffn as u64),
+        _ => 2 * spec.ffn as u64,
+    };
+    let scaled = spec.residual_scale != 1.0 || spec.has_norm(Norm::MlpOut);
+    let out = if scaled { hidden } else { 0 };
+    4 * (hidden + normed(spec, Norm::Mlp) + inner + out + normed(spec, Norm::MlpOut))
+}
+
+/// Bytes per row of both halves in one go; the second reads what the first leaves.
+pub(super) fn forward_row(spec: &Spec) -> u64 {
+    let sparse = spec.kinds.iter().any(|kind| kind.sparse);
+    attention_row(spec) + mlp_row(spec, sparse) - if spec.parallel { 0 } else { 4 * spec.hidden as u64 }
 }

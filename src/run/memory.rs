@@ -1,13 +1,13 @@
-//! Memory: what this process and machine have, as the system reports it, and what a run will take under its limits.
-
-use std::path::Path;
+//! What a run will take, and the sizes of batches and blocks with which it stays under its limits.
 
 use serde::Serialize;
 
 use super::RunError;
 use super::allocate::curvature_samples;
+use super::fitting::{Limits, Sizes, Walked};
 use super::layer_memory::{Layer, Moment};
 use super::plan::{PruneOptions, Sums};
+use super::resident::{Process, Way, mib};
 use super::surgeon::{Need, Passes};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
@@ -19,62 +19,11 @@ use crate::tensor::DType;
 const BATCH_ROWS: usize = 2048;
 /// Blocks of a linear below this part of the largest are slower than useful.
 const LEAST_PART: u64 = 32;
-/// Streams of a backward pass in memory, of as many as there are layers; the rest is in a file.
-pub(super) const CURVATURE_STREAMS: u64 = 3;
+/// Streams of the prune's size in the memory of a backward pass, which has one a layer; the rest is in a file.
+const CURVATURE_STREAMS: u64 = 3;
 /// What to say where that pass takes the most.
-const BACKWARD: &str = "the backward pass of --allocation curvature (--allocation uniform needs none)";
-/// The program, its threads and small buffers.
-const PROGRAM: u64 = 24 << 20;
-/// What a tokenizer leaves behind in pieces, at most and per byte of its file; measured.
-const LEFT_BEHIND: [u64; 2] = [12 << 20, 4];
-/// Of files that are mapped, this much is resident before it is given back.
-const MAPPED: u64 = 16 << 20;
-/// What a driver takes beside the buffers; measured with a driver that compiles for the CPU.
-const DRIVER: u64 = 110 << 20;
-
-/// Largest resident memory of this process so far, bytes; `None` where the system does not tell.
-pub fn peak_resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1024)
-}
-
-/// Free space on the disk that holds a path, or will.
-pub fn free_disk(path: &Path) -> Option<u64> {
-    let path = std::path::absolute(path).ok()?;
-    let present = path.ancestors().find(|folder| folder.exists())?.canonicalize().ok()?;
-    let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
-    let holding = disks.iter().filter(|d| present.starts_with(d.mount_point()));
-    let nearest = holding.max_by_key(|d| d.mount_point().as_os_str().len())?;
-    Some(nearest.available_space())
-}
-
-/// From now on [`peak_resident`] tells of what follows, where the system can forget; else still of the whole process.
-pub(super) fn reset_peak_resident() {
-    // What is free by now is not of what follows.
-    give_back();
-    // Only Linux has the file.
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
-}
-
-/// Gives what was freed in small pieces back to the system: a tokenizer consists of millions of them.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(super) fn give_back() {
-    // SAFETY: always allowed.
-    unsafe { libc::malloc_trim(0) };
-}
-
-/// Does nothing: only glibc must be asked.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn give_back() {}
-
-/// Total and available memory of the machine, bytes; `None` where the system does not tell.
-pub fn total_memory() -> Option<[u64; 2]> {
-    let mut system = sysinfo::System::new().ok()?;
-    system.refresh_memory();
-    Some([system.total_memory(), system.available_memory()])
-}
+const BACKWARD: &str =
+    "the backward pass of --allocation curvature (--allocation uniform needs none, a shorter --length less)";
 
 /// What a run will take.
 #[derive(Clone, Debug, Serialize)]
@@ -94,6 +43,12 @@ pub struct Demand {
     pub activation_bytes: u64,
     /// Bytes of each stream kept in memory, if not all; the rest goes to a file beside the output.
     pub activation_ram: Option<u64>,
+    /// Bytes of all streams of the backward pass for an allocation that are kept in memory.
+    #[serde(skip)]
+    pub(super) curvature_ram: u64,
+    /// Bytes of freed buffers that the device may keep for reuse.
+    #[serde(skip)]
+    pub(super) stock: u64,
     /// The largest buffers of the device and what makes them smaller.
     pub largest: String,
 }
@@ -111,46 +66,71 @@ pub(super) struct Budget<'a> {
     pub(super) method: &'a dyn Method,
 }
 
+/// What the backward pass for an allocation takes; nothing without one.
+#[derive(Clone, Copy, Default)]
+struct Backward {
+    /// Device buffers.
+    device: u64,
+    /// The process, but for its streams.
+    host: u64,
+}
+
 impl Budget<'_> {
     /// Chooses rows, blocks and types so that the limits hold; fails with what would help if they cannot.
     pub(super) fn resolve(&self, layers: usize) -> Result<Demand, RunError> {
-        let moments = self.moments(layers)?;
-        let small = self.small();
-        let vram = self.options.max_vram.unwrap_or(u64::MAX).saturating_sub(small);
-        let rows = if self.loaded() { 0 } else { self.rows(&moments, vram) };
-        let matrix = solver_matrix(&moments, vram);
-        let peak = |limit: u64| moments.iter().map(|m| m.device(rows, limit)).max().unwrap_or(0);
-        let least = moments.iter().map(|m| m.matrix).max().unwrap_or(0) / LEAST_PART;
-        if peak(matrix.max(least)) > vram {
-            return Err(RunError::OverBudget {
-                what: "--max-vram".into(),
-                budget: vram + small,
-                needed: peak(least) + small,
-                advice: self.advice(&moments, rows, least),
-            });
-        }
-        let curvature = self.curvature(rows)?;
-        if curvature > vram {
-            return Err(RunError::OverBudget {
-                what: "--max-vram".into(),
-                budget: vram + small,
-                needed: curvature + small,
-                advice: format!("the most in {BACKWARD}"),
-            });
-        }
-        let (activations, activation_ram, host_bytes) = self.host(&moments, rows, matrix)?;
+        let (moments, process) = (self.moments(layers)?, self.process(Way::Forward));
+        let walked = Walked {
+            moments: &moments,
+            settled: process.at_work(),
+            packed_row: process.packed_row(self.spec),
+            small: small(self.spec, self.gpu, self.options.samples.length),
+            shared: self.gpu.in_host_memory(),
+        };
+        let (sizes, backward) = self.sizes(&walked)?;
+        let device = walked.device(sizes).max(backward.device);
+        let largest = match backward.device > walked.device(sizes) {
+            true => format!("the most in {BACKWARD}"),
+            false => self.advice(&moments, sizes),
+        };
+        refuse("--max-vram", self.options.max_vram, device, &largest)?;
+        let prepare = match self.loaded() {
+            true => 0,
+            false => process.tokenising(&self.options.calibration),
+        };
+        let least = walked.host(sizes, 0, 0).max(prepare).max(backward.host);
+        let advice = match least {
+            least if least == prepare => {
+                "reading the tokenizer and --calibration takes the most (.jsonl takes less than .txt)".to_string()
+            }
+            least if least == backward.host => format!("the most in {BACKWARD}"),
+            _ => format!(
+                "{} are the program and its threads; {}",
+                mib(walked.settled),
+                self.advice(&moments, sizes)
+            ),
+        };
+        refuse("--max-ram", self.options.max_ram, least, &advice)?;
+        let (activations, activation_ram) = self.streams(&walked, sizes);
+        let held = activation_ram.unwrap_or(u64::MAX).min(self.stream(activations));
+        let curvature_ram = self.curvature_ram(backward, sizes.rows);
+        let stock = match self.options.max_ram {
+            // Streams come first: to read them back from a file takes longer than to touch fresh memory.
+            Some(ram) if walked.shared => ram - walked.host(sizes, held, 0),
+            _ => u64::MAX,
+        };
+        let stock = stock.min(self.gpu.stock_bytes());
+        let host = walked.host(sizes, held, stock).max(backward.host + curvature_ram);
         Ok(Demand {
-            device_bytes: peak(matrix).max(curvature) + small,
-            host_bytes: host_bytes.max(self.curvature_host(curvature)),
-            batch_rows: rows,
-            solver_matrix_bytes: matrix,
+            device_bytes: device,
+            host_bytes: host.max(prepare),
+            batch_rows: sizes.rows,
+            solver_matrix_bytes: sizes.matrix,
             activations,
             activation_bytes: self.stream(activations),
             activation_ram,
-            largest: match curvature > peak(matrix) {
-                true => format!("the most in {BACKWARD}"),
-                false => self.advice(&moments, rows, matrix),
-            },
+            curvature_ram,
+            stock,
+            largest,
         })
     }
 
@@ -159,8 +139,14 @@ impl Budget<'_> {
         matches!(self.options.sums, Sums::Loaded(_))
     }
 
+    fn process(&self, way: Way) -> Process {
+        let length = self.options.samples.length;
+        Process::of(self.gpu, self.checkpoint, self.spec, length, way)
+    }
+
     /// The walk through all layers to be pruned; layers of one kind are alike.
     fn moments(&self, layers: usize) -> Result<Vec<Moment>, RunError> {
+        let process = self.process(Way::Forward);
         let mut moments = Vec::new();
         for layer in 0..layers.min(self.spec.layers) {
             if layer > 0 && self.spec.kinds[layer].sparse == self.spec.kinds[layer - 1].sparse {
@@ -168,29 +154,45 @@ impl Budget<'_> {
             }
             let linears = self.spec.linears_of(layer)?;
             let stored = self.checkpoint.tensor(&linears[0].tensor).map_or(4, |t| t.dtype.size());
-            let walk = Layer::new(self.spec, self.options, self.gpu, [layer, stored], self.method)?;
+            let walk = Layer::new(
+                (self.spec, &process),
+                self.options,
+                self.gpu,
+                [layer, stored],
+                self.method,
+            )?;
             moments.extend(walk.moments());
         }
         Ok(moments)
     }
 
-    fn small(&self) -> u64 {
-        small(self.spec, self.gpu, self.options.samples.length)
-    }
-
-    /// Rows of a batch: as many as are quick, fewer if memory is short.
-    fn rows(&self, moments: &[Moment], vram: u64) -> usize {
+    /// Rows of a batch and bytes of a solver matrix: as many as are quick, fewer if memory is short. And what the backward
+    /// pass takes with them.
+    fn sizes(&self, walked: &Walked<'_>) -> Result<(Sizes, Backward), RunError> {
         let spec = self.spec;
+        let limits = Limits {
+            vram: self.options.max_vram.unwrap_or(u64::MAX),
+            ram: self.options.max_ram.unwrap_or(u64::MAX),
+        };
         let sequence = self.options.samples.length;
         let expert = spec.experts.map_or(0, |e| e.ffn);
         let widest = spec.ffn.max(spec.hidden).max(spec.heads * spec.head_dim).max(expert);
         let all = self.options.samples.samples.saturating_mul(sequence);
         let fitting = |wanted| batch_rows(widest, sequence, self.gpu.limits().binding, wanted);
-        let mut rows = fitting(BATCH_ROWS.min(all));
-        while rows > sequence && moments.iter().any(|m| m.device(rows, 0) > vram) {
+        let mut rows = if self.loaded() { 0 } else { fitting(BATCH_ROWS.min(all)) };
+        let mut backward = self.backward(rows)?;
+        let within = |device: u64, host: u64| device <= limits.vram && host <= limits.ram;
+        let fits = |rows: usize, backward: Backward| {
+            let sizes = Sizes { rows, matrix: 0 };
+            within(walked.device(sizes), walked.host(sizes, 0, 0)) && within(backward.device, backward.host)
+        };
+        while rows > sequence && !fits(rows, backward) {
             rows = fitting(rows / 2);
+            backward = self.backward(rows)?;
         }
-        rows
+        let least = walked.moments.iter().map(|m| m.matrix).max().unwrap_or(0) / LEAST_PART;
+        let matrix = walked.matrix(rows, limits).max(least);
+        Ok((Sizes { rows, matrix }, backward))
     }
 
     /// Bytes of a stream of activations.
@@ -198,121 +200,70 @@ impl Budget<'_> {
         if self.loaded() {
             return 0;
         }
-        let samples = &self.options.samples;
-        [samples.samples, samples.length, self.spec.hidden, dtype.size()]
+        self.samples(self.options.samples.samples, dtype)
+    }
+
+    /// Bytes of the activations of so many samples.
+    fn samples(&self, samples: usize, dtype: DType) -> u64 {
+        [samples, self.options.samples.length, self.spec.hidden, dtype.size()]
             .iter()
             .fold(1, |bytes: u64, n| bytes.saturating_mul(*n as u64))
     }
 
-    /// Reading the tokenizer, then the tokens of a text, which is taken as a whole unless it is lines of JSON. As
-    /// measured, per byte of the files.
-    fn prepare(&self) -> u64 {
-        if self.loaded() {
+    /// The backward pass for an allocation, of batches of `rows`.
+    fn backward(&self, rows: usize) -> Result<Backward, RunError> {
+        if self.options.allocates() != Allocation::Curvature {
+            return Ok(Backward::default());
+        }
+        let (spec, samples) = (self.spec, &self.options.samples);
+        let tokens = curvature_samples(samples) * samples.length;
+        let rows = rows.min(tokens);
+        let passes = Passes::of(self.gpu, self.checkpoint, spec, [tokens, rows], Need::ALL)?;
+        let device = passes.gather + small(spec, self.gpu, samples.length);
+        let process = self.process(Way::Backward);
+        Ok(Backward {
+            device,
+            host: process.at_work()
+                + passes.heap(&process, spec, rows)
+                + if self.gpu.in_host_memory() { device } else { 0 },
+        })
+    }
+
+    /// Bytes of all its streams that are kept in memory: what is left there, but no more than a prune itself may need.
+    fn curvature_ram(&self, backward: Backward, rows: usize) -> u64 {
+        if self.options.allocates() != Allocation::Curvature {
             return 0;
         }
-        let text = &self.options.calibration;
-        let name = text.to_string_lossy().to_lowercase();
-        let (name, packed) = match name.strip_suffix(".gz") {
-            Some(name) => (name, 3),
-            None => (name.as_str(), 1),
-        };
-        let per_byte = if [".jsonl", ".ndjson", ".json"].iter().any(|e| name.ends_with(e)) {
-            2
-        } else {
-            97
-        };
-        let tokenizer = self.tokenizer();
-        (14 * tokenizer).max(9 * tokenizer + packed * per_byte * file_bytes(text))
+        let samples = &self.options.samples;
+        let left = self
+            .options
+            .max_ram
+            .map_or(u64::MAX, |ram| ram.saturating_sub(backward.host));
+        let together = left.min(CURVATURE_STREAMS.saturating_mul(self.stream(DType::F32)));
+        let stream = self.samples(curvature_samples(samples), DType::F32);
+        let batch = self.samples((rows / samples.length.max(1)).max(1), DType::F32);
+        let streams = Need::ALL.streams(self.spec.layers);
+        streams * whole_batches(together / streams, stream, batch)
     }
 
-    /// Device memory of the backward pass for an allocation, bytes; 0 without one.
-    fn curvature(&self, rows: usize) -> Result<u64, RunError> {
-        match self.options.allocates() {
-            Allocation::Curvature => {
-                let sizes = [
-                    curvature_samples(&self.options.samples) * self.options.samples.length,
-                    rows,
-                ];
-                Ok(Passes::of(self.gpu, self.checkpoint, self.spec, sizes, Need::ALL)?.gather)
-            }
-            _ => Ok(0),
-        }
-    }
-
-    /// Bytes of the tokenizer's file.
-    fn tokenizer(&self) -> u64 {
-        file_bytes(&self.checkpoint.dir().join("tokenizer.json"))
-    }
-
-    /// What the process takes before it does anything.
-    fn program(&self) -> u64 {
-        PROGRAM + if self.gpu.is_host() { 0 } else { DRIVER }
-    }
-
-    /// And once it has: pieces of memory and of files that it holds.
-    fn settled(&self) -> u64 {
-        let [most, per_byte] = LEFT_BEHIND;
-        self.program() + most.min(per_byte * self.tokenizer()) + MAPPED.min(self.checkpoint.total_bytes())
-    }
-
-    /// Host memory of that pass, bytes: its streams, and the device's buffers where they are the host's.
-    fn curvature_host(&self, device: u64) -> u64 {
-        let shared = self.gpu.in_host_memory();
-        match device {
-            0 => 0,
-            _ => self.settled() + CURVATURE_STREAMS * self.stream(DType::F32) + if shared { device } else { 0 },
-        }
-    }
-
-    /// Type of the activations, bytes of each stream kept in memory if not all, and the peak of the process.
-    fn host(&self, moments: &[Moment], rows: usize, matrix: u64) -> Result<(DType, Option<u64>, u64), RunError> {
-        // Drivers that run on the CPU take the device's memory from the host's.
-        let shared = self.gpu.in_host_memory();
-        let device = |m: &Moment| {
-            if shared {
-                m.device(rows, matrix) + self.small()
-            } else {
-                2 * m.matrix.min(matrix)
-            }
-        };
-        let settled = self.settled();
-        let beside = |m: &Moment| settled + m.host(rows) + device(m);
-        let prepare = self.program() + self.prepare();
-        let peak = |stream: u64| {
-            let bytes = |m: &Moment| beside(m).saturating_add(m.streams.saturating_mul(stream));
-            moments.iter().map(bytes).max().unwrap_or(settled).max(prepare)
-        };
+    /// Type of the activations, and bytes of each stream kept in memory if not all.
+    fn streams(&self, walked: &Walked<'_>, sizes: Sizes) -> (DType, Option<u64>) {
         let Some(ram) = self.options.max_ram else {
-            let dtype = self.options.activations.unwrap_or(DType::F32);
-            return Ok((dtype, None, peak(self.stream(dtype))));
+            return (self.options.activations.unwrap_or(DType::F32), None);
         };
-        if peak(0) > ram {
-            let mut advice = self.advice(moments, rows, matrix);
-            if peak(0) == prepare {
-                advice = "reading the tokenizer and --calibration takes the most (.jsonl takes less than .txt)".into();
-            } else if shared {
-                advice += "; here the device's memory is the host's: lower --max-vram";
-            }
-            return Err(RunError::OverBudget {
-                what: "--max-ram".into(),
-                budget: ram,
-                needed: peak(0),
-                advice,
-            });
-        }
-        let rooms = moments.iter().filter(|m| m.streams > 0);
-        let room = rooms.map(|m| (ram - beside(m)) / m.streams).min().unwrap_or(0);
+        let rooms = walked.moments.iter().filter(|m| m.streams > 0);
+        let room = rooms.map(|m| (ram - walked.beside(m, sizes, 0)) / m.streams);
+        let room = room.min().unwrap_or(0);
         let dtype = match self.options.activations {
             Some(dtype) => dtype,
             None if self.stream(DType::F32) <= room => DType::F32,
             None => DType::BF16,
         };
-        let stream = self.stream(dtype);
-        Ok((dtype, (stream > room).then_some(room), peak(stream.min(room))))
+        (dtype, (self.stream(dtype) > room).then_some(room))
     }
 
     /// The moment that takes the most on the device and what makes it smaller.
-    fn advice(&self, moments: &[Moment], rows: usize, matrix: u64) -> String {
+    fn advice(&self, moments: &[Moment], Sizes { rows, matrix }: Sizes) -> String {
         let Some(worst) = moments.iter().max_by_key(|m| m.device(rows, matrix)) else {
             return String::new();
         };
@@ -339,14 +290,25 @@ impl Budget<'_> {
     }
 }
 
-/// Bytes of a solver matrix that fit beside the rest wherever one is needed; all of it where that fits.
-fn solver_matrix(moments: &[Moment], vram: u64) -> u64 {
-    let largest = moments.iter().map(|m| m.matrix).max().unwrap_or(0);
-    let tight = moments
-        .iter()
-        .filter(|m| m.device(0, u64::MAX) > vram && m.matrices > 0);
-    let fitting = tight.map(|m| vram.saturating_sub(m.weights + m.grams) / m.matrices);
-    fitting.min().unwrap_or(largest).min(largest)
+/// Fails if a limit is below what is needed.
+pub(super) fn refuse(flag: &str, limit: Option<u64>, needed: u64, advice: &str) -> Result<(), RunError> {
+    match limit {
+        Some(budget) if budget < needed => Err(RunError::OverBudget {
+            what: flag.into(),
+            budget,
+            needed,
+            advice: advice.into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Of a stream the bytes that are kept in memory, if so many are allowed: it is kept batch by batch.
+pub(super) fn whole_batches(allowed: u64, stream: u64, batch: u64) -> u64 {
+    match allowed {
+        allowed if allowed >= stream => stream,
+        allowed => allowed / batch.max(1) * batch,
+    }
 }
 
 impl Demand {
@@ -406,14 +368,4 @@ pub(super) fn small(spec: &Spec, gpu: &Gpu, length: usize) -> u64 {
     let widest = spec.ffn.max(spec.hidden).max(spec.heads * spec.head_dim) as u64;
     let ropes: usize = spec.ropes.iter().map(|rope| rope.rotary_dim()).sum();
     4 * (ropes * length) as u64 + 4 * 16 * widest + gpu.scratch_bytes()
-}
-
-/// Bytes of a file; 0 if it cannot be read.
-fn file_bytes(file: &Path) -> u64 {
-    std::fs::metadata(file).map_or(0, |found| found.len())
-}
-
-/// Bytes as MiB.
-fn mib(bytes: u64) -> String {
-    format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }

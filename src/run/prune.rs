@@ -30,6 +30,7 @@ pub fn prune(
 ) -> Result<PruneReport, RunError> {
     let start = Instant::now();
     let output = &plan.options.output;
+    gpu.limit_stock(plan.demand.stock);
     // A bad output is refused before hours of work.
     let begun = Begun::at(plan, checkpoint)?;
     let (calibration, ids) = calibration(plan, checkpoint, progress)?;
@@ -67,6 +68,7 @@ pub fn prune(
             };
             let allocated =
                 allocation(plan, &decoder, pass).map_err(|error| error.suspended(output, 0, plan.layers))?;
+            gpu.begin_phase();
             if let Some(found) = &allocated {
                 keep_allocation(output, found)?;
                 report.allocated = Some(found.shares.clone());
@@ -100,6 +102,7 @@ pub fn prune(
     report.memory.device_peak = gpu.peak_bytes();
     let result = result.and_then(|()| {
         progress.stage("write and verify");
+        gpu.begin_phase();
         finish(plan, writer, report)
     });
     result.map_err(|error| error.suspended(output, layers_done, plan.layers))

@@ -12,7 +12,7 @@ use crate::report::CalibrationRecord;
 /// for as long as the thread lives, and every one of them holds a page of what was freed around it.
 pub(super) fn tokenising<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let done = std::thread::scope(|scope| scope.spawn(work).join());
-    super::memory::give_back();
+    super::resident::give_back();
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 

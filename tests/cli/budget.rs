@@ -146,7 +146,7 @@ fn a_budget_too_small() {
     ];
     for (limit, culprits) in [
         ("--max-vram", &["weights", "Gram", "--propagate pruned"][..]),
-        ("--max-ram", &["--max-vram"]),
+        ("--max-ram", &["the program and its threads"]),
     ] {
         let with = |size: &str| case.plan(&FLAGS, &[&flags[..], &[limit, size]].concat());
         let culprits = [culprits, &[limit, "of 1 MiB is too little", "at least"]].concat();

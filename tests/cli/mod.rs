@@ -26,6 +26,8 @@ mod kfac_fista;
 mod layouts;
 mod lines;
 mod low_rank;
+#[cfg(target_os = "linux")]
+mod memory;
 mod patterns;
 mod permute;
 mod printing;

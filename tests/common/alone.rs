@@ -60,6 +60,9 @@ const ALLOWED: &str = "
     tests/cli/held.rs | /proc | of a process of its own
     tests/cli/held.rs | thread::sleep | until something is seen, however long that takes
     tests/cli/budget.rs | host_peak | of a process of its own
+    tests/cli/memory.rs | host_peak | of a process of its own
+    tests/cli/memory.rs | /proc | of a process of its own
+    tests/cli/memory.rs | thread::sleep | between looks at a high-water mark, which misses nothing
     tests/cli/resume.rs | Instant | chooses moments to kill at; what holds, holds at any
     tests/cli/resume.rs | thread::sleep | chooses moments to kill at; what holds, holds at any
     tests/cli/printing.rs | \"seconds\" | only more than none

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::memory::reset_peak_resident;
+use super::evaluate::EvalDemand;
+use super::memory::refuse;
+use super::resident::{peak_resident, reset_peak_resident};
 use super::state::add_rounding;
 use super::{
     BY_GRADIENTS, EvalText, Plan, Progress, PruneOptions, RunError, Sums, SurgeonOptions, SurgeonPlan, evaluate,
@@ -71,12 +73,21 @@ pub fn compare(
     // Bad settings of any row are refused before hours of work.
     let text = options.rows.first().map_or(Ok(Value::Null), calibration_hash)?;
     let plans = options.rows.iter().map(|row| Cell::plan(options, row, subject, &text));
-    let mut cells = plans.collect::<Result<Vec<_>, _>>()?;
-    let store = Store::open(options, subject.checkpoint, settings(subject, texts))?;
+    let cells = all_or_largest(plans);
+    let demand = match (cells.as_ref().err(), Evaluations::plan(options, subject, texts)) {
+        (Some(row), Err(text)) if needed(row) < needed(&text) => return Err(text),
+        (_, demand) => demand,
+    };
+    let (mut cells, demand) = (cells?, demand?);
+    let predicted = cells.iter().map(|cell| cell.plan.host_bytes()).max().unwrap_or(0);
+    let mut store = Store::open(options, subject.checkpoint, settings(subject, texts))?;
+    let memory = &mut store.report.memory;
+    memory.predicted_host = memory.predicted_host.max(predicted).max(demand.host);
     let mut run = Comparison {
         options,
         subject,
         texts,
+        demand,
         store,
         progress,
         stop,
@@ -88,7 +99,8 @@ pub fn compare(
         .dense()
         .and_then(|()| cells.iter_mut().enumerate().try_for_each(|(i, cell)| run.cell(i, cell)));
     let done = cells.iter().filter(|cell| run.finished(&cell.name)).count();
-    match result {
+    run.note_peaks();
+    match result.and_then(|()| run.store.save()) {
         Ok(()) => run.store.finish(),
         Err(error) => Err(run.store.paused(error, [done, cells.len()])),
     }
@@ -128,6 +140,62 @@ fn calibration_hash(options: &PruneOptions) -> Result<Value, RunError> {
     Ok(hasher.finalize().to_hex().to_string().into())
 }
 
+/// All of them, or the error that asks for the most memory; any other error comes first.
+fn all_or_largest<T>(results: impl Iterator<Item = Result<T, RunError>>) -> Result<Vec<T>, RunError> {
+    let mut all = Vec::new();
+    let mut refused: Option<RunError> = None;
+    for result in results {
+        match result {
+            Ok(found) => all.push(found),
+            Err(error) => match needed(&error) {
+                None => return Err(error),
+                needs if needs > refused.as_ref().and_then(needed) => refused = Some(error),
+                Some(_) => {}
+            },
+        }
+    }
+    refused.map_or(Ok(all), Err)
+}
+
+/// Bytes that a limit is short of.
+fn needed(error: &RunError) -> Option<u64> {
+    match error {
+        RunError::OverBudget { needed, .. } => Some(*needed),
+        _ => None,
+    }
+}
+
+/// What the evaluations take.
+struct Evaluations {
+    /// Resident bytes of the process.
+    host: u64,
+    /// Bytes of streams kept in memory; the rest is in a file.
+    streams: Option<u64>,
+}
+
+impl Evaluations {
+    /// Fails if they cannot keep to --max-ram.
+    fn plan(options: &CompareOptions, subject: Subject<'_>, texts: &[EvalText]) -> Result<Self, RunError> {
+        let Subject { checkpoint, spec, gpu } = subject;
+        let limit = options.rows.iter().filter_map(|row| row.max_ram).min();
+        let mut found = Evaluations { host: 0, streams: None };
+        let demands = texts.iter().map(|text| {
+            let demand = EvalDemand::of(gpu, checkpoint, spec, &text.windows)?;
+            let advice = format!("evaluating on {} takes the most: --context shortens it", text.file);
+            refuse("--max-ram", limit, demand.host, &advice)?;
+            Ok(demand)
+        });
+        for demand in all_or_largest(demands)? {
+            let room = limit.map_or(u64::MAX, |limit| limit - demand.host);
+            found.host = found.host.max(demand.host + demand.streams.min(room));
+            if room < demand.streams {
+                found.streams = Some(found.streams.unwrap_or(u64::MAX).min(room));
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// What a row is pruned by.
 enum Work {
     Layers(Box<Plan>),
@@ -153,6 +221,13 @@ impl Work {
         match self {
             Work::Layers(plan) => &mut plan.options,
             Work::Surgeon(plan) => &mut plan.options,
+        }
+    }
+
+    fn host_bytes(&self) -> u64 {
+        match self {
+            Work::Layers(plan) => plan.demand.host_bytes,
+            Work::Surgeon(plan) => plan.host_bytes,
         }
     }
 
@@ -237,6 +312,7 @@ struct Comparison<'a, 'p> {
     options: &'a CompareOptions,
     subject: Subject<'a>,
     texts: &'a [EvalText],
+    demand: Evaluations,
     store: Store,
     progress: &'p mut dyn CompareProgress,
     stop: &'p AtomicBool,
@@ -266,16 +342,34 @@ impl Comparison<'_, '_> {
         let reference = dense.map(|_| decoder(self.subject.checkpoint)).transpose()?;
         let decoder = decoder(checkpoint)?;
         self.progress.evaluation(&text.file, 0, spec.layers);
-        evaluate(&decoder, text, reference.as_ref().zip(dense), |layer| {
+        let options = self.activations();
+        gpu.begin_phase();
+        evaluate(&decoder, text, reference.as_ref().zip(dense), &options, |layer| {
             self.progress.evaluation(&text.file, layer, spec.layers);
             !self.stop.load(Ordering::Relaxed)
         })
     }
 
+    /// How a stream of an evaluation is kept: there are two.
+    fn activations(&self) -> ActivationOptions {
+        ActivationOptions {
+            ram_budget: self.demand.streams.map(|bytes| bytes / 2),
+            spill_dir: Store::scratch(&self.options.output),
+            ..ActivationOptions::default()
+        }
+    }
+
+    /// Notes what has been taken since this was last forgotten.
+    fn note_peaks(&mut self) {
+        let memory = &mut self.store.report.memory;
+        memory.host_peak = memory.host_peak.max(peak_resident());
+        memory.device_peak = memory.device_peak.max(self.subject.gpu.peak_bytes());
+    }
+
     /// What left the dense model's last layer: as saved, or once more where that is gone.
     fn dense_states(&mut self, number: usize) -> Result<Activations, RunError> {
         let path = self.store.dense_states(number);
-        if let Ok(states) = Activations::load_from(&path, &ActivationOptions::default()) {
+        if let Ok(states) = Activations::load_from(&path, &self.activations()) {
             return Ok(states);
         }
         let (_, states) = self.evaluate(self.subject.checkpoint, number, None)?;
@@ -320,6 +414,7 @@ impl Comparison<'_, '_> {
         let options = cell.plan.options();
         options.resume = self.store.unfinished(&options.output, self.options.keep.is_none())?;
         let Subject { checkpoint, gpu, .. } = self.subject;
+        self.note_peaks();
         gpu.reset_peak();
         reset_peak_resident();
         let progress = self.progress.prune();

@@ -16,7 +16,7 @@ use crate::report::{AdapterRecord, CalibrationRecord};
 pub use error::StatisticsError;
 pub(super) use read::LayerStatistics;
 pub use read::Statistics;
-pub(super) use write::StatisticsWriter;
+pub(super) use write::{SAVED_PIECE, StatisticsWriter};
 
 /// Of the manifest's fields.
 const VERSION: u32 = 2;

@@ -13,7 +13,7 @@ use crate::prune::{GramStatistics, InputSums};
 use crate::run::RunError;
 
 /// Values read back at a time.
-const PIECE: usize = 1 << 20;
+pub(in crate::run) const SAVED_PIECE: usize = 1 << 18;
 /// Headers end on so many bytes, so that readers find aligned tensors.
 const ALIGNMENT: usize = 8;
 
@@ -92,7 +92,7 @@ impl StatisticsWriter {
             unreachable!("a Gram is captured to be saved")
         };
         for (_, panel) in gram.panels() {
-            let height = (PIECE / panel.cols()).max(1);
+            let height = (SAVED_PIECE / panel.cols()).max(1);
             for first in (0..panel.rows()).step_by(height) {
                 let rows = panel.row_window(first, height.min(panel.rows() - first));
                 let mut recording = Recording::new();

@@ -138,6 +138,8 @@ impl<'j> Job<'j> {
     ) -> Result<Self, RunError> {
         let current = surgery.present.current;
         let view = current.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
+        let (dtype, input_zeros) = (view.dtype, view.dtype.count_zeros(view.bytes));
+        current.release(&linear.tensor);
         let bias = match &linear.bias {
             None => None,
             Some(name) => {
@@ -150,7 +152,7 @@ impl<'j> Job<'j> {
             linear,
             to,
             lines,
-            dtype: view.dtype,
+            dtype,
             values: vec![0.0; to.shape[0] * to.shape[1]],
             bias,
             place: format!("layer {layer}"),
@@ -159,7 +161,7 @@ impl<'j> Job<'j> {
                 role: linear.id.role.name().to_string(),
                 tensor: to.tensor.clone(),
                 shape: to.shape,
-                input_zeros: view.dtype.count_zeros(view.bytes),
+                input_zeros,
                 row_blocks: 1,
                 ..Default::default()
             },

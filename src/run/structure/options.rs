@@ -133,8 +133,12 @@ impl StructureOptions {
             Score::Osscar | Score::WandaSp | Score::Flap | Score::BlockInfluence => Pass::Forward,
             Score::Magnitude => Pass::Weights,
         };
-        let again = false;
-        Need { factors, pass, again }
+        Need {
+            factors,
+            pass,
+            layers: self.layers,
+            again: false,
+        }
     }
 
     /// Curvature factors to gather.

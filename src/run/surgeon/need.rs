@@ -3,9 +3,12 @@
 use super::factors::{self, Wanted};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::model::{Norm, QkNorm, Role, Spec, loss_gradient_bytes};
+use crate::model::{Norm, QkNorm, Role, Spec, evaluation_bytes, loss_gradient_bytes};
 use crate::prune::LowRank;
 use crate::run::RunError;
+use crate::run::layer_memory::forward_row;
+use crate::run::resident::{Process, Way, kept};
+use crate::tensor::DType;
 
 /// What a shot gathers before it decides.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +17,8 @@ pub(in crate::run) struct Need {
     pub(in crate::run) factors: Wanted,
     /// How far it goes through the model.
     pub(in crate::run) pass: Pass,
+    /// Whether each layer is also left out, to see what that does to the predictions for a batch.
+    pub(in crate::run) layers: bool,
     /// Whether they may be gathered once more instead of being kept.
     pub(in crate::run) again: bool,
 }
@@ -34,11 +39,20 @@ impl Need {
     pub(in crate::run) const ALL: Self = Need {
         factors: Wanted::ALL,
         pass: Pass::Backward,
+        layers: false,
         again: true,
     };
 
+    /// A forward pass and nothing else.
+    pub(in crate::run) const FORWARD: Self = Need {
+        factors: Wanted::NONE,
+        pass: Pass::Forward,
+        layers: false,
+        again: false,
+    };
+
     /// Streams of all samples at once: what enters each layer, what leaves the last, and its gradient.
-    pub(super) fn streams(self, layers: usize) -> u64 {
+    pub(in crate::run) fn streams(self, layers: usize) -> u64 {
         match self.pass {
             Pass::Weights => 0,
             Pass::Forward => 1,
@@ -46,12 +60,30 @@ impl Need {
         }
     }
 
+    /// Which way its passes go.
+    pub(super) fn way(self) -> Way {
+        match self.pass {
+            Pass::Backward => Way::Backward,
+            Pass::Weights | Pass::Forward => Way::Forward,
+        }
+    }
+
+    /// Bytes per row of a batch beside the device: a stream is read back twice, and spread out or encoded; where nothing is
+    /// summed up on the device, inputs are read back twice.
+    fn read_back(self, spec: &Spec) -> usize {
+        let widest = spec.hidden.max(spec.ffn).max(spec.heads * spec.head_dim);
+        match self.pass {
+            Pass::Weights => 0,
+            Pass::Forward if self.factors == Wanted::NONE => 8 * widest.max(2 * spec.hidden),
+            Pass::Forward | Pass::Backward => 12 * spec.hidden,
+        }
+    }
+
     /// Values alive per row of activations, the most of a layer.
     fn row(self, spec: &Spec) -> usize {
         match self.pass {
             Pass::Weights => 0,
-            // Normed inputs, gate, up and their product, or queries, keys, values and scores' sums.
-            Pass::Forward => 6 * spec.hidden + (3 * spec.ffn).max(4 * spec.heads * spec.head_dim),
+            Pass::Forward => forward_row(spec) as usize / 4,
             Pass::Backward => backward_row(spec),
         }
     }
@@ -87,9 +119,23 @@ pub(in crate::run) struct Passes {
     pub(in crate::run) gather: u64,
     /// The factors of a layer and what the solve of its largest linear takes.
     pub(super) solve: u64,
+    /// Beside the device: bytes per row of a batch that is read back.
+    row: usize,
+    /// And to save a factor or a linear.
+    saved: u64,
 }
 
 impl Passes {
+    /// Memory of the process beside buffers and streams, with batches of `rows`.
+    pub(in crate::run) fn heap(&self, process: &Process, spec: &Spec, rows: usize) -> u64 {
+        let packed = match self.row {
+            0 => 0,
+            _ => process.packed(rows as u64, spec.hidden.max(spec.ffn)),
+        };
+        let saved = self.saved + kept(packed);
+        saved.max((rows * self.row) as u64).max(packed)
+    }
+
     /// Predicts them; of `tokens` activations `rows` go through a layer at once.
     pub(in crate::run) fn of(
         gpu: &Gpu,
@@ -100,11 +146,22 @@ impl Passes {
     ) -> Result<Self, RunError> {
         let decoded = gpu.in_host_memory();
         let activations = (4 * rows * need.row(spec)) as u64;
-        let gather = match need.pass {
+        let mut gather = match need.pass {
             Pass::Backward => loss(gpu, checkpoint, spec, [tokens, rows])?,
             _ => 0,
         };
-        let mut passes = Passes { gather, solve: 0 };
+        let mut saved = 0;
+        if need.layers && need.pass == Pass::Backward {
+            gather = gather.max(evaluation_bytes(gpu, spec, head(checkpoint, spec)?, [rows, rows], 2));
+            // What leaves the model, with a layer and without, once more as it is read back.
+            saved = (4 * 4 * rows * spec.hidden) as u64;
+        }
+        let mut passes = Passes {
+            gather,
+            solve: 0,
+            row: need.read_back(spec),
+            saved,
+        };
         for layer in 0..spec.layers {
             let factors = factors::bytes(spec, layer, need.factors)?;
             let mut weights = 0;
@@ -123,6 +180,12 @@ impl Passes {
                         false => factors + 4 * (11 * rows * cols + 3 * (rows * rows + cols * cols)),
                     };
                     passes.solve = passes.solve.max(solve);
+                    // A factor is read back twice; so is a weight, then its support, and both are encoded and decoded.
+                    let factor = match need.factors == Wanted::NONE {
+                        true => 0,
+                        false => 8 * rows.max(cols).pow(2),
+                    };
+                    passes.saved = passes.saved.max(factor).max(16 * rows * cols);
                 }
             }
             passes.gather = passes.gather.max(weights + factors + activations);
@@ -133,8 +196,13 @@ impl Passes {
 
 /// Device memory of the loss and its gradient, in bytes.
 fn loss(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, sizes: [usize; 2]) -> Result<u64, RunError> {
+    Ok(loss_gradient_bytes(gpu, spec, head(checkpoint, spec)?, sizes))
+}
+
+/// Stored type of the head.
+fn head(checkpoint: &Checkpoint, spec: &Spec) -> Result<DType, RunError> {
     let head = checkpoint.tensor_of_shape(&spec.head(), &[spec.vocabulary, spec.hidden])?;
-    Ok(loss_gradient_bytes(gpu, spec, head.dtype, sizes))
+    Ok(head.dtype)
 }
 
 /// Bytes that correcting takes: on the device, and of all corrections on the host. One sample of `rows` activations goes

@@ -14,9 +14,9 @@ use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, LinearSpec, Spec};
 use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
-use crate::run::memory::free_disk;
-use crate::run::memory::small;
+use crate::run::memory::{refuse, small, whole_batches};
 use crate::run::plan::{PruneOptions, Sums};
+use crate::run::resident::{Process, free_disk};
 use crate::run::state::add_rounding;
 use crate::tensor::DType;
 
@@ -138,60 +138,42 @@ impl SurgeonPlan {
                 need::correction(gpu, checkpoint, spec, [length, self.surgeon.low_rank.rank])?
             }
         };
-        let limit = options.max_vram.unwrap_or(u64::MAX);
+        let process = Process::of(gpu, checkpoint, spec, length, need.way());
+        let ids = (4 * samples * length * self.sample_sets()) as u64;
         self.batch_rows = ROWS;
-        loop {
+        let host = loop {
             let rows = self.batch_rows.max(length).min(samples * length);
-            let Passes { gather, solve } = Passes::of(gpu, checkpoint, spec, [samples * length, rows], need)?;
+            let passes = Passes::of(gpu, checkpoint, spec, [samples * length, rows], need)?;
+            let Passes { gather, solve, .. } = passes;
             self.device_bytes = gather.max(solve).max(correct) + small(spec, gpu, length);
-            if self.device_bytes <= limit {
-                break;
-            }
-            if gather < solve.max(correct) || self.batch_rows <= length {
-                let what = match gather.max(solve) < correct {
-                    true => "the correction of a layer takes the most: fewer tokens per sample (--length) take less",
-                    false if gather < solve => {
-                        "the solve of the largest linear takes the most: other methods go in blocks of its rows"
-                    }
-                    false => {
-                        "the backward pass of a layer takes the most: fewer tokens per sample (--length) take less"
-                    }
-                };
-                return Err(RunError::OverBudget {
-                    what: "--max-vram".into(),
-                    budget: limit,
-                    needed: self.device_bytes,
-                    advice: what.into(),
-                });
-            }
-            self.batch_rows /= 2;
-        }
-        // The mapped pages of the embedding count while a pass begins and ends, and after the first step those of the
-        // checkpoint before, too.
-        let checkpoints = if self.surgeon.shots * self.steps_per_shot() > 1 {
-            2
-        } else {
-            1
-        };
-        let base = super::super::peak_resident().unwrap_or(0)
-            + checkpoints * checkpoint.largest_tensor_bytes()
-            + corrections
-            + if gpu.is_host() {
-                self.device_bytes
-            } else {
-                self.device_bytes / 4
+            let buffers = match gpu.in_host_memory() {
+                true => self.device_bytes,
+                false => 0,
             };
-        if let Some(limit) = options.max_ram.filter(|limit| *limit < base) {
-            return Err(RunError::OverBudget {
-                what: "--max-ram".into(),
-                budget: limit,
-                needed: base,
-                advice: "activations are in a file already".into(),
-            });
-        }
-        self.activation_ram = options.max_ram.map(|limit| limit - base);
-        let held = self.activation_ram.unwrap_or(u64::MAX).min(self.activation_bytes);
-        self.host_bytes = base + held;
+            let host = process.at_work() + ids + corrections + buffers + passes.heap(&process, spec, rows);
+            let refused = refuse(
+                "--max-vram",
+                options.max_vram,
+                self.device_bytes,
+                &most(&passes, correct),
+            )
+            .and_then(|()| refuse("--max-ram", options.max_ram, host, &most(&passes, correct)));
+            match refused {
+                Ok(()) => break host,
+                // Smaller batches make only what goes through a layer smaller.
+                Err(refused) if gather < solve.max(correct) || self.batch_rows <= length => return Err(refused),
+                Err(_) => self.batch_rows /= 2,
+            }
+        };
+        let prepare = process.tokenising(&options.calibration);
+        let reading = "reading the tokenizer and --calibration takes the most (.jsonl takes less than .txt)";
+        refuse("--max-ram", options.max_ram, prepare, reading)?;
+        self.activation_ram = options.max_ram.map(|limit| limit - host);
+        let streams = need.streams(spec.layers).max(1);
+        let batch = stream((self.batch_rows / length).max(1));
+        let share = self.activation_ram.map_or(u64::MAX, |ram| ram / streams);
+        let held = streams * whole_batches(share, self.activation_bytes / streams, batch);
+        self.host_bytes = (host + held).max(prepare);
         let mut factors = 0;
         for layer in 0..spec.layers {
             factors += factors::bytes(spec, layer, need.factors)?;
@@ -297,6 +279,7 @@ fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunErro
     let method = &options.method;
     check_fraction("--damping", options.damping.fraction)?;
     surgeon.check(method)?;
+    options.samples.check()?;
     if matches!(options.sums, Sums::Loaded(_)) {
         return wrong(format!(
             "--statistics holds no gradients: --method {method} needs --calibration"
@@ -308,6 +291,19 @@ fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunErro
         ));
     }
     Ok(())
+}
+
+/// What takes the most of a shot, if corrections take so much.
+fn most(passes: &Passes, correct: u64) -> String {
+    let Passes { gather, solve, .. } = *passes;
+    match gather.max(solve) < correct {
+        true => "the correction of a layer takes the most: fewer tokens per sample (--length) take less",
+        false if gather < solve => {
+            "the solve of the largest linear takes the most: other methods go in blocks of its rows"
+        }
+        false => "the backward pass of a layer takes the most: fewer tokens per sample (--length) take less",
+    }
+    .into()
 }
 
 /// Fails on a linear that a device cannot bind as a whole, as its costs by the curvature are.

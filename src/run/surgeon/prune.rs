@@ -80,6 +80,8 @@ impl Surgery<'_> {
 
     fn begin(&self, layer: usize, linear: &LinearSpec, inputs: &Side) -> Result<LinearRecord, RunError> {
         let view = (self.original).tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
+        let input_zeros = view.dtype.count_zeros(view.bytes);
+        self.original.release(&linear.tensor);
         Ok(LinearRecord {
             layer,
             role: linear.id.role.name().to_string(),
@@ -87,7 +89,7 @@ impl Surgery<'_> {
             tensor: linear.tensor.clone(),
             shape: linear.shape,
             tokens: inputs.tokens(),
-            input_zeros: view.dtype.count_zeros(view.bytes),
+            input_zeros,
             dead_inputs: inputs.dead(),
             row_blocks: 1,
             ..Default::default()
