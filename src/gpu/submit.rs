@@ -1,5 +1,6 @@
 //! Plays a recording: on the host command by command, on wgpu in batches short enough for a desktop watchdog.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use super::device::Executor;
@@ -13,7 +14,7 @@ const BATCH_FLOPS: f64 = 4e10;
 const BATCH_COMMANDS: usize = 512;
 
 enum Staged {
-    Host(Vec<u32>),
+    Host(Cell<Option<Vec<u32>>>),
     Wgpu(wgpu::Buffer),
 }
 
@@ -24,10 +25,10 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// Result of a readback as 32-bit words.
+    /// Result of a readback as 32-bit words. Panics if it was asked for before: a result is handed over, not copied.
     pub fn words(&self, id: ReadId) -> Result<Vec<u32>, GpuError> {
         match &self.reads[id.0] {
-            Staged::Host(words) => Ok(words.clone()),
+            Staged::Host(words) => Ok(words.take().expect("a result is read once")),
             Staged::Wgpu(staging) => {
                 let Executor::Wgpu(device) = &self.gpu.0.executor else {
                     unreachable!("staging belongs to wgpu")
@@ -114,7 +115,7 @@ fn play_on_host(
             Command::Dispatch(launch) => dispatch(launch)?,
             Command::Copy { from, to } => host::copy(from, to),
             Command::Clear { target } => host::clear(target),
-            Command::Read { from } => reads.push(Staged::Host(host::read(from))),
+            Command::Read { from } => reads.push(Staged::Host(Cell::new(Some(host::read(from))))),
         }
     }
     Ok(())
@@ -193,7 +194,7 @@ pub(super) fn read_now(gpu: &Gpu, device: &WgpuDevice, from: &Slice) -> Result<V
     play_batch(gpu, device, &[Command::Read { from: from.clone() }], &mut reads)?;
     match &reads[0] {
         Staged::Wgpu(staging) => map(device, staging),
-        Staged::Host(words) => Ok(words.clone()),
+        Staged::Host(_) => unreachable!("played by wgpu"),
     }
 }
 

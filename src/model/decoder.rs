@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::lanes::at_once;
 use super::weights::{Amend, finite, finite_from};
 use super::{ActivationOptions, Activations, Ahead, Block, LayerWeights, ModelError, Rope, Spec};
 use crate::checkpoint::{Checkpoint, TensorView};
@@ -179,9 +180,12 @@ impl<'a> Decoder<'a> {
     pub fn replace(
         &self,
         activations: &mut Activations,
-        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
+        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError> + Sync,
     ) -> Result<(), ModelError> {
-        self.flow(Flow::InPlace(activations), |recording, _, x| record(recording, x))
+        match self.gpu.is_host() {
+            true => self.flow_in_parts(Flow::InPlace(activations), record),
+            false => self.flow(Flow::InPlace(activations), |recording, _, x| record(recording, x)),
+        }
     }
 
     /// The same where `record` is told which batch it is.
@@ -197,13 +201,32 @@ impl<'a> Decoder<'a> {
     pub fn map(
         &self,
         activations: &Activations,
-        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError>,
+        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError> + Sync,
     ) -> Result<Activations, ModelError> {
         let mut made = activations.empty_like()?;
-        self.flow(Flow::Across(activations, &mut made), |recording, _, x| {
-            record(recording, x)
-        })?;
+        let flow = Flow::Across(activations, &mut made);
+        match self.gpu.is_host() {
+            true => self.flow_in_parts(flow, record)?,
+            false => self.flow(flow, |recording, _, x| record(recording, x))?,
+        }
         Ok(made)
+    }
+
+    /// On the host, which is never busy while its caller is not: nothing is fetched early.
+    fn flow_in_parts(
+        &self,
+        mut flow: Flow<'_>,
+        record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError> + Sync,
+    ) -> Result<(), ModelError> {
+        for batch in 0..flow.from().batches() {
+            let parts = at_once(flow.from().upload_parts(self.gpu, batch)?, |x| {
+                let (submission, id) = self.begin(x, &record)?;
+                Ok::<_, ModelError>(submission.floats(id)?)
+            });
+            let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
+            flow.to().write_parts(batch, &parts)?;
+        }
+        Ok(())
     }
 
     fn flow(

@@ -12,7 +12,7 @@ use crate::gpu::Gpu;
 use crate::tensor::{DType, Tensor};
 
 /// What changes the weights of a checkpoint on their way to the device.
-pub trait Amend {
+pub trait Amend: Sync {
     /// A linear's weight `[outputs, inputs]` in f32 on the device, from the values of the checkpoint.
     fn weight(&self, gpu: &Gpu, place: (usize, LinearId), values: &[f32]) -> Result<Tensor, ModelError>;
 }

@@ -3,7 +3,7 @@
 use super::RunError;
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
-use crate::model::{Activations, Ahead, Block, Group, Routing, Tap};
+use crate::model::{Activations, Ahead, Block, Group, Routing, Tap, at_once};
 use crate::ops::dense::{self, Gemm, Layout};
 use crate::prune::{GramStatistics, InputSums, Needs};
 use crate::tensor::{PanelMatrix, Tensor};
@@ -72,6 +72,27 @@ pub(super) fn capture_all(
 ) -> Result<Vec<GramStatistics>, RunError> {
     let of = |group: &Group| Sums::new(gpu, block.spec.width(group.input), needs, false);
     let mut sums = groups.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+    if gpu.is_host() {
+        for batch in 0..stream.batches() {
+            let parts = at_once(stream.upload_parts(gpu, batch)?, |x| {
+                let (mut recording, mut tapped) = (Recording::new(), Vec::new());
+                block.taps(&mut recording, &x, |_, tap, inputs| tapped.push((tap, inputs.clone())))?;
+                gpu.submit(recording)?;
+                Ok::<_, RunError>(tapped)
+            });
+            // In the order of the tokens, whichever part was first.
+            for part in parts {
+                let mut recording = Recording::new();
+                for (tap, inputs) in part? {
+                    for (_, sums) in groups.iter().zip(&mut sums).filter(|(group, _)| group.input == tap) {
+                        sums.add(&mut recording, gpu, &inputs, None)?;
+                    }
+                }
+                gpu.submit(recording)?;
+            }
+        }
+        return sums.into_iter().map(|sums| sums.finish(gpu)).collect();
+    }
     let mut ahead = Ahead::default();
     for batch in 0..stream.batches() {
         let mut recording = Recording::new();

@@ -178,7 +178,15 @@ impl<'a> Layer<'a> {
             Needs::Norms => groups.iter().map(|g| self.spec.width(g.input) as u64).sum(),
         };
         let mlp = normed(self.spec, Norm::Mlp) + 2 * self.spec.ffn as u64;
-        let row = attention_row(self.spec) + 4 * (mlp + squares);
+        let through = attention_row(self.spec) + 4 * mlp;
+        let row = match self.early {
+            true => through + 4 * squares,
+            // There only the inputs are left when they are added up.
+            false => {
+                let inputs: u64 = groups.iter().map(|g| self.spec.width(g.input) as u64).sum();
+                through.max(4 * (inputs + squares))
+            }
+        };
         let mut grams: u64 = groups.iter().map(|group| self.sums(group)).sum();
         let decoded = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
         let heap_row = decoded.max(self.process.packed_row(self.spec));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::model::Spec;
+use crate::model::{Spec, lane_threads};
 
 /// The program's pages and what it allocates before it has opened anything.
 const PROGRAM: u64 = 15 << 20;
@@ -15,6 +15,8 @@ const STOCK: u64 = 6 << 20;
 const DRIVER: u64 = 135 << 20;
 /// Stack of a thread, and pieces that it encodes or decodes.
 const THREAD: u64 = 640 << 10;
+/// What a thread of a lane takes beside: while it works in a layer, the others wait.
+const LANE: u64 = 384 << 10;
 /// Rows and inner width of a block of a product that a thread of the host executor packs, at most, by the caches of today.
 const PACKED: [u64; 2] = [384, 512];
 /// Query rows of a block of attention there.
@@ -105,9 +107,11 @@ impl Process {
             0
         };
         let linears = (0..spec.layers).map(|layer| spec.linears_of(layer).map_or(0, |l| l.len() as u64));
+        let threads = rayon::current_num_threads() as u64 * (THREAD + products);
+        let lanes = if on_host { LANE * lane_threads() as u64 } else { 0 };
         Process {
             program: PROGRAM + if on_host { 0 } else { DRIVER },
-            threads: rayon::current_num_threads() as u64 * (THREAD + products),
+            threads: threads + lanes,
             rest: LEFT_BEHIND.min(tokenizer) + LINEAR * linears.sum::<u64>(),
             tokenizer,
             on_host,

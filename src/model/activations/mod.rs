@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 
 use super::ModelError;
+use super::lanes::lanes;
 use crate::gpu::Gpu;
 use crate::tensor::{DType, Tensor};
 pub use ahead::Ahead;
@@ -183,16 +184,27 @@ impl Activations {
 
     /// Rounds and keeps the values of a batch. Panics on a wrong number of them.
     pub fn write(&mut self, batch: usize, values: &[f32]) -> Result<(), ActivationError> {
-        assert_eq!(values.len(), self.rows(batch) * self.hidden, "values of batch {batch}");
+        self.write_parts(batch, &[values])
+    }
+
+    /// The same where the values come in parts, one after another.
+    pub(super) fn write_parts(&mut self, batch: usize, parts: &[impl AsRef<[f32]>]) -> Result<(), ActivationError> {
+        let count: usize = parts.iter().map(|part| part.as_ref().len()).sum();
+        assert_eq!(count, self.rows(batch) * self.hidden, "values of batch {batch}");
         let dtype = self.options.dtype;
-        match &mut self.batches[batch] {
-            Place::Memory(bytes) => self.saturated += encode(dtype, values, bytes),
-            Place::File(offset) => {
-                let mut bytes = vec![0; values.len() * dtype.size()];
-                self.saturated += encode(dtype, values, &mut bytes);
-                let spill = self.spill.as_ref().expect("a batch in the file has a file");
-                spill.write(*offset, &bytes)?;
+        let mut at = 0;
+        for values in parts.iter().map(AsRef::as_ref) {
+            let size = values.len() * dtype.size();
+            match &mut self.batches[batch] {
+                Place::Memory(bytes) => self.saturated += encode(dtype, values, &mut bytes[at..at + size]),
+                Place::File(offset) => {
+                    let mut bytes = vec![0; size];
+                    self.saturated += encode(dtype, values, &mut bytes);
+                    let spill = self.spill.as_ref().expect("a batch in the file has a file");
+                    spill.write(*offset + at as u64, &bytes)?;
+                }
             }
+            at += size;
         }
         Ok(())
     }
@@ -208,6 +220,27 @@ impl Activations {
             _ => Tensor::upload(gpu, label, rows, cols, &self.read(batch)?),
         };
         Ok(tensor?)
+    }
+
+    /// One batch in parts of whole sequences, `[rows, hidden]` f32 each, that can go through a layer at the same time.
+    pub(crate) fn upload_parts(&self, gpu: &Gpu, batch: usize) -> Result<Vec<Tensor>, ModelError> {
+        let sequences = self.rows(batch) / self.sequence;
+        let parts = lanes(gpu, sequences);
+        if parts == 1 {
+            return Ok(vec![self.upload(gpu, batch)?]);
+        }
+        let dtype = self.options.dtype;
+        let rows = sequences.div_ceil(parts) * self.sequence;
+        let upload = |bytes: &[u8]| {
+            let [rows, cols] = [bytes.len() / dtype.size() / self.hidden, self.hidden];
+            match dtype {
+                DType::F32 => Tensor::upload_stored(gpu, "residual stream", [rows, cols], dtype, bytes),
+                _ => Tensor::upload(gpu, "residual stream", rows, cols, &dtype.decode(bytes)),
+            }
+        };
+        let parts = |bytes: &[u8]| bytes.chunks(rows * self.hidden * dtype.size()).map(upload).collect();
+        let tensors: Result<Vec<_>, _> = self.with_bytes(batch, parts)?;
+        Ok(tensors?)
     }
 
     fn total_bytes(&self) -> u64 {
