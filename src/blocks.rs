@@ -15,7 +15,7 @@ const PAGE: usize = 4096;
 
 /// Bytes of freed blocks that are kept for the next of the same size: what a product packs of its operands, which would
 /// otherwise be mapped, and faulted in page by page, in every product.
-const STOCK: usize = 6 << 20;
+const STOCK: usize = secateur::run::ALLOCATOR_STOCK;
 /// Alignment by which they are known: nothing else that is large begins at a cache line.
 const PACKED: usize = 64;
 /// Blocks kept at most.
@@ -96,6 +96,13 @@ fn stocked(bytes: usize) -> Option<*mut u8> {
     STOCKED.lock().ok()?.take(bytes)
 }
 
+fn keep(block: *mut u8, bytes: usize) {
+    match STOCKED.lock() {
+        Ok(mut stock) => stock.put(block, bytes),
+        Err(_) => unmap(block, bytes),
+    }
+}
+
 // SAFETY: a layout alone says who has a block, and each of the two keeps the contract for its own.
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -117,10 +124,8 @@ unsafe impl GlobalAlloc for Blocks {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         match is_mapped(layout) {
-            true => match STOCKED.lock() {
-                Ok(mut stock) if layout.align() >= PACKED => stock.put(block, layout.size()),
-                _ => unmap(block, layout.size()),
-            },
+            true if layout.align() >= PACKED => keep(block, layout.size()),
+            true => unmap(block, layout.size()),
             // SAFETY: the caller's promise.
             false => unsafe { System.dealloc(block, layout) },
         }

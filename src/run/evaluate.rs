@@ -62,7 +62,8 @@ impl EvalText {
 }
 
 /// A model's record on a text, with how far it is from a reference if there is one, given with what left its last layer
-/// on that text; and what left the model's own, kept as `activations` say. `go_on` is asked after each layer; at its no this ends as interrupted.
+/// on that text; and what left the model's own, kept as `activations` say. `go_on` is asked after each layer; at its no
+/// this ends as interrupted.
 pub fn evaluate(
     decoder: &Decoder<'_>,
     text: &EvalText,
@@ -126,9 +127,8 @@ impl EvalDemand {
         let process = Process::of(gpu, checkpoint, spec, context, Way::Forward);
         // Ids, a loss and a divergence of every token, and these as they are read back.
         let each = (4 + 2 * 16 + 2 * 32) * tokens as u64;
-        let buffers = if gpu.in_host_memory() { device } else { 0 };
         Ok(EvalDemand {
-            host: process.at_work() + each + buffers + passes.heap(&process, spec, rows),
+            host: each + passes.host(gpu, &process, spec, [rows as u64, device]),
             streams: (2 * 4 * tokens * spec.hidden) as u64,
         })
     }

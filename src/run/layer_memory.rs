@@ -172,24 +172,21 @@ impl<'a> Layer<'a> {
 
     /// All inputs captured in one pass, the linears solved side by side, then a pass through the whole layer.
     fn at_once(&mut self, groups: &[Group]) {
+        let inputs: u64 = groups.iter().map(|g| self.spec.width(g.input) as u64).sum();
         let squares = match self.needs {
             Needs::Gram => 0,
             // Each input's squares, before they are added up.
-            Needs::Norms => groups.iter().map(|g| self.spec.width(g.input) as u64).sum(),
+            Needs::Norms => inputs,
         };
         let mlp = normed(self.spec, Norm::Mlp) + 2 * self.spec.ffn as u64;
         let through = attention_row(self.spec) + 4 * mlp;
         let row = match self.early {
             true => through + 4 * squares,
             // There only the inputs are left when they are added up.
-            false => {
-                let inputs: u64 = groups.iter().map(|g| self.spec.width(g.input) as u64).sum();
-                through.max(4 * (inputs + squares))
-            }
+            false => through.max(4 * (inputs + squares)),
         };
         let mut grams: u64 = groups.iter().map(|group| self.sums(group)).sum();
-        let decoded = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
-        let heap_row = decoded.max(self.process.packed_row(self.spec));
+        let heap_row = self.captured_row();
         self.note("capture of a decoder layer", |m| {
             (m.grams, m.row, m.heap_row) = (grams, row, heap_row);
         });
@@ -301,8 +298,7 @@ impl<'a> Layer<'a> {
         let squares = if self.needs == Needs::Norms { 4 * n } else { 0 };
         let row = (self.tap_row(group.input) + squares).max(fetched) * captured;
         let what = format!("capture at {:?}", group.input);
-        let decoded = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
-        let heap_row = decoded.max(self.process.packed_row(self.spec));
+        let heap_row = self.captured_row();
         self.note(&what, |m| {
             (m.grams, m.row, m.heap_row, m.streams) = (grams, row, heap_row, streams);
         });
@@ -414,6 +410,12 @@ impl<'a> Layer<'a> {
             _ => 2 * width,
         };
         (fused * self.spec.hidden) as u64
+    }
+
+    /// Beside the device, bytes per row of a batch that goes through a capture.
+    fn captured_row(&self) -> u64 {
+        let decoded = if self.exact() { 0 } else { 4 * self.spec.hidden as u64 };
+        decoded.max(self.process.packed_row(self.spec))
     }
 
     /// Bytes per row of the inputs of a group, from the stream its half reads.

@@ -24,6 +24,8 @@ const CURVATURE_STREAMS: u64 = 3;
 /// What to say where that pass takes the most.
 const BACKWARD: &str =
     "the backward pass of --allocation curvature (--allocation uniform needs none, a shorter --length less)";
+/// What to say where reading the text takes the most.
+pub(super) const READING: &str = "reading the tokenizer and --calibration takes the most (.jsonl takes less than .txt)";
 
 /// What a run will take.
 #[derive(Clone, Debug, Serialize)]
@@ -78,7 +80,8 @@ struct Backward {
 impl Budget<'_> {
     /// Chooses rows, blocks and types so that the limits hold; fails with what would help if they cannot.
     pub(super) fn resolve(&self, layers: usize) -> Result<Demand, RunError> {
-        let (moments, process) = (self.moments(layers)?, self.process(Way::Forward));
+        let process = self.process(Way::Forward);
+        let moments = self.moments(&process, layers)?;
         let walked = Walked {
             moments: &moments,
             settled: process.at_work(),
@@ -99,9 +102,7 @@ impl Budget<'_> {
         };
         let least = walked.host(sizes, 0, 0).max(prepare).max(backward.host);
         let advice = match least {
-            least if least == prepare => {
-                "reading the tokenizer and --calibration takes the most (.jsonl takes less than .txt)".to_string()
-            }
+            least if least == prepare => READING.to_string(),
             least if least == backward.host => format!("the most in {BACKWARD}"),
             _ => format!(
                 "{} are the program and its threads; {}",
@@ -145,8 +146,7 @@ impl Budget<'_> {
     }
 
     /// The walk through all layers to be pruned; layers of one kind are alike.
-    fn moments(&self, layers: usize) -> Result<Vec<Moment>, RunError> {
-        let process = self.process(Way::Forward);
+    fn moments(&self, process: &Process, layers: usize) -> Result<Vec<Moment>, RunError> {
         let mut moments = Vec::new();
         for layer in 0..layers.min(self.spec.layers) {
             if layer > 0 && self.spec.kinds[layer].sparse == self.spec.kinds[layer - 1].sparse {
@@ -155,7 +155,7 @@ impl Budget<'_> {
             let linears = self.spec.linears_of(layer)?;
             let stored = self.checkpoint.tensor(&linears[0].tensor).map_or(4, |t| t.dtype.size());
             let walk = Layer::new(
-                (self.spec, &process),
+                (self.spec, process),
                 self.options,
                 self.gpu,
                 [layer, stored],
@@ -223,9 +223,7 @@ impl Budget<'_> {
         let process = self.process(Way::Backward);
         Ok(Backward {
             device,
-            host: process.at_work()
-                + passes.heap(&process, spec, rows)
-                + if self.gpu.in_host_memory() { device } else { 0 },
+            host: passes.host(self.gpu, &process, spec, [rows as u64, device]),
         })
     }
 

@@ -39,7 +39,7 @@ pub use plan::{Plan, PruneOptions, Sums};
 pub use prune::prune;
 pub use rate::gemm_rate;
 pub use report::adapter_record;
-pub use resident::{free_disk, peak_resident, total_memory};
+pub use resident::{ALLOCATOR_STOCK, free_disk, peak_resident, total_memory};
 pub use state::{RunIdentity, RunState, StateError};
 pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
 pub use structure::{Layout, Promise, Score, StructureOptions, StructurePlan, Update, structure};

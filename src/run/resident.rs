@@ -9,8 +9,8 @@ use crate::model::{Spec, lane_threads};
 
 /// The program's pages and what it allocates before it has opened anything.
 const PROGRAM: u64 = 15 << 20;
-/// Freed blocks that the program's allocator keeps: `STOCK` of `src/blocks.rs`.
-const STOCK: u64 = 6 << 20;
+/// Bytes of freed blocks that the program's allocator keeps at most.
+pub const ALLOCATOR_STOCK: usize = 6 << 20;
 /// What a driver takes beside the buffers, with 16 MiB on their way to it; measured with a driver that compiles for the CPU.
 const DRIVER: u64 = 135 << 20;
 /// Stack of a thread, and pieces that it encodes or decodes.
@@ -137,10 +137,14 @@ impl Process {
         self.program + (TOKENIZER[0] * self.tokenizer).max(TOKENIZER[1] * self.tokenizer + text)
     }
 
-    /// What it packs of a row in a product with a layer's weights.
+    /// What it packs in a product of `rows` rows with a layer's weights.
+    pub(super) fn packed_in_layer(&self, spec: &Spec, rows: usize) -> u64 {
+        self.packed(rows as u64, spec.hidden.max(spec.ffn))
+    }
+
+    /// And what a row adds to that.
     pub(super) fn packed_row(&self, spec: &Spec) -> u64 {
-        let widest = spec.hidden.max(spec.ffn);
-        self.packed(1, widest) - self.packed(0, widest)
+        self.packed_in_layer(spec, 1) - self.packed_in_layer(spec, 0)
     }
 
     /// What the host executor packs of both sides of a product whose result has `rows` rows.
@@ -155,7 +159,7 @@ impl Process {
 
 /// What is kept of freed blocks where products pack so much: blocks of two sizes, a layer's width and its MLP's.
 pub(super) fn kept(packed: u64) -> u64 {
-    STOCK.min(2 * packed)
+    (ALLOCATOR_STOCK as u64).min(2 * packed)
 }
 
 /// Bytes of a file; 0 if it cannot be read.

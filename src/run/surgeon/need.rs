@@ -126,14 +126,15 @@ pub(in crate::run) struct Passes {
 }
 
 impl Passes {
-    /// Memory of the process beside buffers and streams, with batches of `rows`.
-    pub(in crate::run) fn heap(&self, process: &Process, spec: &Spec, rows: usize) -> u64 {
+    /// Memory of the process but for streams, with batches of `rows` and `device` bytes of buffers.
+    pub(in crate::run) fn host(&self, gpu: &Gpu, process: &Process, spec: &Spec, [rows, device]: [u64; 2]) -> u64 {
         let packed = match self.row {
             0 => 0,
-            _ => process.packed(rows as u64, spec.hidden.max(spec.ffn)),
+            _ => process.packed_in_layer(spec, rows as usize),
         };
         let saved = self.saved + kept(packed);
-        saved.max((rows * self.row) as u64).max(packed)
+        let heap = saved.max(rows * self.row as u64).max(packed);
+        process.at_work() + heap + if gpu.in_host_memory() { device } else { 0 }
     }
 
     /// Predicts them; of `tokens` activations `rows` go through a layer at once.

@@ -14,7 +14,7 @@ use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, LinearSpec, Spec};
 use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
-use crate::run::memory::{refuse, small, whole_batches};
+use crate::run::memory::{READING, refuse, small, whole_batches};
 use crate::run::plan::{PruneOptions, Sums};
 use crate::run::resident::{Process, free_disk};
 use crate::run::state::add_rounding;
@@ -146,11 +146,7 @@ impl SurgeonPlan {
             let passes = Passes::of(gpu, checkpoint, spec, [samples * length, rows], need)?;
             let Passes { gather, solve, .. } = passes;
             self.device_bytes = gather.max(solve).max(correct) + small(spec, gpu, length);
-            let buffers = match gpu.in_host_memory() {
-                true => self.device_bytes,
-                false => 0,
-            };
-            let host = process.at_work() + ids + corrections + buffers + passes.heap(&process, spec, rows);
+            let host = ids + corrections + passes.host(gpu, &process, spec, [rows as u64, self.device_bytes]);
             let refused = refuse(
                 "--max-vram",
                 options.max_vram,
@@ -166,8 +162,7 @@ impl SurgeonPlan {
             }
         };
         let prepare = process.tokenising(&options.calibration);
-        let reading = "reading the tokenizer and --calibration takes the most (.jsonl takes less than .txt)";
-        refuse("--max-ram", options.max_ram, prepare, reading)?;
+        refuse("--max-ram", options.max_ram, prepare, READING)?;
         self.activation_ram = options.max_ram.map(|limit| limit - host);
         let streams = need.streams(spec.layers).max(1);
         let batch = stream((self.batch_rows / length).max(1));
