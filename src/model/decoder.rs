@@ -182,10 +182,7 @@ impl<'a> Decoder<'a> {
         activations: &mut Activations,
         record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError> + Sync,
     ) -> Result<(), ModelError> {
-        match self.gpu.is_host() {
-            true => self.flow_in_parts(Flow::InPlace(activations), record),
-            false => self.flow(Flow::InPlace(activations), |recording, _, x| record(recording, x)),
-        }
+        self.flow_by_sequence(Flow::InPlace(activations), record)
     }
 
     /// The same where `record` is told which batch it is.
@@ -204,20 +201,19 @@ impl<'a> Decoder<'a> {
         record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError> + Sync,
     ) -> Result<Activations, ModelError> {
         let mut made = activations.empty_like()?;
-        let flow = Flow::Across(activations, &mut made);
-        match self.gpu.is_host() {
-            true => self.flow_in_parts(flow, record)?,
-            false => self.flow(flow, |recording, _, x| record(recording, x))?,
-        }
+        self.flow_by_sequence(Flow::Across(activations, &mut made), record)?;
         Ok(made)
     }
 
-    /// On the host, which is never busy while its caller is not: nothing is fetched early.
-    fn flow_in_parts(
+    /// For a `record` that makes the same of a sequence whichever others are with it: on the host a batch goes in parts.
+    fn flow_by_sequence(
         &self,
         mut flow: Flow<'_>,
         record: impl Fn(&mut Recording, Tensor) -> Result<Tensor, ModelError> + Sync,
     ) -> Result<(), ModelError> {
+        if !self.gpu.is_host() {
+            return self.flow(flow, |recording, _, x| record(recording, x));
+        }
         for batch in 0..flow.from().batches() {
             let parts = at_once(flow.from().upload_parts(self.gpu, batch)?, |x| {
                 let (submission, id) = self.begin(x, &record)?;
@@ -285,19 +281,11 @@ impl<'a> Decoder<'a> {
             progress(layer);
             true
         };
-        Ok(self.run_while(ids, go_on)?.expect("nothing stops it"))
+        let states = self.run_with(ids, &ActivationOptions::default(), go_on)?;
+        Ok(states.expect("nothing stops it"))
     }
 
-    /// Runs all layers; after each it asks whether to go on. `None` if it was not to.
-    pub fn run_while(
-        &self,
-        ids: &[Vec<u32>],
-        go_on: impl FnMut(usize) -> bool,
-    ) -> Result<Option<Activations>, ModelError> {
-        self.run_with(ids, &ActivationOptions::default(), go_on)
-    }
-
-    /// The same, with the stream kept as `options` say.
+    /// Runs all layers, with the stream kept as `options` say; after each it asks whether to go on. `None` if it was not to.
     pub fn run_with(
         &self,
         ids: &[Vec<u32>],

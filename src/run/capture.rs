@@ -72,6 +72,10 @@ pub(super) fn capture_all(
 ) -> Result<Vec<GramStatistics>, RunError> {
     let of = |group: &Group| Sums::new(gpu, block.spec.width(group.input), needs, false);
     let mut sums = groups.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+    let mut add = |recording: &mut Recording, tap: Tap, inputs: &Tensor| {
+        let mut wanted = groups.iter().zip(&mut sums).filter(|(group, _)| group.input == tap);
+        wanted.try_for_each(|(_, sums)| sums.add(recording, gpu, inputs, None))
+    };
     if gpu.is_host() {
         for batch in 0..stream.batches() {
             let parts = at_once(stream.upload_parts(gpu, batch)?, |x| {
@@ -84,9 +88,7 @@ pub(super) fn capture_all(
             for part in parts {
                 let mut recording = Recording::new();
                 for (tap, inputs) in part? {
-                    for (_, sums) in groups.iter().zip(&mut sums).filter(|(group, _)| group.input == tap) {
-                        sums.add(&mut recording, gpu, &inputs, None)?;
-                    }
+                    add(&mut recording, tap, &inputs)?;
                 }
                 gpu.submit(recording)?;
             }
@@ -99,10 +101,8 @@ pub(super) fn capture_all(
         let x = ahead.take(gpu, stream, batch)?;
         let mut added = Ok(());
         block.taps(&mut recording, &x, |recording, tap, inputs| {
-            for (group, sums) in groups.iter().zip(&mut sums) {
-                if group.input == tap && added.is_ok() {
-                    added = sums.add(recording, gpu, inputs, None);
-                }
+            if added.is_ok() {
+                added = add(recording, tap, inputs);
             }
         })?;
         added?;

@@ -174,12 +174,7 @@ impl Activations {
     /// The values of a batch as they were rounded, row-major.
     pub fn read(&self, batch: usize) -> Result<Vec<f32>, ActivationError> {
         let dtype = self.options.dtype;
-        self.with_bytes(batch, |bytes| {
-            let mut values = vec![0.0; bytes.len() / dtype.size()];
-            let pieces = values.par_chunks_mut(PIECE).zip(bytes.par_chunks(PIECE * dtype.size()));
-            pieces.for_each(|(values, bytes)| values.copy_from_slice(&dtype.decode(bytes)));
-            values
-        })
+        self.with_bytes(batch, |bytes| decode(dtype, bytes))
     }
 
     /// Rounds and keeps the values of a batch. Panics on a wrong number of them.
@@ -235,7 +230,7 @@ impl Activations {
             let [rows, cols] = [bytes.len() / dtype.size() / self.hidden, self.hidden];
             match dtype {
                 DType::F32 => Tensor::upload_stored(gpu, "residual stream", [rows, cols], dtype, bytes),
-                _ => Tensor::upload(gpu, "residual stream", rows, cols, &dtype.decode(bytes)),
+                _ => Tensor::upload(gpu, "residual stream", rows, cols, &decode(dtype, bytes)),
             }
         };
         let parts = |bytes: &[u8]| bytes.chunks(rows * self.hidden * dtype.size()).map(upload).collect();
@@ -262,6 +257,14 @@ impl Activations {
             }
         }
     }
+}
+
+/// Values of `bytes`, on all threads.
+fn decode(dtype: DType, bytes: &[u8]) -> Vec<f32> {
+    let mut values = vec![0.0; bytes.len() / dtype.size()];
+    let pieces = values.par_chunks_mut(PIECE).zip(bytes.par_chunks(PIECE * dtype.size()));
+    pieces.for_each(|(values, bytes)| values.copy_from_slice(&dtype.decode(bytes)));
+    values
 }
 
 /// Encodes to `out`; finite values beyond the type's range become its largest number and are counted.
