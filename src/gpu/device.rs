@@ -102,8 +102,8 @@ impl Gpu {
         }
     }
 
-    /// A device whose dispatches another implementation of WebGPU plays, with its limits; as a driver that runs on the CPU
-    /// it is given no subgroups and nothing to tune.
+    /// A device whose dispatches another implementation of WebGPU plays, with its limits. It is given no subgroups and
+    /// nothing to tune.
     pub fn foreign(name: &str, limits: Limits, options: GpuOptions, executor: Box<dyn Foreign>) -> Self {
         let limits = Limits {
             binding: limits.binding.min(options.max_binding.unwrap_or(u64::MAX)),
@@ -125,7 +125,10 @@ impl Gpu {
     /// A device whose buffers are the host's memory.
     fn in_memory(executor: Executor, name: String, limits: Limits, options: GpuOptions) -> Self {
         Gpu(Arc::new(Inner {
-            software: matches!(executor, Executor::Foreign(_)),
+            software: match &executor {
+                Executor::Foreign(foreign) => foreign.is_software(),
+                _ => false,
+            },
             executor,
             limits,
             pool: Pool::new(HOST_STOCK, options.budget),
@@ -300,7 +303,11 @@ impl Gpu {
         let buffer = self.buffer(label, bytes.len() as u64)?;
         match &self.0.executor {
             Executor::Wgpu(device) => device.write(&buffer, bytes)?,
-            Executor::Host | Executor::Foreign(_) => host::write(&buffer, bytes),
+            Executor::Host => host::write(&buffer, bytes),
+            Executor::Foreign(foreign) => {
+                foreign.uploaded(label, bytes.len());
+                host::write(&buffer, bytes);
+            }
         }
         Ok(buffer)
     }

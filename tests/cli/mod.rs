@@ -14,6 +14,7 @@ mod bad_weights;
 mod budget;
 mod calibrate;
 mod compare;
+mod counted;
 mod eval;
 mod families;
 mod fixture;
