@@ -9,8 +9,7 @@ use super::timing::{Timing, Timings};
 use super::tune::{Contest, Question, TuneMode, Tuner};
 use super::wgpu_device::WgpuDevice;
 use super::{
-    AdapterChoice, AdapterSummary, Buffer, Cooperative, Foreign, GpuError, Recording, Slice, Submission, adapter,
-    cooperative, host, submit,
+    AdapterChoice, AdapterSummary, Buffer, Cooperative, Foreign, GpuError, Recording, Slice, adapter, cooperative, host,
 };
 
 /// Bytes of freed buffers kept for reuse on a GPU, where allocation is slow.
@@ -312,23 +311,6 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Plays a recording. On a GPU this returns when everything is queued; reading a result waits.
-    pub fn submit(&self, recording: Recording) -> Result<Submission, GpuError> {
-        submit::submit(self, recording)
-    }
-
-    /// As [`Gpu::submit`], but [`Gpu::flops`] does not count it: to try out how to do something is not to do it.
-    pub(crate) fn submit_trial(&self, recording: Recording) -> Result<Submission, GpuError> {
-        submit::submit_trial(self, recording)
-    }
-
-    /// Plays a recording of one readback and waits for it.
-    pub fn fetch(&self, slice: &Slice) -> Result<Vec<u32>, GpuError> {
-        let mut recording = Recording::new();
-        let id = recording.read(slice);
-        self.submit(recording)?.words(id)
-    }
-
     /// Index of the fastest candidate of a contest on this device, as far as it is known or may be measured; else 0.
     pub fn tuned<C: Contest>(&self, question: &Question, contest: impl FnOnce() -> Result<C, GpuError>) -> usize {
         self.0.tuner.choose(question, contest)
@@ -386,5 +368,19 @@ impl Gpu {
     /// Time per kernel, slowest first (empty unless profiling or on the host).
     pub fn timings(&self) -> Vec<Timing> {
         self.0.timings.table()
+    }
+}
+
+impl Recording {
+    /// `bytes` of memory, at most [`SCRATCH`], with undefined contents for what one command hands to the next; all who ask
+    /// get the same. None where the device can spare none.
+    pub(crate) fn scratch(&mut self, gpu: &Gpu, bytes: u64) -> Option<Slice> {
+        if bytes > gpu.limits().binding {
+            return None;
+        }
+        if self.scratch.is_none() {
+            self.scratch = gpu.spare("scratch", SCRATCH);
+        }
+        Some(self.scratch.as_ref()?.window(0, bytes))
     }
 }

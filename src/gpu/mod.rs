@@ -5,6 +5,7 @@
 //! Start reading at [`Gpu`], then [`Recording`].
 
 mod adapter;
+mod batch;
 mod buffer;
 mod cache;
 mod cooperative;

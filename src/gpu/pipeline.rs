@@ -2,13 +2,8 @@
 
 use std::sync::Arc;
 
-use super::wgpu_device::WgpuDevice;
+use super::wgpu_device::{Pipeline, WgpuDevice};
 use super::{GpuError, Kernel, TileModule, compose};
-
-pub(super) struct Pipeline {
-    pub(super) pipeline: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
-}
 
 impl WgpuDevice {
     /// The pipeline of `kernel` with `knobs`, compiled on first use; its layout comes from the shader.

@@ -1,6 +1,6 @@
 //! A list of commands on handles. Recording touches no queue; [`super::Gpu::submit`] plays the list.
 
-use super::{Buffer, Gpu, Kernel, Slice};
+use super::{Buffer, Kernel, Slice};
 
 /// Bytes of [`Recording::scratch`]: one size, so that a freed one serves the next recording.
 pub(crate) const SCRATCH: u64 = 32 << 20;
@@ -32,7 +32,7 @@ pub struct ReadId(pub(crate) usize);
 pub struct Recording {
     pub(crate) commands: Vec<Command>,
     pub(crate) reads: usize,
-    scratch: Option<Buffer>,
+    pub(super) scratch: Option<Buffer>,
 }
 
 impl Recording {
@@ -102,18 +102,6 @@ impl Recording {
             groups: work.groups,
             cost: work.flops,
         }));
-    }
-
-    /// `bytes` of memory, at most [`SCRATCH`], with undefined contents for what one command hands to the next; all who ask
-    /// get the same. None where the device can spare none.
-    pub(crate) fn scratch(&mut self, gpu: &Gpu, bytes: u64) -> Option<Slice> {
-        if bytes > gpu.limits().binding {
-            return None;
-        }
-        if self.scratch.is_none() {
-            self.scratch = gpu.spare("scratch", SCRATCH);
-        }
-        Some(self.scratch.as_ref()?.window(0, bytes))
     }
 
     /// Copies bytes between two different buffers of equal length.

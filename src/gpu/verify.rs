@@ -2,7 +2,7 @@
 
 use super::device::Executor;
 use super::record::Dispatch;
-use super::{Gpu, GpuError, HostCall, f32s, submit};
+use super::{Gpu, GpuError, HostCall, batch, f32s};
 
 /// Normalised error beyond which a kernel is called wrong.
 const TOLERANCE: f64 = 1e-3;
@@ -24,7 +24,7 @@ pub(super) fn dispatch(gpu: &Gpu, index: usize, dispatch: &Dispatch) -> Result<(
         groups: dispatch.groups,
         cost: dispatch.cost,
     };
-    submit::play_one(gpu, device, copy)?;
+    batch::play_one(gpu, device, copy)?;
     let (reads, writes) = host.split_at_mut(dispatch.kernel.reads);
     (dispatch.kernel.host)(&mut HostCall {
         knobs: &dispatch.knobs,
@@ -51,7 +51,7 @@ fn fetch(gpu: &Gpu, slice: &super::Slice) -> Result<Vec<u32>, GpuError> {
     let Executor::Wgpu(device) = &gpu.0.executor else {
         unreachable!("verify plays against a device")
     };
-    submit::read_now(gpu, device, slice)
+    batch::read_now(gpu, device, slice)
 }
 
 /// `Err((error, worst element))` if the outputs differ; equal bits always pass, so integer outputs do too.

@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::pipeline::Pipeline;
 use super::pool::Pool;
 use super::{Buffer, Cooperative, GpuError, cache, cooperative};
+
+/// A compiled kernel.
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+}
 
 /// Kernel stem and knob values.
 type PipelineKey = (&'static str, Vec<u32>);

@@ -30,7 +30,8 @@ impl Spec {
         spec.check_layers(checkpoint)?;
         // Only now: a table for the sizes of a damaged config could exceed all memory.
         if spec.position_offset.is_none() {
-            spec.ropes = Rope::all(&config, &reader.file, &spec)?;
+            let local = spec.kinds.iter().any(|kind| kind.local_rope);
+            spec.ropes = Rope::all(&config, &reader.file, spec.head_dim, local)?;
         }
         Ok(spec)
     }

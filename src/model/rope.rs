@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ModelError, Spec};
+use super::ModelError;
 use crate::checkpoint::HfConfig;
 
 /// Inverse frequencies of the rotated pairs.
@@ -16,11 +16,12 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// The rotary embeddings of a model: that of all layers, and of local layers where it is another.
+    /// The rotary embeddings of a model: that of all layers, and, if there are `local` layers with another,
+    /// theirs.
     ///
     /// Reads `rope_theta` and `rope_scaling`, or `rope_parameters` as newer configs have it, there also one block per
     /// kind of layer. Known scalings: default, linear, dynamic, llama3, yarn, longrope.
-    pub(super) fn all(config: &HfConfig, file: &str, spec: &Spec) -> Result<Vec<Self>, ModelError> {
+    pub(super) fn all(config: &HfConfig, file: &str, head_dim: usize, local: bool) -> Result<Vec<Self>, ModelError> {
         let block = ["rope_scaling", "rope_parameters"]
             .iter()
             .find_map(|k| config.value(k).filter(|v| v.is_object()));
@@ -31,10 +32,10 @@ impl Rope {
             file,
             block,
             theta,
-            head_dim: spec.head_dim,
+            head_dim,
         };
         let full = reader(of_kind("full_attention").or(block), theta).read()?;
-        if !spec.kinds.iter().any(|k| k.local_rope) {
+        if !local {
             return Ok(vec![full]);
         }
         let local_theta = config.f64_or("rope_local_base_freq", 10_000.0)?;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::table::megabytes;
+use super::layout::megabytes;
 use super::{AdapterRecord, CalibrationRecord, Memory, Phases};
 
 /// Statistics that were saved.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::table::{percent, table};
+use super::layout::{percent, table};
 use super::{AdapterRecord, CalibrationRecord, EvalRecord, LinearRecord, Memory, Phases};
 
 /// A comparison, finished or not.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::table::{percent, table};
+use super::layout::{percent, table};
 
 /// Linears of one role and shape.
 #[derive(Clone, Debug, Serialize)]

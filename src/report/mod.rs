@@ -4,6 +4,7 @@ mod bench;
 mod calibrate;
 mod compare;
 mod inspect;
+mod layout;
 mod record;
 mod shots;
 mod structure;
@@ -13,9 +14,10 @@ pub use bench::{BENCH_SCHEMA_VERSION, BenchFormat, BenchRow, Machine, bench_boar
 pub use calibrate::{CalibrateReport, calibrate_lines};
 pub use compare::{CompareCell, CompareReport, RoleError, compare_csv, compare_markdown};
 pub use inspect::{InspectRecord, LinearKind, inspect_table};
+pub use layout::text_table;
 pub use record::{
     AdapterRecord, CalibrationRecord, EvalRecord, LinearRecord, Memory, ModelSize, Phases, PruneReport, Settings,
     Shrunk, Totals,
 };
 pub use shots::{CorrectionRecord, SearchRecord, ShotRecord};
-pub use table::{demo_table, eval_table, prune_table, text_table};
+pub use table::{demo_table, eval_table, prune_table};

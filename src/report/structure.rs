@@ -1,8 +1,8 @@
 //! What a model that became smaller looks like.
 
 use super::PruneReport;
+use super::layout::{megabytes, percent, table};
 use super::record::Shrunk;
-use super::table::{megabytes, percent, table};
 
 /// Sizes before and after, then phases and memory.
 pub(super) fn structure_table(report: &PruneReport, shrunk: &Shrunk) -> String {

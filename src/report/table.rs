@@ -1,30 +1,8 @@
-//! Terminal tables.
+//! Terminal tables of prunes and evaluations.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-
+use super::layout::{megabytes, percent, table};
 use super::structure::structure_table;
 use super::{EvalRecord, LinearRecord, PruneReport};
-
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::ASCII_MARKDOWN)
-        .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-/// Rows of text under a header.
-pub fn text_table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut out = table(header);
-    for row in rows {
-        out.add_row(row);
-    }
-    out.to_string()
-}
 
 /// A layer error, if it was measured.
 fn known(error: f64) -> String {
@@ -169,13 +147,4 @@ pub fn demo_table(rows: &[(String, String, EvalRecord)]) -> String {
         ]);
     }
     out.to_string()
-}
-
-pub(super) fn percent(fraction: f64) -> String {
-    format!("{:.4} %", 100.0 * fraction)
-}
-
-/// Bytes as MiB.
-pub(super) fn megabytes(bytes: u64) -> String {
-    format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::BenchRow;
-use crate::report::table::table;
+use crate::report::layout::table;
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
