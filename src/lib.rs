@@ -1,14 +1,34 @@
 //! secateur prunes large language models after training: a Hugging Face checkpoint in, a sparser one out.
 //!
-//! The map, and which way the arrows point:
+//! The map: what each room may use. A test (`tests/common/arrows.rs`) reads it and the code.
 //!
 //! ```text
-//! cli -> run -> { calib, prune, eval, report, checkpoint }
-//! cli -> bench -> { run, prune, linalg, ops, report }
-//! run, calib, eval -> model -> ops
-//! prune -> linalg -> ops -> tensor -> gpu -> (wgpu) | reference
-//! ops -> shaders/    checkpoint -> tensor    report, reference -> nothing but std
+//! cli            -> bench run eval calib model prune ops report checkpoint tensor gpu
+//! bench          -> run prune linalg ops report reference tensor gpu
+//! run            -> eval calib model prune linalg ops report checkpoint tensor gpu
+//! eval           -> calib model
+//! model          -> checkpoint ops tensor gpu
+//! prune          -> linalg ops reference tensor gpu
+//! linalg         -> ops tensor gpu
+//! ops            -> reference tensor gpu
+//! checkpoint     -> tensor
+//! tensor         -> gpu
+//!
+//! run/compare    -> run/layerwise run/global run/predict run/folder run/samples run/report run/methods run/options run/progress run/error
+//! run/structured -> run/global run/curvature run/predict run/options run/progress run/error
+//! run/layerwise  -> run/curvature run/predict run/folder run/samples run/report run/order run/options run/progress run/error
+//! run/global     -> run/curvature run/predict run/folder run/samples run/report run/methods run/options run/progress run/error
+//! run/predict    -> run/curvature run/order run/options run/error
+//! run/curvature  -> run/error
+//! run/samples    -> run/predict run/options run/error
+//! run/report     -> run/folder run/options run/error
+//! run/folder     -> run/error
+//! run/methods    -> run/error
+//! run/order      -> run/options
+//! run/options    -> run/error
 //! ```
+//!
+//! `gpu`, `calib`, `report` and `reference` use no other room. What `run` is made of stands in its own first lines.
 //!
 //! Start reading at [`run::prune`] for the walk, at [`prune::LayerProblem`] for the mathematics, at [`gpu::Gpu`] for the
 //! device.

@@ -9,16 +9,16 @@ use crate::tensor::DType;
 const PIECE: usize = 1 << 15;
 
 /// Encoded weights and how often rounding had to be overruled.
-pub(super) struct Encoded {
-    pub(super) bytes: Vec<u8>,
-    pub(super) zeros: usize,
-    pub(super) raised: usize,
-    pub(super) saturated: usize,
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) zeros: usize,
+    pub(crate) raised: usize,
+    pub(crate) saturated: usize,
 }
 
 impl Encoded {
     /// None yet, with room for so many bytes.
-    pub(super) fn with_capacity(bytes: usize) -> Self {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
         Encoded {
             bytes: Vec::with_capacity(bytes),
             zeros: 0,
@@ -28,7 +28,7 @@ impl Encoded {
     }
 
     /// Adds what follows.
-    pub(super) fn append(&mut self, next: Encoded) {
+    pub(crate) fn append(&mut self, next: Encoded) {
         self.bytes.extend(next.bytes);
         self.zeros += next.zeros;
         self.raised += next.raised;
@@ -38,7 +38,7 @@ impl Encoded {
 
 /// Encodes `values`; `support` is 0 where pruned. A kept value that would round to zero becomes the type's smallest
 /// number of its sign, one beyond the range its largest: the sparsity stays exact and the file finite.
-pub(super) fn encode(values: &[f32], support: &[f32], dtype: DType) -> Encoded {
+pub(crate) fn encode(values: &[f32], support: &[f32], dtype: DType) -> Encoded {
     let pieces = values.par_chunks(PIECE).zip(support.par_chunks(PIECE));
     let encoded: Vec<Encoded> = pieces
         .map(|(values, support)| encode_piece(values, support, dtype))

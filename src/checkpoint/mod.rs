@@ -7,6 +7,7 @@
 //! Start at [`Checkpoint`], then [`CheckpointWriter`].
 
 mod durable;
+mod encode;
 mod error;
 mod folder;
 mod hf_config;
@@ -27,6 +28,7 @@ use crate::tensor::DType;
 use shards::{Entry, Shard};
 
 pub(crate) use durable::{Replacement, sync_folder};
+pub(crate) use encode::{Encoded, encode};
 pub use error::CheckpointError;
 pub(crate) use folder::NewFolder;
 pub use hf_config::HfConfig;

@@ -1,8 +1,15 @@
 //! `--method auto`: the method a regime gets, and why. The table is all there is to edit: plan, report and help read it.
 
-use super::surgeon::{BY_GRADIENTS, SURGEON};
+use super::RunError;
+use crate::prune::METHODS;
 use crate::prune::Pattern;
 
+/// Name of the method.
+pub const SURGEON: &str = "surgeon";
+/// Name of K-FAC-weighted convex pruning, which goes on where [`SURGEON`] ends.
+pub const KFAC_FISTA: &str = "kfac-fista";
+/// Methods that weigh all layers against each other by gradients.
+pub const BY_GRADIENTS: [&str; 2] = [SURGEON, KFAC_FISTA];
 /// Name on the command line.
 pub const AUTO: &str = "auto";
 
@@ -65,6 +72,16 @@ pub fn regimes() -> String {
         .iter()
         .map(|r| format!("{} for {} ({})", r.method, r.name, r.reason));
     rows.collect::<Vec<_>>().join("; ")
+}
+
+impl RunError {
+    /// That there is no such method, and which there are.
+    pub fn unknown_method(name: &str) -> Self {
+        RunError::UnknownMethod {
+            name: name.to_string(),
+            known: [&[AUTO], METHODS, &BY_GRADIENTS].concat().join(", "),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,51 +1,41 @@
 //! The only room that knows the order of things: plan, capture, accumulate, prune, replay, next layer, write, verify.
 //!
-//! Start reading at [`prune`].
+//! Start reading at [`prune`] for methods that go layer after layer, at [`surgeon()`] for those that weigh all layers against
+//! each other. Arrows point down:
+//!
+//! ```text
+//! compare                      methods against targets: prunes and evaluations
+//! structured -> global         whole units removed: LLM Surgeon's shots over other costs
+//! layerwise | global           the walk over layers | the shots of LLM Surgeon
+//! predict                      how much memory and time each of them takes
+//! curvature                    the backward pass, Kronecker factors, what removing a weight costs
+//! folder                       the state of an unfinished run in its output folder
+//! options methods order progress report samples error: the ground
+//! ```
 
-mod allocate;
-mod auto;
-mod calibrate;
-mod capture;
 mod compare;
-mod encode;
+mod curvature;
 mod error;
-mod evaluate;
-mod fitting;
-mod layer_memory;
-mod memory;
-mod permute;
-mod plan;
-mod prune;
-mod rate;
+mod folder;
+mod global;
+mod layerwise;
+mod methods;
+mod options;
+mod order;
+mod predict;
+mod progress;
 mod report;
-mod resident;
 mod samples;
-mod solve;
-mod source;
-mod state;
-mod statistics;
-mod structure;
-mod surgeon;
-mod walk;
-mod weights_only;
+mod structured;
 
-pub use auto::{AUTO, Asked, REGIMES, Regime, choose, regimes};
-pub use calibrate::calibrate;
-pub use compare::{CompareOptions, CompareProgress, Subject, compare};
-pub use error::RunError;
-pub use evaluate::{EvalText, evaluate};
-pub use memory::Demand;
-pub use plan::{Plan, PruneOptions, Sums};
-pub use prune::prune;
-pub use rate::gemm_rate;
+pub use compare::{CompareOptions, CompareProgress, EvalText, Subject, compare, evaluate};
+pub use error::{RunError, StateError, StatisticsError};
+pub use folder::{RunIdentity, RunState};
+pub use global::{FactorPlace, Fisher, LineKinds, LowRankOptions, SearchOptions, SurgeonOptions, SurgeonPlan, surgeon};
+pub use layerwise::{GroupEntry, LayerEntry, Manifest, Plan, Statistics, WeightsOnly, calibrate, prune, prune_weights};
+pub use methods::{AUTO, Asked, BY_GRADIENTS, KFAC_FISTA, REGIMES, Regime, SURGEON, choose, regimes};
+pub use options::{PruneOptions, Sums};
+pub use predict::{ALLOCATOR_STOCK, Demand, free_disk, gemm_rate, peak_resident, total_memory};
+pub use progress::Progress;
 pub use report::adapter_record;
-pub use resident::{ALLOCATOR_STOCK, free_disk, peak_resident, total_memory};
-pub use state::{RunIdentity, RunState, StateError};
-pub use statistics::{GroupEntry, LayerEntry, Manifest, Statistics, StatisticsError};
-pub use structure::{Layout, Promise, Score, StructureOptions, StructurePlan, Update, structure};
-pub use surgeon::{
-    BY_GRADIENTS, FactorPlace, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions,
-    SurgeonPlan, surgeon,
-};
-pub use walk::Progress;
-pub use weights_only::{WeightsOnly, prune_weights};
+pub use structured::{Layout, Promise, Score, StructureOptions, StructurePlan, Update, structure};

@@ -2,17 +2,14 @@
 
 use std::path::Path;
 
-use super::plan::{Plan, PruneOptions};
-use super::state::{RunState, StateError};
-use super::statistics::Manifest;
-use super::{RunError, peak_resident};
+use super::RunError;
+use super::StateError;
+use super::folder::RunState;
+use super::options::PruneOptions;
 use crate::calib::CalibrationSet;
 use crate::checkpoint::{Checkpoint, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::prune::{Propagate, Within};
-use crate::report::{
-    AdapterRecord, CalibrateReport, CalibrationRecord, LinearRecord, Memory, PruneReport, Settings, Totals,
-};
+use crate::report::{AdapterRecord, CalibrationRecord, LinearRecord, Memory, PruneReport, Settings, Totals};
 
 /// Calibration tokens below which an expert's weights rest on too little.
 const EXPERT_TOKENS: usize = 256;
@@ -100,44 +97,6 @@ pub(super) fn verify(output: &Path, report: &PruneReport) -> Result<(), RunError
     Ok(())
 }
 
-pub(super) fn begin_report(
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    gpu: &Gpu,
-    calibration: CalibrationRecord,
-) -> PruneReport {
-    let (options, demand) = (&plan.options, &plan.demand);
-    let memory = [demand.device_bytes, demand.host_bytes];
-    let head = report_head(options, &plan.family, (checkpoint, gpu), memory);
-    PruneReport {
-        settings: Settings {
-            warm_start: (options.method == "fista").then(|| options.warm_start.name().to_string()),
-            refit: options.refit,
-            damping_rule: options.damping.rule.name().to_string(),
-            correction: match options.propagate {
-                // Targets are on the same inputs: there is nothing to correct.
-                Propagate::Pruned => 0.0,
-                _ if options.within == Within::Layer => 0.0,
-                Propagate::Dense | Propagate::Local | Propagate::Both => options.correction,
-            },
-            within: Some(options.within.name().to_string()),
-            propagate: options.propagate.name().to_string(),
-            permute: options.permutes(),
-            allocation: options.allocates().name().to_string(),
-            spread: options.spread_in_use(),
-            activations: match plan.statistics {
-                Some(_) => "none".to_string(),
-                None => demand.activations.name().to_string(),
-            },
-            batch_rows: demand.batch_rows,
-            statistics: plan.statistics.as_ref().map(|s| s.dir().display().to_string()),
-            ..head.settings
-        },
-        calibration,
-        ..head
-    }
-}
-
 /// What every report of a prune begins with; the memory is what the plan wants of the device and of the host.
 pub(super) fn report_head(
     options: &PruneOptions,
@@ -182,26 +141,6 @@ pub(super) fn calibration_record(options: &PruneOptions, set: &CalibrationSet) -
     }
 }
 
-/// What `secateur calibrate` reports.
-pub(super) fn calibrated(output: &Path, manifest: &Manifest, report: PruneReport) -> CalibrateReport {
-    let groups = manifest.layers.iter().map(|layer| layer.groups.len()).sum();
-    let mut memory = report.memory;
-    memory.host_peak = peak_resident();
-    CalibrateReport {
-        tool: report.tool,
-        model: report.settings.model,
-        model_fingerprint: report.input_fingerprint,
-        output: output.display().to_string(),
-        calibration: report.calibration,
-        layers: manifest.layers.len(),
-        groups,
-        bytes: manifest.layers.iter().map(|layer| layer.bytes).sum(),
-        adapter: report.adapter,
-        phases: report.phases,
-        memory,
-    }
-}
-
 /// How a device appears in reports.
 pub fn adapter_record(gpu: &Gpu) -> AdapterRecord {
     let executor = if gpu.is_host() { "host" } else { "wgpu" };
@@ -210,4 +149,9 @@ pub fn adapter_record(gpu: &Gpu) -> AdapterRecord {
         executor: executor.to_string(),
         half_attention: gpu.half_attention(),
     }
+}
+
+/// Arithmetic in products of a weight with the Gram of its inputs.
+pub(super) fn in_products(flops: f64, [rows, cols]: [usize; 2]) -> f64 {
+    flops / (2.0 * (rows * cols) as f64 * cols as f64)
 }

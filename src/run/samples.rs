@@ -1,43 +1,21 @@
 //! The calibration tokens of a run.
 
 use super::RunError;
-use super::plan::{Plan, PruneOptions};
-use super::report::calibration_record;
-use super::walk::Progress;
+use super::options::PruneOptions;
+use super::predict::resident::give_back;
 use crate::calib::{CalibError, CalibrationSet, Corpus, SampleSpec, Tokenizer, draw};
 use crate::checkpoint::Checkpoint;
-use crate::report::CalibrationRecord;
 
 /// Does work with a tokenizer on a thread of its own, and gives back what it leaves: a tokenizer keeps the words it has seen
 /// for as long as the thread lives, and every one of them holds a page of what was freed around it.
 pub(super) fn tokenising<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let done = std::thread::scope(|scope| scope.spawn(work).join());
-    super::resident::give_back();
+    give_back();
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Rows of a calibration set.
 pub(super) type TokenIds = Vec<Vec<u32>>;
-
-/// What the tokens are, and the tokens themselves unless their sums were saved before.
-pub(super) fn calibration(
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    progress: &mut dyn Progress,
-) -> Result<(CalibrationRecord, Option<TokenIds>), RunError> {
-    if let Some(statistics) = &plan.statistics {
-        progress.stage("prune from saved statistics");
-        return Ok((statistics.manifest.calibration.clone(), None));
-    }
-    progress.stage("tokenise and embed");
-    let set = samples(&plan.options, checkpoint)?;
-    Ok((calibration_record(&plan.options, &set), Some(set.ids)))
-}
-
-/// Draws the samples.
-fn samples(options: &PruneOptions, checkpoint: &Checkpoint) -> Result<CalibrationSet, RunError> {
-    Ok(SampleSets::draw(options, checkpoint, 1)?.all)
-}
 
 /// Samples for each of several passes over the model.
 pub(super) struct SampleSets {

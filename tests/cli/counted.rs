@@ -15,14 +15,14 @@ use secateur::report::LinearRecord;
 use secateur::run::{Plan, Progress, PruneOptions, prune};
 use serde_json::Value;
 
-use super::fixture::Stored;
+use super::fixture::{Stored, text};
 use super::structure::golden;
 use super::{Case, weights};
 
 const EXPERTS: usize = 64;
 const SAMPLES: SampleSpec = SampleSpec {
-    samples: 24,
-    length: 24,
+    samples: 96,
+    length: 48,
     seed: 0,
     bos: None,
 };
@@ -42,8 +42,7 @@ impl Foreign for Counter {
     fn dispatch(&self, kernel: &'static Kernel, call: &mut HostCall<'_>, _: [u32; 3]) -> Result<(), String> {
         (kernel.host)(call);
         if kernel.stem.starts_with("dense/gemm") && !kernel.stem.contains("grouped") {
-            let before = kernel.params.iter().take_while(|(name, _)| *name != "cols");
-            let at: usize = before.map(|(_, size)| size).sum();
+            let (_, at) = *kernel.params.iter().find(|(name, _)| *name == "cols").unwrap();
             let cols = u32::from_le_bytes(call.params[at..at + 4].try_into().unwrap());
             self.0.lock().unwrap().routed += usize::from(cols as usize == EXPERTS);
         }
@@ -107,18 +106,21 @@ fn mixture() -> Case {
 }
 
 /// Prunes to 2:4 and counts. Also returns decoder layers, batches and the names of the pruned weights.
-fn counted(case: &Case, method: &str, within: Within, max_vram: Option<u64>) -> (Counts, [usize; 2], Vec<String>) {
+fn counted(case: &Case, method: &str, within: Within) -> (Counts, [usize; 2], Vec<String>) {
     let counts = Arc::new(Mutex::new(Counts::default()));
     let limits = Limits {
         binding: 1 << 28,
         buffer: 1 << 30,
         alignment: 256,
     };
-    let options = GpuOptions {
-        budget: max_vram,
-        ..GpuOptions::default()
-    };
-    let gpu = Gpu::foreign("a counter", limits, options, Box::new(Counter(counts.clone())));
+    let gpu = Gpu::foreign(
+        "a counter",
+        limits,
+        GpuOptions::default(),
+        Box::new(Counter(counts.clone())),
+    );
+    // For more than two batches.
+    fs::write(case.text(), text(2 * SAMPLES.samples * SAMPLES.length)).unwrap();
     let checkpoint = Checkpoint::open(&case.model()).unwrap();
     let spec = Spec::of(&checkpoint).unwrap();
     let hidden = spec.hidden;
@@ -128,7 +130,6 @@ fn counted(case: &Case, method: &str, within: Within, max_vram: Option<u64>) -> 
     let options = PruneOptions {
         pattern: Pattern::NM { n: 2, m: 4 },
         within,
-        max_vram,
         ..options
     };
     let plan = Plan::resolve(options, &checkpoint, spec, &gpu).unwrap();
@@ -142,8 +143,11 @@ fn counted(case: &Case, method: &str, within: Within, max_vram: Option<u64>) -> 
 #[test]
 fn a_batch_is_routed_once_whatever_the_number_of_experts() {
     let case = mixture();
-    let (found, [layers, batches], names) = counted(&case, "sparsegpt", Within::Linear, Some(1 << 20));
-    assert!(batches > 2 && names.len() == layers * (4 + 3 * EXPERTS), "{batches} batches");
+    let (found, [layers, batches], names) = counted(&case, "sparsegpt", Within::Linear);
+    assert!(
+        batches > 2 && names.len() == layers * (4 + 3 * EXPERTS),
+        "{batches} batches"
+    );
     // Captures of 128 groups and the pass to the next layer, by one choice.
     assert_eq!(found.routed, layers * batches, "{layers} layers, {batches} batches");
 }
@@ -151,10 +155,14 @@ fn a_batch_is_routed_once_whatever_the_number_of_experts() {
 #[test]
 fn a_stream_that_pruned_attention_changed_is_routed_once_more() {
     let case = mixture();
-    let (found, [layers, batches], _) = counted(&case, "wanda", Within::Layer, Some(1 << 20));
+    let (found, [layers, batches], _) = counted(&case, "wanda", Within::Layer);
     assert!(batches > 2);
     // What the last layer gives has no reader.
-    assert_eq!(found.routed, (2 * layers - 1) * batches, "{layers} layers, {batches} batches");
+    assert_eq!(
+        found.routed,
+        (2 * layers - 1) * batches,
+        "{layers} layers, {batches} batches"
+    );
 }
 
 #[test]
@@ -166,7 +174,7 @@ fn a_weight_is_uploaded_once_dense_and_once_pruned() {
         ("alps", Within::Layer),
     ] {
         let case = golden("mixtral");
-        let (found, [layers, _], names) = counted(&case, method, within, None);
+        let (found, [layers, _], names) = counted(&case, method, within);
         assert_eq!(names.len(), layers * 16);
         for name in names {
             assert_eq!(found.uploads.get(&name), Some(&2), "{method}, {name}");

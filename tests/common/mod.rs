@@ -4,6 +4,7 @@
 //! programs run as [`program`] has them. [`alone`] holds the tests to it.
 
 mod alone;
+mod arrows;
 mod dawn;
 
 use std::process::Command;

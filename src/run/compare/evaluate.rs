@@ -3,17 +3,18 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::memory::small;
-use super::resident::{Process, Way};
-use super::samples::tokenising;
-use super::surgeon::{Need, Passes};
-use super::{RunError, adapter_record};
 use crate::calib::{Corpus, CorpusKind, Tokenizer};
 use crate::checkpoint::Checkpoint;
 use crate::eval::{Bos, Protocol, Windows, divergence, perplexity};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Activations, Decoder, Spec, evaluation_bytes};
 use crate::report::EvalRecord;
+use crate::run::RunError;
+use crate::run::predict::demand::small;
+use crate::run::predict::passes::{Need, Passes};
+use crate::run::predict::resident::{Process, Way};
+use crate::run::report::adapter_record;
+use crate::run::samples::tokenising;
 
 /// A text to evaluate on, cut into windows of a model's tokens.
 #[derive(Clone, Debug)]
@@ -107,16 +108,21 @@ pub fn evaluate(
 
 /// Memory that evaluating takes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct EvalDemand {
+pub(in crate::run) struct EvalDemand {
     /// The process, but for the streams.
-    pub(super) host: u64,
+    pub(in crate::run) host: u64,
     /// What leaves the last layer of the model, and of the one it is held against.
-    pub(super) streams: u64,
+    pub(in crate::run) streams: u64,
 }
 
 impl EvalDemand {
     /// Of a model against another of the same sizes.
-    pub(super) fn of(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, windows: &Windows) -> Result<Self, RunError> {
+    pub(in crate::run) fn of(
+        gpu: &Gpu,
+        checkpoint: &Checkpoint,
+        spec: &Spec,
+        windows: &Windows,
+    ) -> Result<Self, RunError> {
         let context = windows.context;
         let tokens = windows.ids.len() * context;
         let rows = (ActivationOptions::default().sequences_per_batch(context) * context).min(tokens);

@@ -3,40 +3,37 @@
 //! The walk and the evaluation are those of `prune` and `eval`; here is only their order, and what is on disk between
 //! them ([`Store`]).
 
+mod evaluate;
+mod options;
 mod store;
 
+pub use evaluate::{EvalText, evaluate};
+pub use options::CompareOptions;
+
 use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::evaluate::EvalDemand;
-use super::memory::refuse;
-use super::resident::{peak_resident, reset_peak_resident};
-use super::state::add_rounding;
-use super::{
-    BY_GRADIENTS, EvalText, Plan, Progress, PruneOptions, RunError, Sums, SurgeonOptions, SurgeonPlan, evaluate,
-};
 use crate::calib::{CalibError, hash_ids};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Activations, Decoder, Spec};
 use crate::report::{CompareCell, CompareReport, EvalRecord, LinearRecord, PruneReport, RoleError};
+use crate::run::RunError;
+use crate::run::folder::add_rounding;
+use crate::run::global::SurgeonOptions;
+use crate::run::global::SurgeonPlan;
+use crate::run::global::surgeon;
+use crate::run::layerwise::Plan;
+use crate::run::layerwise::prune;
+use crate::run::methods::BY_GRADIENTS;
+use crate::run::options::{PruneOptions, Sums};
+use crate::run::predict::demand::refuse;
+use crate::run::predict::resident::{peak_resident, reset_peak_resident};
+use crate::run::progress::Progress;
+use evaluate::EvalDemand;
 use store::Store;
-
-/// What is to be compared.
-#[derive(Clone, Debug)]
-pub struct CompareOptions {
-    /// The prunes in order, on one calibration text; their output and resume are not used.
-    pub rows: Vec<PruneOptions>,
-    /// How LLM Surgeon goes about it, but for the refit, which is the row's.
-    pub surgeon: SurgeonOptions,
-    /// Folder of the results; new, empty, or of an unfinished or smaller comparison of the same settings.
-    pub output: PathBuf,
-    /// Where to keep the checkpoints; without it each is removed once it has been evaluated.
-    pub keep: Option<PathBuf>,
-}
 
 /// What a comparison tells while it works.
 pub trait CompareProgress {
@@ -419,8 +416,8 @@ impl Comparison<'_, '_> {
         reset_peak_resident();
         let progress = self.progress.prune();
         let report = match &cell.plan {
-            Work::Layers(plan) => super::prune(plan, checkpoint, gpu, progress, self.stop)?,
-            Work::Surgeon(plan) => super::surgeon(plan, checkpoint, gpu, progress, self.stop)?,
+            Work::Layers(plan) => prune(plan, checkpoint, gpu, progress, self.stop)?,
+            Work::Surgeon(plan) => surgeon(plan, checkpoint, gpu, progress, self.stop)?,
         };
         self.store.put(cell.record(self.options, report));
         self.store.save()

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::CompareOptions;
+use super::options::CompareOptions;
 use crate::checkpoint::{Checkpoint, CheckpointError, NewFolder, Replacement, STATE_FILE, STATE_FOLDER};
 use crate::report::{CompareCell, CompareReport, compare_csv, compare_markdown};
 use crate::run::RunError;
-use crate::run::state::differences;
+use crate::run::folder::differences;
 
 /// Of the file's fields.
 const VERSION: u32 = 1;

@@ -62,7 +62,7 @@ pub(in crate::run) struct Sum {
 
 /// Which side of the curvature a half-step renews.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Half {
+pub(in crate::run) enum Half {
     /// G.
     Outputs,
     /// A.
@@ -71,7 +71,7 @@ pub(super) enum Half {
 
 impl Half {
     /// Of the half-step of this number: outputs first, for their inputs are what K-FAC assumes to be independent of them.
-    pub(super) fn of(number: usize) -> Self {
+    pub(in crate::run) fn of(number: usize) -> Self {
         match number % 2 {
             0 => Half::Outputs,
             _ => Half::Inputs,
@@ -80,7 +80,7 @@ impl Half {
 }
 
 /// A half-step towards the nearest Kronecker product.
-pub(super) struct HalfStep {
+pub(in crate::run) struct HalfStep {
     side: Half,
     scales: BTreeMap<LinearId, f32>,
 }
@@ -220,7 +220,7 @@ impl LayerFactors {
     }
 
     /// Empties one side, for [`LayerFactors::add_nearer`] to fill; the other stays.
-    pub(super) fn begin_half_step(&mut self, gpu: &Gpu, side: Half) -> Result<HalfStep, RunError> {
+    pub(in crate::run) fn begin_half_step(&mut self, gpu: &Gpu, side: Half) -> Result<HalfStep, RunError> {
         let mut scales = BTreeMap::new();
         match side {
             Half::Outputs => {
@@ -254,7 +254,7 @@ impl LayerFactors {
     }
 
     /// Records one batch of a linear in a half-step.
-    pub(super) fn add_nearer(
+    pub(in crate::run) fn add_nearer(
         &mut self,
         recording: &mut Recording,
         gpu: &Gpu,

@@ -11,8 +11,8 @@ use crate::gpu::{AdapterChoice, GpuOptions};
 use crate::model::{ActivationOptions, Decoder};
 use crate::prune::DampingRule;
 use crate::prune::surgeon::{Costs, Curvature, Grain, Saliency};
-use crate::run::surgeon::pass::{BackwardPass, Targets};
-use crate::run::surgeon::piece::pieces;
+use crate::run::curvature::pass::{BackwardPass, Targets};
+use crate::run::curvature::piece::pieces;
 
 const DAMPING: f64 = 0.1;
 

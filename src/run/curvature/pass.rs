@@ -152,7 +152,7 @@ pub(in crate::run) struct Loss {
 }
 
 impl Loss {
-    pub(super) fn of(losses: &[f64], skipped: &[usize]) -> Self {
+    pub(in crate::run) fn of(losses: &[f64], skipped: &[usize]) -> Self {
         let finite: Vec<f64> = losses.iter().copied().filter(|loss| loss.is_finite()).collect();
         let mean = match skipped.len() == losses.len() {
             true => f64::NAN,
@@ -166,7 +166,7 @@ impl Loss {
     }
 
     /// Fails if no sample had a loss.
-    pub(super) fn of_any_sample(self) -> Result<Self, RunError> {
+    pub(in crate::run) fn of_any_sample(self) -> Result<Self, RunError> {
         if self.mean.is_finite() {
             return Ok(self);
         }

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::Encoded;
 use crate::gpu::Gpu;
 use crate::model::{LinearId, LinearSpec, ModelError, Part};
 use crate::report::LinearRecord;
 use crate::run::RunError;
-use crate::run::encode::Encoded;
 use crate::tensor::{DType, Tensor};
 
 /// A linear of the forward pass, cut out of a stored one.
@@ -27,12 +27,12 @@ impl Piece<'_> {
     }
 
     /// Outputs and inputs.
-    pub(super) fn shape(&self) -> [usize; 2] {
+    pub(in crate::run) fn shape(&self) -> [usize; 2] {
         [self.part.rows.iter().map(|r| r.len()).sum(), self.linear.shape[1]]
     }
 
     /// Its rows of a stored weight.
-    pub(super) fn values(&self, checkpoint: &Checkpoint) -> Result<(Vec<f32>, DType), ModelError> {
+    pub(in crate::run) fn values(&self, checkpoint: &Checkpoint) -> Result<(Vec<f32>, DType), ModelError> {
         let linear = self.linear;
         let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
         let stored = linear.rows(view.bytes, view.dtype);
@@ -55,8 +55,25 @@ pub(in crate::run) fn pieces(linears: &[LinearSpec]) -> impl Iterator<Item = Pie
     })
 }
 
+/// Fails on a linear that a device cannot bind as a whole, as its costs by the curvature are.
+pub(in crate::run) fn check_binding(gpu: &Gpu, linear: &LinearSpec, advice: &str) -> Result<(), RunError> {
+    for piece in pieces(std::slice::from_ref(linear)) {
+        let [rows, cols] = piece.shape();
+        let (needed, most) = (4 * (rows * cols) as u64, gpu.limits().binding);
+        if needed > most {
+            return Err(RunError::OverBudget {
+                what: format!("the largest binding of {}", gpu.name()),
+                budget: most,
+                needed,
+                advice: format!("{} is weighed as a whole: {advice}", linear.tensor),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// A linear as it will be stored, filled piece by piece.
-pub(super) struct Stored {
+pub(in crate::run) struct Stored {
     /// `[outputs, inputs]` elements.
     bytes: Vec<u8>,
     dtype: DType,
@@ -69,7 +86,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn of(linear: &LinearSpec, checkpoint: &Checkpoint) -> Result<Self, RunError> {
+    pub(in crate::run) fn of(linear: &LinearSpec, checkpoint: &Checkpoint) -> Result<Self, RunError> {
         let view = checkpoint.tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
         Ok(Stored {
             bytes: vec![0; view.bytes.len()],
@@ -83,7 +100,7 @@ impl Stored {
         })
     }
 
-    pub(super) fn put(&mut self, part: &Part, encoded: &Encoded, [lost, energy]: [f64; 2]) {
+    pub(in crate::run) fn put(&mut self, part: &Part, encoded: &Encoded, [lost, energy]: [f64; 2]) {
         let mut from = 0;
         for range in &part.rows {
             let bytes = range.len() * self.width;
@@ -98,12 +115,12 @@ impl Stored {
     }
 
     /// What the file holds.
-    pub(super) fn stored<'b>(&'b self, linear: &LinearSpec) -> Cow<'b, [u8]> {
+    pub(in crate::run) fn stored<'b>(&'b self, linear: &LinearSpec) -> Cow<'b, [u8]> {
         linear.stored(&self.bytes, self.dtype)
     }
 
     /// Notes what is in it.
-    pub(super) fn close(&self, record: &mut LinearRecord) {
+    pub(in crate::run) fn close(&self, record: &mut LinearRecord) {
         let [rows, cols] = record.shape;
         record.zeros = self.zeros;
         record.raised = self.raised;

@@ -1,21 +1,16 @@
 //! What is weighed in the first pass of a shot: curvatures from factors, and the costs of all that may go, counted.
 
 use super::factors::LayerFactors;
-use super::options::LineKinds;
 use super::piece::{Piece, pieces};
-use super::plan::SurgeonPlan;
-use super::search::Weighed;
-use crate::gpu::{Gpu, GpuError};
+use crate::gpu::Gpu;
 use crate::model::{Decoder, Spec, Tap};
-use crate::prune::surgeon::{
-    CostHistogram, Costs, Curvature, Grain, LinearLines, MetricProblem, Saliency, column_costs, row_costs,
-};
+use crate::prune::surgeon::{CostHistogram, Costs, Curvature, Grain, Saliency};
 use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
 use crate::tensor::Tensor;
 
 /// What a pattern removes as one.
-pub(super) fn grain(pattern: Pattern) -> Grain {
+pub(in crate::run) fn grain(pattern: Pattern) -> Grain {
     match pattern {
         Pattern::Unstructured { .. } => Grain::Weights,
         Pattern::NM { n, m } => Grain::Groups { n, m },
@@ -76,13 +71,18 @@ impl Weigh {
     }
 
     /// What removing weights or groups costs.
-    fn removal(&self, gpu: &Gpu, curvature: &Curvature, weight: &Tensor) -> Result<CostHistogram, RunError> {
+    pub(in crate::run) fn removal(
+        &self,
+        gpu: &Gpu,
+        curvature: &Curvature,
+        weight: &Tensor,
+    ) -> Result<CostHistogram, RunError> {
         let costs = Costs::new(gpu, curvature, weight, Saliency::Obs, grain(self.pattern))?;
         Ok(self.known(curvature, costs.histogram(gpu, weight)?))
     }
 
     /// The costs of a linear; one that saw no token gets the share of all.
-    pub(super) fn known(&self, curvature: &Curvature, costs: CostHistogram) -> CostHistogram {
+    pub(in crate::run) fn known(&self, curvature: &Curvature, costs: CostHistogram) -> CostHistogram {
         match curvature.unseen() {
             true => costs.settled(self.share),
             false => costs,
@@ -90,7 +90,7 @@ impl Weigh {
     }
 
     /// Gives every linear of the forward pass of a layer with its curvature and weight to `each`.
-    fn each(
+    pub(in crate::run) fn each(
         &self,
         decoder: &Decoder<'_>,
         layer: usize,
@@ -103,49 +103,4 @@ impl Weigh {
             each(piece, curvature, &weight)
         })
     }
-}
-
-impl SurgeonPlan {
-    /// The costs of a layer's linears, in the order of [`super::prune::Surgery::layer`]; the factors are used up.
-    pub(super) fn costs(
-        &self,
-        decoder: &Decoder<'_>,
-        (layer, shot): (usize, usize),
-        factors: &mut LayerFactors,
-    ) -> Result<Weighed, RunError> {
-        let (gpu, weigh, kinds) = (decoder.gpu, self.weigh(shot), self.surgeon.lines);
-        let mut out = Weighed::default();
-        weigh.each(decoder, layer, factors, |_, curvature, weight| {
-            if kinds.any() {
-                out.lines.push(lines(gpu, curvature, weight, kinds)?);
-                return Ok(());
-            }
-            out.removal.push(weigh.removal(gpu, curvature, weight)?);
-            if self.searches() {
-                let problem = MetricProblem::new(gpu, curvature, weight)?;
-                let costs = problem.costs(gpu, problem.weight(), Grain::Weights)?;
-                out.alone.push(weigh.known(curvature, costs.histogram(gpu, weight)?));
-            }
-            Ok(())
-        })?;
-        Ok(out)
-    }
-}
-
-type LineCosts = fn(&Gpu, &Curvature, &Tensor, Saliency) -> Result<Vec<f64>, GpuError>;
-
-/// What the rows and columns of a weight cost.
-fn lines(gpu: &Gpu, curvature: &Curvature, weight: &Tensor, kinds: LineKinds) -> Result<LinearLines, RunError> {
-    let [rows, cols] = weight.shape();
-    // Of an expert without tokens no line is known to be cheap.
-    let costs = |wanted: bool, lines: usize, by: LineCosts| match (wanted, curvature.unseen()) {
-        (false, _) => Ok(Vec::new()),
-        (true, true) => Ok(vec![f64::INFINITY; lines]),
-        (true, false) => by(gpu, curvature, weight, Saliency::Obs),
-    };
-    Ok(LinearLines {
-        shape: [rows, cols],
-        rows: costs(kinds.rows, rows, row_costs)?,
-        cols: costs(kinds.columns, cols, column_costs)?,
-    })
 }

@@ -1,12 +1,17 @@
 //! Everything that can stop a run.
 
-use super::{StateError, StatisticsError};
+mod state;
+mod statistics;
+
 use crate::calib::CalibError;
 use crate::checkpoint::CheckpointError;
 use crate::eval::EvalError;
 use crate::gpu::GpuError;
 use crate::model::{ActivationError, ModelError};
-use crate::prune::{METHODS, PruneError};
+use crate::prune::PruneError;
+
+pub use state::StateError;
+pub use statistics::StatisticsError;
 
 /// Errors of a run.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +151,7 @@ pub enum RunError {
 impl RunError {
     /// Adds how to go on, if a layer is done. What is done is never thrown away: also a damaged weight of a later layer
     /// can be mended.
-    pub(super) fn suspended(self, output: &std::path::Path, layers_done: usize, layers: usize) -> Self {
+    pub(in crate::run) fn suspended(self, output: &std::path::Path, layers_done: usize, layers: usize) -> Self {
         let output = output.display().to_string();
         match self {
             RunError::Interrupted if layers_done == 0 => return RunError::NothingWritten { output },
@@ -159,16 +164,6 @@ impl RunError {
             output,
             layers_done,
             layers,
-        }
-    }
-}
-
-impl RunError {
-    /// That there is no such method, and which there are.
-    pub fn unknown_method(name: &str) -> Self {
-        RunError::UnknownMethod {
-            name: name.to_string(),
-            known: [&[super::AUTO], METHODS, &super::BY_GRADIENTS].concat().join(", "),
         }
     }
 }

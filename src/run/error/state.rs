@@ -53,7 +53,7 @@ pub enum StateError {
 }
 
 impl StateError {
-    pub(super) fn io(path: &Path, operation: &'static str, error: io::Error) -> Self {
+    pub(in crate::run) fn io(path: &Path, operation: &'static str, error: io::Error) -> Self {
         let path = path.to_path_buf();
         StateError::Io { path, operation, error }
     }

@@ -72,7 +72,7 @@ pub enum StatisticsError {
 }
 
 impl StatisticsError {
-    pub(super) fn io(path: &Path, error: io::Error) -> Self {
+    pub(in crate::run) fn io(path: &Path, error: io::Error) -> Self {
         let path = path.to_path_buf();
         StatisticsError::Io { path, error }
     }

@@ -1,12 +1,23 @@
 //! What the pass before a prune found, beside the state: a resumed run need not go through the model for it again.
 
+use serde::Deserialize;
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::Path;
 
-use super::StateError;
 use crate::checkpoint::{Replacement, STATE_FOLDER};
-use crate::run::allocate::Allocated;
+use crate::run::StateError;
+
+/// What the pass found, by tensor name.
+#[derive(Serialize, Deserialize)]
+pub(in crate::run) struct Allocated {
+    /// Sparsity.
+    pub(in crate::run) shares: BTreeMap<String, f64>,
+    /// How much the error of each output counts, one on average; none where all count alike.
+    pub(in crate::run) outputs: BTreeMap<String, Vec<f64>>,
+}
 
 /// In the state folder.
 const ALLOCATION_FILE: &str = "allocation.json";

@@ -4,9 +4,9 @@
 //! A commit writes the activations, then the state that names them, then removes the older activations. Each file
 //! takes its name only when it is whole and on the disk, so at any moment the state names activations that are there.
 
-mod allocation;
-mod error;
+pub(super) mod allocation;
 
+use crate::run::StateError;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,6 @@ use serde_json::{Map, Value};
 use crate::checkpoint::{Replacement, STATE_FILE, STATE_FOLDER, sync_folder};
 use crate::gpu::Gpu;
 use crate::model::{ActivationError, ActivationOptions, Activations};
-pub(super) use allocation::{keep_allocation, kept_allocation};
-pub use error::StateError;
 
 /// Of the file's fields.
 const VERSION: u32 = 1;
@@ -34,7 +32,7 @@ pub struct RunIdentity {
 }
 
 /// Adds to settings what a device was asked to round.
-pub(super) fn add_rounding(settings: &mut Value, gpu: &Gpu) {
+pub(in crate::run) fn add_rounding(settings: &mut Value, gpu: &Gpu) {
     if gpu.half_attention() {
         settings["half_attention"] = true.into();
     }
@@ -236,7 +234,7 @@ impl RunState {
 
 /// `name was then and is now` of every leaf of settings that differs. `now` is read back as `then` was, so that numbers
 /// do not differ by how they were read.
-pub(super) fn differences(then: &Value, now: &Value) -> Vec<String> {
+pub(in crate::run) fn differences(then: &Value, now: &Value) -> Vec<String> {
     let now = serde_json::from_str(&now.to_string()).expect("its own text");
     let mut out = Vec::new();
     compare("", then, &now, &mut out);

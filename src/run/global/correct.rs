@@ -3,23 +3,24 @@
 //! A step takes one sample forwards and backwards through the whole model, a layer on the device at a time, and moves every
 //! correction by Adam at a rate that falls to zero.
 
+use super::report::warn_of_corrections;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
 use std::time::Instant;
 
 use super::corrections::{Corrections, OfLayer};
-use super::pass::{BackwardPass, Loss, Targets};
-use super::piece::{Stored, pieces};
 use super::shots::Shots;
+use crate::checkpoint::encode;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
 use crate::model::{Decoder, LinearGradient, Spec};
 use crate::prune::AdamStep;
-use crate::report::{CorrectionRecord, ShotRecord};
+use crate::report::CorrectionRecord;
 use crate::run::RunError;
-use crate::run::encode::encode;
+use crate::run::curvature::pass::{BackwardPass, Loss, Targets};
+use crate::run::curvature::piece::{Stored, pieces};
 use crate::tensor::Tensor;
 
 /// Times a correction is saved on its way: a crash loses as much of it at most.
@@ -27,7 +28,7 @@ const SAVES: usize = 10;
 
 impl Shots<'_> {
     /// Corrects what a shot left.
-    pub(super) fn correct(&mut self, shot: usize) -> Result<(), RunError> {
+    pub(in crate::run) fn correct(&mut self, shot: usize) -> Result<(), RunError> {
         let clock = Instant::now();
         let (plan, gpu) = (self.plan, self.gpu);
         let pruned = self.earlier()?.expect("a shot was before");
@@ -153,26 +154,6 @@ impl Shots<'_> {
             .extend(warn_of_corrections(&self.report.shots[last..]));
         Ok(())
     }
-}
-
-/// Says where corrections did not help, or samples were of no use to them.
-pub(super) fn warn_of_corrections(shots: &[ShotRecord]) -> Vec<String> {
-    let mut out = Vec::new();
-    for (shot, found) in shots.iter().filter_map(|s| Some((s.shot, s.correction.as_ref()?))) {
-        let [before, after] = found.loss;
-        if after > before {
-            out.push(format!(
-                "the correction of shot {shot} made the loss worse, {before:.4} to {after:.4} nats a token; use a lower --lora-rate"
-            ));
-        }
-        if found.skipped_steps > 0 {
-            out.push(format!(
-                "{} of {} steps of the correction of shot {shot} met a sample without a finite loss",
-                found.skipped_steps, found.steps
-            ));
-        }
-    }
-    out
 }
 
 /// Writes a layer's corrected linears.

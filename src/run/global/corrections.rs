@@ -8,28 +8,28 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
-use super::piece::pieces;
 use crate::checkpoint::{CheckpointError, Replacement};
 use crate::gpu::Gpu;
 use crate::model::{Amend, LinearId, ModelError, Spec};
 use crate::prune::{AdamStep, LowRank, LowRankGradient};
 use crate::run::RunError;
+use crate::run::curvature::piece::pieces;
 use crate::tensor::Tensor;
 
 /// Where the file has the losses of the steps so far.
 const LOSSES: &str = "losses";
 
 /// Something of every linear of a layer.
-pub(super) type OfLayer<T> = BTreeMap<LinearId, T>;
+pub(in crate::run) type OfLayer<T> = BTreeMap<LinearId, T>;
 
 /// Corrections of a whole checkpoint.
-pub(super) struct Corrections {
-    pub(super) layers: Vec<OfLayer<LowRank>>,
+pub(in crate::run) struct Corrections {
+    pub(in crate::run) layers: Vec<OfLayer<LowRank>>,
 }
 
 impl Corrections {
     /// Without effect yet.
-    pub(super) fn new(spec: &Spec, rank: usize, seed: u64) -> Result<Self, RunError> {
+    pub(in crate::run) fn new(spec: &Spec, rank: usize, seed: u64) -> Result<Self, RunError> {
         let mut number = 0;
         let layer = |layer| {
             let mut all = BTreeMap::new();
@@ -44,7 +44,7 @@ impl Corrections {
     }
 
     /// Moves all of them; a linear without a gradient, an expert no token came to, stays.
-    pub(super) fn step(&mut self, gradients: &BTreeMap<(usize, LinearId), LowRankGradient>, step: AdamStep) {
+    pub(in crate::run) fn step(&mut self, gradients: &BTreeMap<(usize, LinearId), LowRankGradient>, step: AdamStep) {
         for ((layer, id), gradient) in gradients {
             let correction = self.layers[*layer].get_mut(id);
             correction.expect("a linear of the layer").step(gradient, step);
@@ -68,7 +68,7 @@ fn name(layer: usize, id: LinearId, part: &str) -> String {
 
 impl Corrections {
     /// Keeps everything, with the losses of the steps that led here, where they had one; the file is replaced as a whole.
-    pub(super) fn save(&self, path: &Path, losses: &[Option<f64>]) -> Result<(), RunError> {
+    pub(in crate::run) fn save(&self, path: &Path, losses: &[Option<f64>]) -> Result<(), RunError> {
         let mut tensors = Vec::new();
         for (layer, linears) in self.layers.iter().enumerate() {
             for (id, correction) in linears {
@@ -86,7 +86,7 @@ impl Corrections {
     }
 
     /// Takes up what [`Corrections::save`] kept; `None`, and nothing has changed, if it kept nothing.
-    pub(super) fn load(&mut self, path: &Path) -> Result<Option<Vec<Option<f64>>>, RunError> {
+    pub(in crate::run) fn load(&mut self, path: &Path) -> Result<Option<Vec<Option<f64>>>, RunError> {
         let failed = |error| CheckpointError::io(path, "read", error);
         let bytes = match fs::read(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

@@ -11,13 +11,13 @@ use crate::run::RunError;
 use crate::tensor::Tensor;
 
 /// A folder with one file a linear; gone when dropped.
-pub(super) struct Found {
+pub(in crate::run) struct Found {
     folder: PathBuf,
 }
 
 impl Found {
     /// Empty, made anew.
-    pub(super) fn create(folder: PathBuf) -> Result<Self, CheckpointError> {
+    pub(in crate::run) fn create(folder: PathBuf) -> Result<Self, CheckpointError> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|e| CheckpointError::write(&folder, 0, e))?;
         Ok(Found { folder })
@@ -28,7 +28,7 @@ impl Found {
     }
 
     /// Saves a scaled weight and, if it is final, its support.
-    pub(super) fn put(
+    pub(in crate::run) fn put(
         &self,
         gpu: &Gpu,
         number: usize,
@@ -44,13 +44,18 @@ impl Found {
     }
 
     /// The scaled weight of a linear of this shape.
-    pub(super) fn weight(&self, gpu: &Gpu, number: usize, [rows, cols]: [usize; 2]) -> Result<Tensor, RunError> {
+    pub(in crate::run) fn weight(
+        &self,
+        gpu: &Gpu,
+        number: usize,
+        [rows, cols]: [usize; 2],
+    ) -> Result<Tensor, RunError> {
         let values = self.values(number)?;
         Ok(Tensor::upload(gpu, "found", rows, cols, &values[..rows * cols])?)
     }
 
     /// Puts what was found in place of a weight; its support.
-    pub(super) fn take(
+    pub(in crate::run) fn take(
         &self,
         gpu: &Gpu,
         number: usize,

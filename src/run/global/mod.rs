@@ -10,46 +10,38 @@
 
 mod correct;
 mod corrections;
-pub(super) mod factors;
+mod costs;
 mod found;
-mod need;
 mod options;
-pub(super) mod pass;
-pub(super) mod piece;
 mod plan;
 mod prune;
-mod report;
+pub(super) mod report;
 mod search;
 pub(super) mod shots;
-pub(super) mod weigh;
 
+pub use options::{FactorPlace, Fisher, LineKinds, LowRankOptions, SearchOptions, SurgeonOptions};
+pub use plan::SurgeonPlan;
+
+use report::begin_report;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-pub(super) use need::{Need, Pass, Passes};
-pub use options::{
-    BY_GRADIENTS, FactorPlace, Fisher, KFAC_FISTA, LineKinds, LowRankOptions, SURGEON, SearchOptions, SurgeonOptions,
-};
-pub use plan::SurgeonPlan;
-pub(super) use plan::check_binding;
-pub(super) use report::begin_report;
-
-use super::RunError;
-use super::report::{warn_of_damping, warn_of_experts};
-use super::samples::SampleSets;
-use super::solve::in_products;
-use super::walk::Progress;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Decoder, LinearGradient, Spec};
 use crate::prune::Pattern;
 use crate::prune::surgeon::{CostHistogram, Lines, allocate, cheapest_lines};
 use crate::report::{LinearRecord, PruneReport, SearchRecord, ShotRecord};
-use factors::{FactorStore, Half, LayerFactors, Wanted};
-use pass::{BackwardPass, Loss};
-use piece::pieces;
+use crate::run::RunError;
+use crate::run::curvature::factors::{FactorStore, Half, LayerFactors, Wanted};
+use crate::run::curvature::pass::{BackwardPass, Loss};
+use crate::run::curvature::piece::pieces;
+use crate::run::progress::Progress;
+use crate::run::report::{in_products, warn_of_damping, warn_of_experts};
+use crate::run::samples::SampleSets;
+use costs::Weighed;
 use prune::Order;
-use search::{Searched, Target, Weighed};
+use search::{Searched, Target};
 use shots::{Shots, Watch, in_shots};
 
 /// Prunes the plan's checkpoint by LLM Surgeon and writes the result; `stop` is asked between layers.

@@ -1,18 +1,15 @@
 //! What the user asks of LLM Surgeon beyond what every method has.
 
+use crate::run::KFAC_FISTA;
+use crate::run::SURGEON;
+use crate::run::curvature::OUTPUT_DAMPING;
+use crate::run::curvature::damping_of_outputs;
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::model::LinearSpec;
-use crate::prune::{Damping, DampingRule};
+use crate::prune::Damping;
 use crate::run::RunError;
-
-/// Name of the method.
-pub const SURGEON: &str = "surgeon";
-/// Name of K-FAC-weighted convex pruning, which goes on where [`SURGEON`] ends.
-pub const KFAC_FISTA: &str = "kfac-fista";
-/// Methods that weigh all layers against each other by gradients.
-pub const BY_GRADIENTS: [&str; 2] = [SURGEON, KFAC_FISTA];
 
 /// What the user asked for beyond [`PruneOptions`](crate::run::PruneOptions).
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +136,7 @@ impl Default for SurgeonOptions {
     fn default() -> Self {
         SurgeonOptions {
             shots: 5,
-            output_damping: 0.1,
+            output_damping: OUTPUT_DAMPING,
             // All of a linear's weights together cost less than chunks of them, and lose less.
             max_correlate: 0,
             refit: 20,
@@ -155,16 +152,13 @@ impl Default for SurgeonOptions {
 }
 
 impl SurgeonOptions {
-    /// By the mean, as published; of gemma3-270m at 50 % each output's own costs a perplexity of 71.2, the mean 58.4.
-    pub(in crate::run) fn damping_of_outputs(&self) -> Damping {
-        Damping {
-            rule: DampingRule::Mean,
-            fraction: self.output_damping,
-        }
+    /// Damping of the factor of gradients.
+    pub(super) fn damping_of_outputs(&self) -> Damping {
+        damping_of_outputs(self.output_damping)
     }
 
     /// Fails on numbers out of range, and on what does not go together.
-    pub(super) fn check(&self, method: &str) -> Result<(), RunError> {
+    pub(in crate::run) fn check(&self, method: &str) -> Result<(), RunError> {
         let wrong = |message: String| Err(RunError::Setting(message));
         check_fraction("--output-damping", self.output_damping)?;
         self.low_rank.check()?;
@@ -205,7 +199,7 @@ impl SurgeonOptions {
     }
 
     /// What goes through the factors of a shot too often to gather them again each time.
-    pub(super) fn reads_often(&self, method: &str) -> Option<String> {
+    pub(in crate::run) fn reads_often(&self, method: &str) -> Option<String> {
         match method {
             KFAC_FISTA => Some(format!("--method {KFAC_FISTA}")),
             _ => (self.half_steps > 0).then(|| "--half-steps".into()),
@@ -229,7 +223,7 @@ impl LowRankOptions {
 
 impl LowRankOptions {
     /// Fails if a correction of this linear would have more than its full rank.
-    pub(super) fn check_of(&self, linear: &LinearSpec) -> Result<(), RunError> {
+    pub(in crate::run) fn check_of(&self, linear: &LinearSpec) -> Result<(), RunError> {
         let (rank, most) = (self.rank, linear.shape[0].min(linear.shape[1]));
         match self.steps > 0 && rank > most {
             true => Err(RunError::Setting(format!(
@@ -242,7 +236,7 @@ impl LowRankOptions {
 }
 
 /// Fails unless a damping is one.
-pub(super) fn check_fraction(flag: &str, fraction: f64) -> Result<(), RunError> {
+pub(in crate::run) fn check_fraction(flag: &str, fraction: f64) -> Result<(), RunError> {
     match fraction > 0.0 && fraction <= 1.0 {
         true => Ok(()),
         false => Err(RunError::Setting(format!(

@@ -1,23 +1,25 @@
 //! A run of LLM Surgeon, resolved.
 
+use crate::run::curvature::piece::check_binding;
+use crate::run::predict::passes::correction;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::factors;
-use super::need::{self, Need, Pass, Passes};
-use super::options::{FactorPlace, Fisher, KFAC_FISTA, SurgeonOptions, check_fraction};
-use super::pass::Targets;
-use super::piece::pieces;
-use super::weigh::Weigh;
+use super::options::{FactorPlace, Fisher, SurgeonOptions, check_fraction};
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::model::{ActivationOptions, LinearSpec, Spec};
+use crate::model::{ActivationOptions, Spec};
 use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
-use crate::run::memory::{READING, refuse, small, whole_batches};
-use crate::run::plan::{PruneOptions, Sums};
-use crate::run::resident::{Process, free_disk};
-use crate::run::state::add_rounding;
+use crate::run::curvature::factors;
+use crate::run::curvature::pass::Targets;
+use crate::run::curvature::weigh::Weigh;
+use crate::run::folder::add_rounding;
+use crate::run::methods::KFAC_FISTA;
+use crate::run::options::{PruneOptions, Sums};
+use crate::run::predict::demand::{READING, refuse, small, whole_batches};
+use crate::run::predict::passes::{Need, Pass, Passes};
+use crate::run::predict::resident::{Process, free_disk};
 use crate::tensor::DType;
 
 /// Bytes on disk a weight while a search works: an iterate, and two solutions with their supports.
@@ -135,7 +137,7 @@ impl SurgeonPlan {
             _ => {
                 let one = stream(1) * Need::ALL.streams(spec.layers);
                 self.activation_bytes = self.activation_bytes.max(one);
-                need::correction(gpu, checkpoint, spec, [length, self.surgeon.low_rank.rank])?
+                correction(gpu, checkpoint, spec, [length, self.surgeon.low_rank.rank])?
             }
         };
         let process = Process::of(gpu, checkpoint, spec, length, need.way());
@@ -196,12 +198,12 @@ impl SurgeonPlan {
     }
 
     /// Steps that leave a checkpoint: a shot, and its correction if it has one.
-    pub(super) fn steps_per_shot(&self) -> usize {
+    pub(in crate::run) fn steps_per_shot(&self) -> usize {
         1 + usize::from(self.surgeon.low_rank.steps > 0)
     }
 
     /// Sets of samples that the shots want.
-    pub(super) fn sample_sets(&self) -> usize {
+    pub(in crate::run) fn sample_sets(&self) -> usize {
         match self.surgeon.same_samples {
             true => 1,
             false => self.surgeon.shots,
@@ -229,7 +231,7 @@ impl SurgeonPlan {
     }
 
     /// Linears gone through in a shot, all passes together.
-    pub(super) fn steps(&self) -> usize {
+    pub(in crate::run) fn steps(&self) -> usize {
         self.linears
             * if self.searches() {
                 self.surgeon.search.passes()
@@ -240,7 +242,7 @@ impl SurgeonPlan {
     }
 
     /// How its costs are counted.
-    pub(super) fn weigh(&self, shot: usize) -> Weigh {
+    pub(in crate::run) fn weigh(&self, shot: usize) -> Weigh {
         let share = (shot + 1) as f64 / self.surgeon.shots as f64;
         Weigh {
             pattern: self.options.pattern,
@@ -299,23 +301,6 @@ fn most(passes: &Passes, correct: u64) -> String {
         false => "the backward pass of a layer takes the most: fewer tokens per sample (--length) take less",
     }
     .into()
-}
-
-/// Fails on a linear that a device cannot bind as a whole, as its costs by the curvature are.
-pub(in crate::run) fn check_binding(gpu: &Gpu, linear: &LinearSpec, advice: &str) -> Result<(), RunError> {
-    for piece in pieces(std::slice::from_ref(linear)) {
-        let [rows, cols] = piece.shape();
-        let (needed, most) = (4 * (rows * cols) as u64, gpu.limits().binding);
-        if needed > most {
-            return Err(RunError::OverBudget {
-                what: format!("the largest binding of {}", gpu.name()),
-                budget: most,
-                needed,
-                advice: format!("{} is weighed as a whole: {advice}", linear.tensor),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Everything that shapes the result, for the identity of a run.

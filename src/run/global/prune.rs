@@ -2,11 +2,9 @@
 
 use std::time::Instant;
 
-use super::factors::LayerFactors;
 use super::found::Found;
-use super::piece::{Piece, Stored, pieces};
 use super::plan::SurgeonPlan;
-use super::weigh::grain;
+use crate::checkpoint::encode;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::gpu::{Gpu, Recording};
 use crate::model::LinearSpec;
@@ -17,13 +15,15 @@ use crate::prune::surgeon::{
 };
 use crate::report::LinearRecord;
 use crate::run::RunError;
-use crate::run::encode::encode;
-use crate::run::solve::in_products;
+use crate::run::curvature::factors::LayerFactors;
+use crate::run::curvature::piece::{Piece, Stored, pieces};
+use crate::run::curvature::weigh::grain;
+use crate::run::report::in_products;
 use crate::tensor::Tensor;
 
 /// What is to become of a linear.
 #[derive(Clone, Copy)]
-pub(super) enum Order<'o> {
+pub(in crate::run) enum Order<'o> {
     /// So many weights or groups of it are zero, the cheapest.
     Remove(u64),
     /// These rows and columns of it are zero.
@@ -33,17 +33,17 @@ pub(super) enum Order<'o> {
 }
 
 /// What the pruning of a layer reads.
-pub(super) struct Surgery<'s> {
-    pub(super) plan: &'s SurgeonPlan,
-    pub(super) gpu: &'s Gpu,
+pub(in crate::run) struct Surgery<'s> {
+    pub(in crate::run) plan: &'s SurgeonPlan,
+    pub(in crate::run) gpu: &'s Gpu,
     /// The dense model: layer errors are against it.
-    pub(super) original: &'s Checkpoint,
-    pub(super) current: &'s Checkpoint,
+    pub(in crate::run) original: &'s Checkpoint,
+    pub(in crate::run) current: &'s Checkpoint,
 }
 
 impl Surgery<'_> {
     /// Prunes a layer's linears by the next of the orders and writes them; the factors are used up.
-    pub(super) fn layer<'o>(
+    pub(in crate::run) fn layer<'o>(
         &self,
         layer: usize,
         factors: &mut LayerFactors,

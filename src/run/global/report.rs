@@ -3,6 +3,7 @@
 use super::plan::SurgeonPlan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
+use crate::report::ShotRecord;
 use crate::report::{PruneReport, Settings};
 use crate::run::report::report_head;
 
@@ -28,4 +29,24 @@ pub(in crate::run) fn begin_report(plan: &SurgeonPlan, checkpoint: &Checkpoint, 
         },
         ..head
     }
+}
+
+/// Says where corrections did not help, or samples were of no use to them.
+pub(in crate::run) fn warn_of_corrections(shots: &[ShotRecord]) -> Vec<String> {
+    let mut out = Vec::new();
+    for (shot, found) in shots.iter().filter_map(|s| Some((s.shot, s.correction.as_ref()?))) {
+        let [before, after] = found.loss;
+        if after > before {
+            out.push(format!(
+                "the correction of shot {shot} made the loss worse, {before:.4} to {after:.4} nats a token; use a lower --lora-rate"
+            ));
+        }
+        if found.skipped_steps > 0 {
+            out.push(format!(
+                "{} of {} steps of the correction of shot {shot} met a sample without a finite loss",
+                found.skipped_steps, found.steps
+            ));
+        }
+    }
+    out
 }

@@ -7,16 +7,14 @@
 //! expects of the model, so the best round is known; λ moves on by [`Penalty`]. For N:M the threshold is on groups, and of
 //! each the largest stay; λ then only bends the iterate towards zeros.
 
+use super::costs::Weighed;
 use std::collections::BTreeMap;
 
-use super::factors::FactorStore;
 use super::found::Found;
 use super::options::SearchOptions;
-use super::piece::Piece;
 use super::plan::SurgeonPlan;
 use super::prune::Order;
 use super::shots::Shots;
-use super::weigh::{Weigh, each_curvature, grain};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Recording;
 use crate::ops::dense;
@@ -25,31 +23,23 @@ use crate::prune::surgeon::{
 };
 use crate::report::SearchRecord;
 use crate::run::RunError;
+use crate::run::curvature::factors::FactorStore;
+use crate::run::curvature::piece::Piece;
+use crate::run::curvature::weigh::{Weigh, each_curvature, grain};
 use crate::tensor::Tensor;
-
-/// What is known of the linears of a model before anything is removed, in their order.
-#[derive(Default)]
-pub(super) struct Weighed {
-    /// Costs by the inverse of the curvature, of weights or groups.
-    pub(super) removal: Vec<CostHistogram>,
-    /// Costs of single weights by the curvature itself: half the squares of scaled weights.
-    pub(super) alone: Vec<CostHistogram>,
-    /// Costs of whole rows and columns, in place of the others.
-    pub(super) lines: Vec<LinearLines>,
-}
 
 /// How much is to be zero.
 #[derive(Clone, Copy)]
-pub(super) struct Target {
+pub(in crate::run) struct Target {
     /// Weights or groups.
-    pub(super) removed: u64,
+    pub(in crate::run) removed: u64,
     /// Weights.
-    pub(super) weights: u64,
+    pub(in crate::run) weights: u64,
 }
 
 impl Target {
     /// What rows and columns of linears have together; where they meet, once.
-    pub(super) fn of_lines(linears: &[LinearLines], lines: &[Lines]) -> Self {
+    pub(in crate::run) fn of_lines(linears: &[LinearLines], lines: &[Lines]) -> Self {
         let weights = linears.iter().zip(lines).map(|(linear, lines)| {
             let ([height, width], [rows, cols]) = (linear.shape, [lines.rows.len(), lines.cols.len()]);
             (rows * width + cols * height - rows * cols) as u64
@@ -63,18 +53,18 @@ impl Target {
 }
 
 /// The solutions of a shot.
-pub(super) struct Searched {
+pub(in crate::run) struct Searched {
     found: Found,
     /// Expected loss of each linear: zeroed, and as found.
     costs: Vec<[f64; 2]>,
-    pub(super) record: SearchRecord,
+    pub(in crate::run) record: SearchRecord,
     /// Floating-point operations by tensor.
-    pub(super) flops: BTreeMap<String, f64>,
+    pub(in crate::run) flops: BTreeMap<String, f64>,
 }
 
 impl Searched {
     /// For the pruning of the layers.
-    pub(super) fn orders(&self) -> impl Iterator<Item = Order<'_>> {
+    pub(in crate::run) fn orders(&self) -> impl Iterator<Item = Order<'_>> {
         let costs = self.costs.iter().enumerate();
         costs.map(|(number, cost)| Order::Take(&self.found, number, *cost))
     }
@@ -110,14 +100,14 @@ struct Search<'s, 'r> {
 
 impl SearchOptions {
     /// Passes over the linears of a shot, with those before and after the search.
-    pub(super) fn passes(self) -> usize {
+    pub(in crate::run) fn passes(self) -> usize {
         2 + 2 * self.rounds
     }
 }
 
 impl Shots<'_> {
     /// Searches the solutions of a shot.
-    pub(super) fn search(
+    pub(in crate::run) fn search(
         &mut self,
         (shot, current): (usize, &Checkpoint),
         store: &FactorStore,

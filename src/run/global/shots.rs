@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::correct::warn_of_corrections;
-use super::factors::{FactorStore, Wanted};
 use super::plan::SurgeonPlan;
+use super::report::warn_of_corrections;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, Reshaping, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::report::{CalibrationRecord, PruneReport, ShotRecord};
+use crate::run::RunError;
+use crate::run::curvature::factors::{FactorStore, Wanted};
+use crate::run::folder::{RunIdentity, RunState};
+use crate::run::predict::resident::peak_resident;
+use crate::run::progress::Progress;
 use crate::run::report::{calibration_record, continued, total, verify};
 use crate::run::samples::SampleSets;
-use crate::run::state::{RunIdentity, RunState};
-use crate::run::walk::Progress;
-use crate::run::{RunError, peak_resident};
 
 /// What a run works on, and what it has found so far.
 pub(in crate::run) struct Shots<'r> {
@@ -32,7 +33,7 @@ pub(in crate::run) struct Shots<'r> {
     /// Steps done: shots, and the corrections after them.
     done: usize,
     /// Steps of the correction at hand that are kept.
-    pub(super) steps_done: usize,
+    pub(in crate::run) steps_done: usize,
 }
 
 /// Who watches a run.

@@ -1,52 +1,43 @@
 //! The pass before a prune that finds how much each linear shall lose: the dense model's inputs, and what pruning on them
 //! would cost.
 
+use crate::run::curvature::OUTPUT_DAMPING;
+use crate::run::curvature::damping_of_outputs;
+use crate::run::folder::allocation::Allocated;
+use crate::run::options::curvature_samples;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-use serde::{Deserialize, Serialize};
-
-use super::RunError;
-use super::plan::{Plan, PruneOptions, Sums};
+use super::plan::Plan;
 use super::report::begin_report;
-use super::samples::TokenIds;
 use super::solve::{Solver, row_blocks};
 use super::source::Entering;
-use super::state::RunIdentity;
-use super::surgeon::SurgeonOptions;
-use super::surgeon::factors::Wanted;
-use super::surgeon::pass::{BackwardPass, Targets};
-use super::surgeon::weigh::Weigh;
-use super::walk::{Progress, Sink, Walk};
-use crate::calib::SampleSpec;
+use super::walk::{Sink, Walk};
 use crate::model::{ActivationOptions, Decoder, LinearSpec};
 use crate::prune::surgeon::{CostHistogram, allocate_within};
 use crate::prune::{
     Allocation, Candidate, Damping, LayerProblem, Propagate, Scores, Within, allocate, range, redundancy,
 };
 use crate::report::CalibrationRecord;
+use crate::run::RunError;
+use crate::run::curvature::factors::Wanted;
+use crate::run::curvature::pass::{BackwardPass, Targets};
+use crate::run::curvature::weigh::Weigh;
+use crate::run::folder::RunIdentity;
+use crate::run::options::{PruneOptions, Sums};
+use crate::run::progress::Progress;
+use crate::run::samples::TokenIds;
 use crate::tensor::DType;
 
 /// Damping that is none: the rules of others know no damping.
 const UNDAMPED: f64 = 1e-12;
-/// Tokens of the backward pass at most: shares of linears need fewer than their weights.
-const CURVATURE_TOKENS: usize = 32768;
-
-/// What the pass found, by tensor name.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Allocated {
-    /// Sparsity.
-    pub(super) shares: BTreeMap<String, f64>,
-    /// How much the error of each output counts, one on average; none where all count alike.
-    pub(super) outputs: BTreeMap<String, Vec<f64>>,
-}
 
 /// What the pass has to go through and to tell.
-pub(super) struct Pass<'p> {
-    pub(super) ids: Option<&'p TokenIds>,
-    pub(super) calibration: &'p CalibrationRecord,
-    pub(super) progress: &'p mut dyn Progress,
-    pub(super) stop: &'p AtomicBool,
+pub(in crate::run) struct Pass<'p> {
+    pub(in crate::run) ids: Option<&'p TokenIds>,
+    pub(in crate::run) calibration: &'p CalibrationRecord,
+    pub(in crate::run) progress: &'p mut dyn Progress,
+    pub(in crate::run) stop: &'p AtomicBool,
 }
 
 impl PruneOptions {
@@ -72,7 +63,11 @@ impl PruneOptions {
 }
 
 /// Goes through the dense model once and divides the budget; none if every linear gets the same.
-pub(super) fn allocation(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Option<Allocated>, RunError> {
+pub(in crate::run) fn allocation(
+    plan: &Plan,
+    decoder: &Decoder<'_>,
+    pass: Pass<'_>,
+) -> Result<Option<Allocated>, RunError> {
     let rule = plan.options.allocates();
     if rule == Allocation::Uniform {
         return Ok(None);
@@ -121,7 +116,7 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
     let weigh = Weigh {
         pattern: options.pattern,
         share: options.pattern.sparsity(),
-        damping: [options.damping, SurgeonOptions::default().damping_of_outputs()],
+        damping: [options.damping, damping_of_outputs(OUTPUT_DAMPING)],
     };
     let ids = pass.ids.expect("a plan with this rule captures its inputs");
     let ids = spread_out(ids, curvature_samples(&options.samples));
@@ -179,11 +174,6 @@ fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Al
     })
 }
 
-/// Samples of the backward pass.
-pub(super) fn curvature_samples(samples: &SampleSpec) -> usize {
-    samples.samples.min((CURVATURE_TOKENS / samples.length.max(1)).max(1))
-}
-
 /// So many samples from all over the text: those of plain text are in its order.
 fn spread_out(ids: &TokenIds, count: usize) -> Vec<Vec<u32>> {
     let count = count.min(ids.len());
@@ -202,7 +192,7 @@ fn weights(energy: &[f64], damping: f64) -> Vec<f64> {
 
 impl Solver<'_> {
     /// What pruning a linear would cost; [`Plan::solver_rows`] outputs at a time.
-    pub(super) fn candidate(&self, layer: usize, linear: &LinearSpec) -> Result<Candidate, RunError> {
+    pub(in crate::run) fn candidate(&self, layer: usize, linear: &LinearSpec) -> Result<Candidate, RunError> {
         let (options, shape) = (&self.plan.options, linear.shape);
         let view = (self.checkpoint).tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
         let stored = linear.rows(view.bytes, view.dtype);
@@ -230,7 +220,7 @@ impl Solver<'_> {
 }
 
 /// Says that a spread was asked for where every linear has the same sparsity.
-pub(super) fn warn_of_spread(options: &PruneOptions) -> Option<String> {
+pub(in crate::run) fn warn_of_spread(options: &PruneOptions) -> Option<String> {
     (options.spread.is_some() && options.spread_in_use().is_none()).then(|| {
         "--allocation-spread changed nothing: every linear has the same sparsity here (see --allocation)".to_string()
     })

@@ -1,20 +1,24 @@
 //! The dense model's sums, saved for any number of prunes.
 
+use crate::report::PruneReport;
+use crate::run::predict::resident::peak_resident;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::RunError;
 use super::plan::Plan;
-use super::report::{begin_report, calibrated};
-use super::samples::calibration;
+use super::report::{begin_report, calibration};
 use super::source::Entering;
-use super::state::RunIdentity;
-use super::statistics::{Manifest, StatisticsWriter};
-use super::walk::{Progress, Sink, Walk};
+use super::statistics::Manifest;
+use super::statistics::StatisticsWriter;
+use super::walk::{Sink, Walk};
 use crate::checkpoint::{Checkpoint, NewFolder};
 use crate::gpu::Gpu;
 use crate::model::Decoder;
 use crate::report::CalibrateReport;
+use crate::run::RunError;
+use crate::run::folder::RunIdentity;
+use crate::run::progress::Progress;
 
 /// Walks the dense model and saves what its linears read, for any number of prunes; `stop` is asked between groups.
 ///
@@ -62,4 +66,24 @@ pub fn calibrate(
     result.map_err(|error| error.suspended(output, 0, plan.layers))?;
     report.memory.device_peak = gpu.peak_bytes();
     Ok(calibrated(output, &writer.finish()?, report))
+}
+
+/// What `secateur calibrate` reports.
+fn calibrated(output: &Path, manifest: &Manifest, report: PruneReport) -> CalibrateReport {
+    let groups = manifest.layers.iter().map(|layer| layer.groups.len()).sum();
+    let mut memory = report.memory;
+    memory.host_peak = peak_resident();
+    CalibrateReport {
+        tool: report.tool,
+        model: report.settings.model,
+        model_fingerprint: report.input_fingerprint,
+        output: output.display().to_string(),
+        calibration: report.calibration,
+        layers: manifest.layers.len(),
+        groups,
+        bytes: manifest.layers.iter().map(|layer| layer.bytes).sum(),
+        adapter: report.adapter,
+        phases: report.phases,
+        memory,
+    }
 }

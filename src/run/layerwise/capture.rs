@@ -1,20 +1,21 @@
 //! Inputs of groups of linears, summed over the calibration set.
 
-use super::RunError;
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
 use crate::model::{Activations, Ahead, Block, Group, Routing, Tap, at_once};
-use crate::ops::dense::{self, Gemm, Layout};
+use crate::ops::dense;
+use crate::ops::dense::{Gemm, Layout};
 use crate::prune::{GramStatistics, InputSums, Needs};
+use crate::run::RunError;
 use crate::tensor::{PanelMatrix, Tensor};
 
 /// A half of a decoder layer in the pruned model and, for the correction of errors made before, in the
 /// dense one.
-pub(super) struct Streams<'a> {
+pub(in crate::run) struct Streams<'a> {
     /// Weights pruned so far, and the stream its half reads.
-    pub(super) pruned: (Block<'a>, &'a Activations),
+    pub(in crate::run) pruned: (Block<'a>, &'a Activations),
     /// The dense weights, and the stream they saw.
-    pub(super) dense: (Block<'a>, &'a Activations),
+    pub(in crate::run) dense: (Block<'a>, &'a Activations),
 }
 
 impl Streams<'_> {
@@ -22,7 +23,7 @@ impl Streams<'_> {
     ///
     /// `routes` are the experts of the pruned stream's tokens by batch: chosen by the first capture that wants them, and
     /// kept by the caller as long as the stream is the same.
-    pub(super) fn capture(
+    pub(in crate::run) fn capture(
         &self,
         gpu: &Gpu,
         group: &Group,
@@ -63,7 +64,7 @@ impl Streams<'_> {
 }
 
 /// Sums at the inputs of all groups of a layer without experts, in one pass over `stream`, which enters it.
-pub(super) fn capture_all(
+pub(in crate::run) fn capture_all(
     gpu: &Gpu,
     block: &Block<'_>,
     stream: &Activations,

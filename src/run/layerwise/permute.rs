@@ -6,26 +6,14 @@
 //! residual stream, whose one order all layers share: it stays. Only what is written is permuted, the device goes on with
 //! the linears in their own order.
 
-use super::RunError;
-use super::plan::PruneOptions;
 use super::solve::Solver;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::model::{Group, LinearSpec, Part, Role, Spec, Tap};
-use crate::prune::{Channels, Pattern, Permutation, Permute};
+use crate::prune::{Pattern, Permutation, Permute};
 use crate::report::LinearRecord;
-
-/// The inputs at a tap that may change places; none if they are the residual stream.
-pub(super) fn channels(spec: &Spec, tap: Tap) -> Option<Channels> {
-    match tap {
-        Tap::MlpHidden | Tap::ExpertHidden(_) => Some(Channels::all(spec.width(tap))),
-        Tap::AttentionOutput => Some(Channels {
-            segments: spec.kv_heads,
-            copies: spec.heads / spec.kv_heads,
-            width: spec.head_dim,
-        }),
-        _ => None,
-    }
-}
+use crate::run::RunError;
+use crate::run::options::PruneOptions;
+use crate::run::order::channels;
 
 /// The parts of a linear whose outputs are the inputs at a tap, if it has any.
 fn producers(linear: &LinearSpec, tap: Tap) -> impl Iterator<Item = &Part> {
@@ -44,7 +32,7 @@ fn producers(linear: &LinearSpec, tap: Tap) -> impl Iterator<Item = &Part> {
 
 impl Solver<'_> {
     /// The order in which the inputs of a group suit the pattern best, if they may change places and that gains.
-    pub(super) fn permutation(&self, group: &Group) -> Result<Option<Permutation>, RunError> {
+    pub(in crate::run) fn permutation(&self, group: &Group) -> Result<Option<Permutation>, RunError> {
         let options = &self.plan.options;
         let Some(channels) = channels(&self.plan.spec, group.input).filter(|_| options.permutes()) else {
             return Ok(None);
@@ -67,7 +55,7 @@ impl Solver<'_> {
 }
 
 /// Puts the outputs of all linears that write the inputs at a tap, as written so far, in the order of those inputs.
-pub(super) fn follow(
+pub(in crate::run) fn follow(
     writer: &mut CheckpointWriter<'_>,
     checkpoint: &Checkpoint,
     linears: &[LinearSpec],
@@ -96,7 +84,7 @@ pub(super) fn follow(
 }
 
 /// Says that what followed the permuted linears was written before a resume.
-pub(super) fn mark_followers(
+pub(in crate::run) fn mark_followers(
     writer: &mut CheckpointWriter<'_>,
     spec: &Spec,
     records: &[LinearRecord],
@@ -131,7 +119,7 @@ fn reorder(rows: &mut [u8], width: usize, parts: &[&Part], order: &[u32]) {
 }
 
 /// Elements of `size` bytes, in rows of permuted inputs, as the device has them: in their own order.
-pub(super) fn unpermuted(rows: Vec<u8>, size: usize, order: Option<&[u32]>) -> Vec<u8> {
+pub(in crate::run) fn unpermuted(rows: Vec<u8>, size: usize, order: Option<&[u32]>) -> Vec<u8> {
     let Some(order) = order else { return rows };
     let mut out = vec![0; rows.len()];
     let width = order.len() * size;
@@ -144,7 +132,7 @@ pub(super) fn unpermuted(rows: Vec<u8>, size: usize, order: Option<&[u32]>) -> V
 }
 
 /// Says where inputs could not be permuted though that was to be.
-pub(super) fn warn_of_order(options: &PruneOptions, spec: &Spec) -> Option<String> {
+pub(in crate::run) fn warn_of_order(options: &PruneOptions, spec: &Spec) -> Option<String> {
     match options.pattern {
         Pattern::NM { m, .. } if options.permutes() && !spec.head_dim.is_multiple_of(m) => Some(format!(
             "the inputs of o were not permuted: heads of {} do not hold whole groups of {m}",

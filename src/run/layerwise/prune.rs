@@ -1,22 +1,28 @@
 //! A prune from its beginning, or from where an earlier one stopped, to a verified checkpoint.
 
+use crate::run::report::continued;
+use crate::run::report::verify;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::allocate::{Pass, allocation, warn_of_spread};
 use super::permute::{mark_followers, warn_of_order};
 use super::plan::Plan;
-use super::report::{begin_report, total, warn_of_damping, warn_of_experts};
-use super::samples::{TokenIds, calibration};
+use super::report::{begin_report, calibration};
 use super::source::Entering;
-use super::state::{RunIdentity, RunState, keep_allocation, kept_allocation};
-use super::walk::{Progress, Sink, Walk};
-use super::{RunError, peak_resident};
+use super::walk::{Sink, Walk};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, OutputLock};
 use crate::gpu::Gpu;
 use crate::model::Decoder;
 use crate::prune::Allocation;
 use crate::report::PruneReport;
+use crate::run::RunError;
+use crate::run::folder::allocation::{keep_allocation, kept_allocation};
+use crate::run::folder::{RunIdentity, RunState};
+use crate::run::predict::resident::peak_resident;
+use crate::run::progress::Progress;
+use crate::run::report::{total, warn_of_damping, warn_of_experts};
+use crate::run::samples::TokenIds;
 
 /// Prunes the plan's checkpoint and writes the result; `stop` is asked between linears.
 ///
@@ -45,7 +51,7 @@ pub fn prune(
     let (mut writer, entering, first, allocated) = match begun {
         Begun::Earlier(state, lock) => {
             state.check(&identity, output)?;
-            report = super::report::continued(&state, report)?;
+            report = continued(&state, report)?;
             progress.stage(&format!(
                 "resumed after {} of {} decoder layers",
                 state.layers_done, plan.layers
@@ -161,7 +167,7 @@ fn finish(plan: &Plan, mut writer: CheckpointWriter<'_>, mut report: PruneReport
     report.warnings.extend(warn_of_spread(&plan.options));
     let json = serde_json::to_string_pretty(&report.reproducible()).expect("a report is plain data");
     writer.place(&[("pruning_report.json", json.as_bytes())])?;
-    super::report::verify(&plan.options.output, &report)?;
+    verify(&plan.options.output, &report)?;
     writer.close()?;
     report.memory.host_peak = peak_resident();
     report.phases.write += clock.elapsed().as_secs_f64();

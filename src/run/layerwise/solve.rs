@@ -1,45 +1,46 @@
 //! One linear: its layer problem, the method, the refit, and the weights as they will be stored.
 
+use crate::run::report::in_products;
 use std::ops::Range;
 use std::time::Instant;
 
-use super::RunError;
-use super::allocate::Allocated;
-use super::encode::{Encoded, encode};
 use super::plan::Plan;
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Encoded, encode};
 use crate::gpu::{Gpu, Recording};
 use crate::model::{LinearSpec, finite, upload_weight};
 use crate::prune::{
     InputStatistics, LayerProblem, LayerSolution, Magnitude, Method, Pattern, Permutation, PruneError, refit,
 };
 use crate::report::LinearRecord;
+use crate::run::RunError;
+use crate::run::folder::allocation::Allocated;
 use crate::tensor::{DType, Tensor};
 
 /// Values read back at a time.
 const PIECE: usize = 1 << 18;
 
 /// Everything a solve reads.
-pub(super) struct Solver<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) checkpoint: &'a Checkpoint,
-    pub(super) gpu: &'a Gpu,
+pub(in crate::run) struct Solver<'a> {
+    pub(in crate::run) plan: &'a Plan,
+    pub(in crate::run) checkpoint: &'a Checkpoint,
+    pub(in crate::run) gpu: &'a Gpu,
     /// The inputs of the group.
-    pub(super) inputs: &'a InputStatistics,
+    pub(in crate::run) inputs: &'a InputStatistics,
     /// The order they are in, if not their own.
-    pub(super) permutation: Option<&'a Permutation>,
+    pub(in crate::run) permutation: Option<&'a Permutation>,
     /// Sparsity by tensor, and the weights of its outputs, where they are not the same for all.
-    pub(super) allocated: Option<&'a Allocated>,
+    pub(in crate::run) allocated: Option<&'a Allocated>,
 }
 
 /// A pruned linear.
-pub(super) struct Pruned {
-    pub(super) record: LinearRecord,
+pub(in crate::run) struct Pruned {
+    pub(in crate::run) record: LinearRecord,
     /// `[outputs, inputs]` elements of the stored type, the inputs in the order of the solver's.
-    pub(super) rows: Vec<u8>,
-    pub(super) dtype: DType,
+    pub(in crate::run) rows: Vec<u8>,
+    pub(in crate::run) dtype: DType,
     /// The same on the device, if they are there in one piece and in the inputs' own order.
-    pub(super) uploaded: Option<Tensor>,
+    pub(in crate::run) uploaded: Option<Tensor>,
 }
 
 struct Solved {
@@ -50,7 +51,12 @@ struct Solved {
 
 impl Solver<'_> {
     /// Prunes one linear of `layer`; `weight` is on the device already, in any element type.
-    pub(super) fn prune(&self, layer: usize, linear: &LinearSpec, weight: Option<Tensor>) -> Result<Pruned, RunError> {
+    pub(in crate::run) fn prune(
+        &self,
+        layer: usize,
+        linear: &LinearSpec,
+        weight: Option<Tensor>,
+    ) -> Result<Pruned, RunError> {
         let (start, shape) = (Instant::now(), linear.shape);
         let view = self
             .checkpoint
@@ -220,13 +226,8 @@ impl Solver<'_> {
     }
 }
 
-/// Arithmetic in products of a weight with the Gram of its inputs.
-pub(super) fn in_products(flops: f64, [rows, cols]: [usize; 2]) -> f64 {
-    flops / (2.0 * (rows * cols) as f64 * cols as f64)
-}
-
 /// Ranges of at most `height` rows.
-pub(super) fn row_blocks(height: usize, rows: usize) -> Vec<Range<usize>> {
+pub(in crate::run) fn row_blocks(height: usize, rows: usize) -> Vec<Range<usize>> {
     (0..rows)
         .step_by(height)
         .map(|first| first..(first + height).min(rows))

@@ -1,17 +1,20 @@
 //! Where the sums over a layer's inputs come from: forward passes through the layer, or a file of an earlier run.
 
-use super::RunError;
 use super::capture::{Streams, capture_all};
-use super::plan::{Plan, PruneOptions, Sums};
-use super::samples::TokenIds;
+use super::plan::Plan;
 use super::statistics::LayerStatistics;
 use crate::gpu::Gpu;
-use crate::model::{Activations, Decoder, Group, LayerWeights, LinearSpec, Routing, Spec, Tap};
+use crate::model::{Activations, Decoder, Group, LayerWeights, LinearSpec, Routing, Tap};
 use crate::prune::{GramStatistics, Propagate, Within};
+use crate::run::RunError;
+use crate::run::order::done_after;
+use crate::run::order::drifts;
+use crate::run::order::enters;
+use crate::run::samples::TokenIds;
 use crate::tensor::{DType, Tensor};
 
 /// The inputs of one decoder layer, as the walk goes through it.
-pub(super) enum LayerInputs<'w, 'a> {
+pub(in crate::run) enum LayerInputs<'w, 'a> {
     /// Run and summed up.
     Captured(Box<CapturedLayer<'w, 'a>>),
     /// Read. What becomes of the layer changes nothing.
@@ -20,7 +23,7 @@ pub(super) enum LayerInputs<'w, 'a> {
 
 impl<'w, 'a> LayerInputs<'w, 'a> {
     /// Runs the layer; `entering` is its stream.
-    pub(super) fn captured(
+    pub(in crate::run) fn captured(
         plan: &'w Plan,
         decoder: &'w Decoder<'a>,
         layer: usize,
@@ -50,7 +53,7 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
     }
 
     /// The sums of a group. After it, what no pass needs any more is gone: solving takes the most memory.
-    pub(super) fn sums(&mut self, gpu: &Gpu, group: &Group) -> Result<GramStatistics, RunError> {
+    pub(in crate::run) fn sums(&mut self, gpu: &Gpu, group: &Group) -> Result<GramStatistics, RunError> {
         match self {
             LayerInputs::Captured(layer) => layer.sums(group),
             LayerInputs::Loaded(layer) => layer.sums(gpu, group.input),
@@ -58,7 +61,7 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
     }
 
     /// The weight of a linear as the device has it, before it is replaced.
-    pub(super) fn weight(&self, linear: &LinearSpec) -> Option<Tensor> {
+    pub(in crate::run) fn weight(&self, linear: &LinearSpec) -> Option<Tensor> {
         match self {
             LayerInputs::Captured(layer) => layer.pruned.whole(linear).or_else(|| layer.dense.whole(linear)),
             LayerInputs::Loaded(_) => None,
@@ -66,7 +69,7 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
     }
 
     /// The group's linears are now these.
-    pub(super) fn replace(&mut self, group: &Group, replaced: Vec<Replaced<'_>>) -> Result<(), RunError> {
+    pub(in crate::run) fn replace(&mut self, group: &Group, replaced: Vec<Replaced<'_>>) -> Result<(), RunError> {
         match self {
             LayerInputs::Captured(layer) => layer.replace(group, replaced),
             LayerInputs::Loaded(_) => Ok(()),
@@ -74,7 +77,7 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
     }
 
     /// From attention to the MLP.
-    pub(super) fn between(self) -> Result<Self, RunError> {
+    pub(in crate::run) fn between(self) -> Result<Self, RunError> {
         Ok(match self {
             LayerInputs::Captured(layer) => LayerInputs::Captured(Box::new(layer.between()?)),
             loaded @ LayerInputs::Loaded(_) => loaded,
@@ -82,7 +85,7 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
     }
 
     /// What leaves the layer, if there is a stream.
-    pub(super) fn leave(self) -> Result<Option<Entering>, RunError> {
+    pub(in crate::run) fn leave(self) -> Result<Option<Entering>, RunError> {
         match self {
             LayerInputs::Captured(layer) => layer.leave().map(Some),
             LayerInputs::Loaded(_) => Ok(None),
@@ -91,16 +94,16 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
 }
 
 /// What enters a decoder layer.
-pub(super) struct Entering {
+pub(in crate::run) struct Entering {
     /// The stream its linears are pruned on.
-    pub(super) pruned: Activations,
+    pub(in crate::run) pruned: Activations,
     /// That of the dense model, where it is kept beside and anything before was pruned.
-    pub(super) dense: Option<Activations>,
+    pub(in crate::run) dense: Option<Activations>,
 }
 
 impl Entering {
     /// The embedded tokens.
-    pub(super) fn embedded(plan: &Plan, decoder: &Decoder<'_>, ids: &TokenIds) -> Result<Self, RunError> {
+    pub(in crate::run) fn embedded(plan: &Plan, decoder: &Decoder<'_>, ids: &TokenIds) -> Result<Self, RunError> {
         Ok(Entering {
             pruned: decoder.embed_with(ids, &plan.activation_options())?,
             dense: None,
@@ -108,12 +111,12 @@ impl Entering {
     }
 
     /// All streams.
-    pub(super) fn streams(&self) -> Vec<&Activations> {
+    pub(in crate::run) fn streams(&self) -> Vec<&Activations> {
         [&self.pruned].into_iter().chain(&self.dense).collect()
     }
 
     /// Of the streams that [`Entering::streams`] gave; none if there were none.
-    pub(super) fn of(streams: Vec<Activations>) -> Option<Self> {
+    pub(in crate::run) fn of(streams: Vec<Activations>) -> Option<Self> {
         let mut streams = streams.into_iter();
         let pruned = streams.next()?;
         Some(Entering {
@@ -123,7 +126,7 @@ impl Entering {
     }
 
     /// Goes through a layer that stays as it is.
-    pub(super) fn pass(&mut self, decoder: &Decoder<'_>, layer: usize) -> Result<(), RunError> {
+    pub(in crate::run) fn pass(&mut self, decoder: &Decoder<'_>, layer: usize) -> Result<(), RunError> {
         let weights = decoder.layer(layer)?;
         decoder.advance(&mut self.pruned, &weights)?;
         if let Some(dense) = &mut self.dense {
@@ -134,19 +137,19 @@ impl Entering {
 }
 
 /// A pruned linear.
-pub(super) struct Replaced<'g> {
+pub(in crate::run) struct Replaced<'g> {
     /// What it is.
-    pub(super) linear: &'g LinearSpec,
+    pub(in crate::run) linear: &'g LinearSpec,
     /// Its stored type.
-    pub(super) dtype: DType,
+    pub(in crate::run) dtype: DType,
     /// Its elements `[outputs, inputs]`.
-    pub(super) rows: Vec<u8>,
+    pub(in crate::run) rows: Vec<u8>,
     /// The same on the device, if they are there already.
-    pub(super) uploaded: Option<Tensor>,
+    pub(in crate::run) uploaded: Option<Tensor>,
 }
 
 /// A layer in its dense and its pruned version, and the streams they read.
-pub(super) struct CapturedLayer<'w, 'a> {
+pub(in crate::run) struct CapturedLayer<'w, 'a> {
     plan: &'w Plan,
     decoder: &'w Decoder<'a>,
     dense: LayerWeights,
@@ -309,31 +312,5 @@ impl CapturedLayer<'_, '_> {
             }
         };
         Ok(Entering { pruned, dense })
-    }
-}
-
-/// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
-pub(super) fn drifts(spec: &Spec, options: &PruneOptions, tap: Tap) -> bool {
-    let same = options.within == Within::Layer || (options.propagate != Propagate::Both && enters(spec, tap));
-    !same && options.propagate != Propagate::Pruned && !matches!(options.sums, Sums::Loaded(_))
-}
-
-/// Whether a tap reads nothing but what enters the layer.
-fn enters(spec: &Spec, tap: Tap) -> bool {
-    match tap {
-        Tap::AttentionInput => true,
-        Tap::MlpInput | Tap::ExpertInput(_) => spec.parallel,
-        _ => false,
-    }
-}
-
-/// The MLP (or which expert) that is read for the last time when this tap is captured, but by the pass to the next
-/// layer. That reads the dense layer if inputs are dense, else the pruned one: the other copy can go, unless both streams
-/// go on.
-pub(super) fn done_after(tap: Tap) -> Option<Option<usize>> {
-    match tap {
-        Tap::MlpHidden => Some(None),
-        Tap::ExpertHidden(expert) => Some(Some(expert)),
-        _ => None,
     }
 }

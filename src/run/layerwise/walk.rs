@@ -1,53 +1,43 @@
 //! The walk over decoder layers: capture (or read) the inputs, prune (or save them), replay, commit, next layer. Once,
 //! for every method and family, and built so that it can stop after any layer and go on from there.
 
+use crate::run::Progress;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::RunError;
-use super::allocate::Allocated;
 use super::permute::{follow, unpermuted};
 use super::plan::Plan;
-use super::solve::{Solver, in_products};
+use super::solve::Solver;
 use super::source::{Entering, LayerInputs, Replaced};
-use super::state::{RunIdentity, RunState};
 use super::statistics::StatisticsWriter;
 use crate::checkpoint::CheckpointWriter;
 use crate::model::{Decoder, Group};
 use crate::prune::{Candidate, GramStatistics, InputStatistics, Permutation};
-use crate::report::{LinearRecord, PruneReport};
-
-/// What a run tells while it works.
-pub trait Progress {
-    /// A linear is done; `done` of `total` linears.
-    fn linear(&mut self, done: usize, total: usize, record: &LinearRecord);
-    /// A decoder layer is done, `done` of `total` linears with it.
-    fn layer(&mut self, layer: usize, done: usize, total: usize);
-    /// A step of a descent is done, of `total`, with this loss in nats a token.
-    fn step(&mut self, done: usize, total: usize, loss: f64);
-    /// A stage outside the layers begins.
-    fn stage(&mut self, name: &str);
-}
+use crate::report::PruneReport;
+use crate::run::RunError;
+use crate::run::folder::allocation::Allocated;
+use crate::run::folder::{RunIdentity, RunState};
+use crate::run::report::in_products;
 
 /// A run through the layers, and what it has found so far.
-pub(super) struct Walk<'w, 'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) decoder: &'w Decoder<'a>,
+pub(in crate::run) struct Walk<'w, 'a> {
+    pub(in crate::run) plan: &'a Plan,
+    pub(in crate::run) decoder: &'w Decoder<'a>,
     /// What enters the next layer; gone after the last, and absent where sums were saved before.
-    pub(super) entering: Option<Entering>,
-    pub(super) sink: Sink<'w, 'a>,
-    pub(super) report: PruneReport,
+    pub(in crate::run) entering: Option<Entering>,
+    pub(in crate::run) sink: Sink<'w, 'a>,
+    pub(in crate::run) report: PruneReport,
     /// Sparsity by tensor, where it is not the same for all.
-    pub(super) allocated: Option<Allocated>,
-    pub(super) progress: &'w mut dyn Progress,
-    pub(super) stop: &'w AtomicBool,
-    pub(super) identity: RunIdentity,
-    pub(super) done: usize,
-    pub(super) layers_done: usize,
+    pub(in crate::run) allocated: Option<Allocated>,
+    pub(in crate::run) progress: &'w mut dyn Progress,
+    pub(in crate::run) stop: &'w AtomicBool,
+    pub(in crate::run) identity: RunIdentity,
+    pub(in crate::run) done: usize,
+    pub(in crate::run) layers_done: usize,
 }
 
 /// What becomes of the sums.
-pub(super) enum Sink<'w, 'a> {
+pub(in crate::run) enum Sink<'w, 'a> {
     /// The linears are pruned on them and written.
     Checkpoint(&'w mut CheckpointWriter<'a>),
     /// They are saved.
@@ -57,7 +47,7 @@ pub(super) enum Sink<'w, 'a> {
 }
 
 impl<'w, 'a: 'w> Walk<'w, 'a> {
-    pub(super) fn layer(&mut self, layer: usize) -> Result<(), RunError> {
+    pub(in crate::run) fn layer(&mut self, layer: usize) -> Result<(), RunError> {
         let spec = &self.plan.spec;
         if !self.plan.prunes(layer) {
             return self.pass_through(layer);

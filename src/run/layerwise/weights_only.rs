@@ -8,15 +8,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::encode::encode;
-use super::report::{adapter_record, total, verify};
 use super::solve::row_blocks;
-use super::{Progress, RunError, peak_resident};
+use crate::checkpoint::encode;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, TensorView};
 use crate::gpu::{Gpu, Recording};
 use crate::model::finite;
 use crate::prune::{Pattern, PruneError};
 use crate::report::{LinearRecord, PruneReport, Settings};
+use crate::run::RunError;
+use crate::run::predict::resident::peak_resident;
+use crate::run::progress::Progress;
+use crate::run::report::{adapter_record, total, verify};
 use crate::tensor::Tensor;
 
 /// Parts of names that mark a matrix as something else than a linear of a layer.

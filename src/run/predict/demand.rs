@@ -2,17 +2,16 @@
 
 use serde::Serialize;
 
-use super::RunError;
-use super::allocate::curvature_samples;
 use super::fitting::{Limits, Sizes, Walked};
-use super::layer_memory::{Layer, Moment};
-use super::plan::{PruneOptions, Sums};
+use super::layer::{Layer, Moment};
+use super::passes::{Need, Passes};
 use super::resident::{Process, Way, mib};
-use super::surgeon::{Need, Passes};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{Role, Spec, batch_rows};
 use crate::prune::{Admm, Allocation, Method, Propagate};
+use crate::run::RunError;
+use crate::run::options::{PruneOptions, Sums, curvature_samples};
 use crate::tensor::DType;
 
 /// Rows of a batch unless memory is short.
@@ -25,7 +24,8 @@ const CURVATURE_STREAMS: u64 = 3;
 const BACKWARD: &str =
     "the backward pass of --allocation curvature (--allocation uniform needs none, a shorter --length less)";
 /// What to say where reading the text takes the most.
-pub(super) const READING: &str = "reading the tokenizer and --calibration takes the most (.jsonl takes less than .txt)";
+pub(in crate::run) const READING: &str =
+    "reading the tokenizer and --calibration takes the most (.jsonl takes less than .txt)";
 
 /// What a run will take.
 #[derive(Clone, Debug, Serialize)]
@@ -47,10 +47,10 @@ pub struct Demand {
     pub activation_ram: Option<u64>,
     /// Bytes of all streams of the backward pass for an allocation that are kept in memory.
     #[serde(skip)]
-    pub(super) curvature_ram: u64,
+    pub(in crate::run) curvature_ram: u64,
     /// Bytes of freed buffers that the device may keep for reuse.
     #[serde(skip)]
-    pub(super) stock: u64,
+    pub(in crate::run) stock: u64,
     /// The largest buffers of the device and what makes them smaller.
     pub largest: String,
 }
@@ -60,12 +60,12 @@ fn name<S: serde::Serializer>(dtype: &DType, serializer: S) -> Result<S::Ok, S::
 }
 
 /// What a plan is made for.
-pub(super) struct Budget<'a> {
-    pub(super) spec: &'a Spec,
-    pub(super) checkpoint: &'a Checkpoint,
-    pub(super) gpu: &'a Gpu,
-    pub(super) options: &'a PruneOptions,
-    pub(super) method: &'a dyn Method,
+pub(in crate::run) struct Budget<'a> {
+    pub(in crate::run) spec: &'a Spec,
+    pub(in crate::run) checkpoint: &'a Checkpoint,
+    pub(in crate::run) gpu: &'a Gpu,
+    pub(in crate::run) options: &'a PruneOptions,
+    pub(in crate::run) method: &'a dyn Method,
 }
 
 /// What the backward pass for an allocation takes; nothing without one.
@@ -79,7 +79,7 @@ struct Backward {
 
 impl Budget<'_> {
     /// Chooses rows, blocks and types so that the limits hold; fails with what would help if they cannot.
-    pub(super) fn resolve(&self, layers: usize) -> Result<Demand, RunError> {
+    pub(in crate::run) fn resolve(&self, layers: usize) -> Result<Demand, RunError> {
         let process = self.process(Way::Forward);
         let moments = self.moments(&process, layers)?;
         let walked = Walked {
@@ -289,7 +289,7 @@ impl Budget<'_> {
 }
 
 /// Fails if a limit is below what is needed.
-pub(super) fn refuse(flag: &str, limit: Option<u64>, needed: u64, advice: &str) -> Result<(), RunError> {
+pub(in crate::run) fn refuse(flag: &str, limit: Option<u64>, needed: u64, advice: &str) -> Result<(), RunError> {
     match limit {
         Some(budget) if budget < needed => Err(RunError::OverBudget {
             what: flag.into(),
@@ -302,7 +302,7 @@ pub(super) fn refuse(flag: &str, limit: Option<u64>, needed: u64, advice: &str) 
 }
 
 /// Of a stream the bytes that are kept in memory, if so many are allowed: it is kept batch by batch.
-pub(super) fn whole_batches(allowed: u64, stream: u64, batch: u64) -> u64 {
+pub(in crate::run) fn whole_batches(allowed: u64, stream: u64, batch: u64) -> u64 {
     match allowed {
         allowed if allowed >= stream => stream,
         allowed => allowed / batch.max(1) * batch,
@@ -311,7 +311,7 @@ pub(super) fn whole_batches(allowed: u64, stream: u64, batch: u64) -> u64 {
 
 impl Demand {
     /// Rough work of a run: forward passes, Gram matrices and products of the solver.
-    pub(super) fn flops(
+    pub(in crate::run) fn flops(
         &self,
         spec: &Spec,
         options: &PruneOptions,
@@ -362,7 +362,7 @@ impl Demand {
 
 /// What is always on the device or counts for little: rotary tables for `length` tokens, norms, rows of a solve, and what
 /// products may take.
-pub(super) fn small(spec: &Spec, gpu: &Gpu, length: usize) -> u64 {
+pub(in crate::run) fn small(spec: &Spec, gpu: &Gpu, length: usize) -> u64 {
     let widest = spec.ffn.max(spec.hidden).max(spec.heads * spec.head_dim) as u64;
     let ropes: usize = spec.ropes.iter().map(|rope| rope.rotary_dim()).sum();
     4 * (ropes * length) as u64 + 4 * 16 * widest + gpu.scratch_bytes()

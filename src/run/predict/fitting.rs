@@ -1,33 +1,33 @@
 //! How much a walk takes with batches and solver blocks of some sizes, and which sizes fit a limit.
 
-use super::layer_memory::Moment;
+use super::layer::Moment;
 use super::resident::kept;
 
 /// What can be chosen.
 #[derive(Clone, Copy)]
-pub(super) struct Sizes {
+pub(in crate::run) struct Sizes {
     /// Rows of a batch.
-    pub(super) rows: usize,
+    pub(in crate::run) rows: usize,
     /// Bytes of a matrix of the solver.
-    pub(super) matrix: u64,
+    pub(in crate::run) matrix: u64,
 }
 
 /// The walk, and what is there all the time.
-pub(super) struct Walked<'m> {
-    pub(super) moments: &'m [Moment],
+pub(in crate::run) struct Walked<'m> {
+    pub(in crate::run) moments: &'m [Moment],
     /// The process itself.
-    pub(super) settled: u64,
+    pub(in crate::run) settled: u64,
     /// Small buffers of the device.
-    pub(super) small: u64,
+    pub(in crate::run) small: u64,
     /// What the host executor packs of a row in a product.
-    pub(super) packed_row: u64,
+    pub(in crate::run) packed_row: u64,
     /// Whether buffers of the device are the process's.
-    pub(super) shared: bool,
+    pub(in crate::run) shared: bool,
 }
 
 impl Walked<'_> {
     /// Peak of device buffers.
-    pub(super) fn device(&self, sizes: Sizes) -> u64 {
+    pub(in crate::run) fn device(&self, sizes: Sizes) -> u64 {
         let device = self.moments.iter().map(|m| m.device(sizes.rows, sizes.matrix));
         self.small + device.max().unwrap_or(0)
     }
@@ -38,7 +38,7 @@ impl Walked<'_> {
     }
 
     /// The process at a moment, without streams, with `stock` bytes of freed buffers kept at most.
-    pub(super) fn beside(&self, moment: &Moment, sizes: Sizes, stock: u64) -> u64 {
+    pub(in crate::run) fn beside(&self, moment: &Moment, sizes: Sizes, stock: u64) -> u64 {
         let buffers = match self.shared {
             // What is kept never raises the peak of the buffers.
             true => (self.small + stock + moment.device(sizes.rows, sizes.matrix)).min(self.device(sizes)),
@@ -49,7 +49,7 @@ impl Walked<'_> {
     }
 
     /// Peak of the process with `stream` bytes of each stream in memory.
-    pub(super) fn host(&self, sizes: Sizes, stream: u64, stock: u64) -> u64 {
+    pub(in crate::run) fn host(&self, sizes: Sizes, stream: u64, stock: u64) -> u64 {
         let bytes = |m: &Moment| {
             self.beside(m, sizes, stock)
                 .saturating_add(m.streams.saturating_mul(stream))
@@ -58,7 +58,7 @@ impl Walked<'_> {
     }
 
     /// Bytes of a solver matrix that fit beside the rest wherever one is needed; all of it where that fits.
-    pub(super) fn matrix(&self, rows: usize, limits: Limits) -> u64 {
+    pub(in crate::run) fn matrix(&self, rows: usize, limits: Limits) -> u64 {
         let largest = self.moments.iter().map(|m| m.matrix).max().unwrap_or(0);
         let fitting = |m: &Moment| {
             let beside = self.small + m.device(rows, 0);
@@ -80,9 +80,9 @@ impl Walked<'_> {
 
 /// What there is, bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(in crate::run) struct Limits {
     /// On the device.
-    pub(super) vram: u64,
+    pub(in crate::run) vram: u64,
     /// Resident.
-    pub(super) ram: u64,
+    pub(in crate::run) ram: u64,
 }

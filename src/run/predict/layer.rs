@@ -1,16 +1,14 @@
 //! What is alive at each turn of the walk through one decoder layer. Follows `walk`, `source` and `solve` step by step:
 //! whoever keeps something longer there, or frees it earlier, must say so here.
 
-use super::RunError;
-use super::permute::channels;
-use super::plan::{PruneOptions, Sums};
 use super::resident::Process;
-use super::source::{done_after, drifts};
-use super::statistics::SAVED_PIECE;
 use crate::gpu::Gpu;
 use crate::model::{Group, LinearId, LinearSpec, Norm, QkNorm, Spec, Tap};
 use crate::ops::prox::OBS_COLS;
 use crate::prune::{Admm, Allocation, Method, Needs, Propagate, Within};
+use crate::run::RunError;
+use crate::run::options::{PruneOptions, Sums};
+use crate::run::order::{channels, done_after, drifts};
 use crate::tensor::DType;
 
 /// Matrices of a linear's size alive in a refit: weight, scaled weight, target and correction of the problem,
@@ -19,36 +17,39 @@ const REFIT: usize = 10;
 /// The same in a solve that knows norms alone: the weight, scaled too, the scores, the solution and its support.
 const NORMS: u64 = 5;
 
+/// Values read back at a time.
+pub(in crate::run) const SAVED_PIECE: usize = 1 << 18;
+
 /// One turn: bytes alive at its worst moment, most of them in proportion to something that can be chosen.
 #[derive(Clone, Debug)]
-pub(super) struct Moment {
+pub(in crate::run) struct Moment {
     /// What happens, for advice.
-    pub(super) what: String,
+    pub(in crate::run) what: String,
     /// Weights of the layer on the device.
-    pub(super) weights: u64,
+    pub(in crate::run) weights: u64,
     /// Gram matrices.
-    pub(super) grams: u64,
+    pub(in crate::run) grams: u64,
     /// Bytes per row of a batch of activations.
-    pub(super) row: u64,
+    pub(in crate::run) row: u64,
     /// Number of matrices of a block of the linear being solved.
-    pub(super) matrices: u64,
+    pub(in crate::run) matrices: u64,
     /// Bytes of such a matrix, unless it is cut.
-    pub(super) matrix: u64,
+    pub(in crate::run) matrix: u64,
     /// Beside the device: host memory, and that per row of a batch.
-    pub(super) heap: u64,
-    pub(super) heap_row: u64,
+    pub(in crate::run) heap: u64,
+    pub(in crate::run) heap_row: u64,
     /// Streams of activations.
-    pub(super) streams: u64,
+    pub(in crate::run) streams: u64,
 }
 
 impl Moment {
     /// Bytes on the device with batches of `rows` rows and solver matrices of at most `limit` bytes.
-    pub(super) fn device(&self, rows: usize, limit: u64) -> u64 {
+    pub(in crate::run) fn device(&self, rows: usize, limit: u64) -> u64 {
         self.weights + self.grams + self.row * rows as u64 + self.matrices * self.matrix.min(limit)
     }
 
     /// Bytes beside the device but for the streams.
-    pub(super) fn host(&self, rows: usize) -> u64 {
+    pub(in crate::run) fn host(&self, rows: usize) -> u64 {
         self.heap + self.heap_row * rows as u64
     }
 }
@@ -64,7 +65,7 @@ struct Held {
 }
 
 /// The walk through one layer.
-pub(super) struct Layer<'a> {
+pub(in crate::run) struct Layer<'a> {
     spec: &'a Spec,
     process: &'a Process,
     options: &'a PruneOptions,
@@ -84,7 +85,7 @@ pub(super) struct Layer<'a> {
 
 impl<'a> Layer<'a> {
     /// Decoder layer `layer`, whose weights are stored in `stored` bytes each.
-    pub(super) fn new(
+    pub(in crate::run) fn new(
         (spec, process): (&'a Spec, &'a Process),
         options: &'a PruneOptions,
         gpu: &Gpu,
@@ -124,7 +125,7 @@ impl<'a> Layer<'a> {
     }
 
     /// All turns in order.
-    pub(super) fn moments(mut self) -> Vec<Moment> {
+    pub(in crate::run) fn moments(mut self) -> Vec<Moment> {
         let groups = std::mem::take(&mut self.groups);
         if matches!(self.options.sums, Sums::Loaded(_)) {
             self.held.clear();
@@ -473,7 +474,7 @@ fn mlp_row(spec: &Spec, sparse: bool) -> u64 {
 }
 
 /// Bytes per row of both halves in one go; the second reads what the first leaves.
-pub(super) fn forward_row(spec: &Spec) -> u64 {
+pub(in crate::run) fn forward_row(spec: &Spec) -> u64 {
     let sparse = spec.kinds.iter().any(|kind| kind.sparse);
     attention_row(spec) + mlp_row(spec, sparse) - if spec.parallel { 0 } else { 4 * spec.hidden as u64 }
 }

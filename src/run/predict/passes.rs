@@ -1,13 +1,13 @@
 //! What a shot gathers, and the memory that takes.
 
-use super::factors::{self, Wanted};
+use super::layer::forward_row;
+use super::resident::{Process, Way, kept};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{Norm, QkNorm, Role, Spec, evaluation_bytes, loss_gradient_bytes};
 use crate::prune::LowRank;
 use crate::run::RunError;
-use crate::run::layer_memory::forward_row;
-use crate::run::resident::{Process, Way, kept};
+use crate::run::curvature::factors::{self, Wanted};
 use crate::tensor::DType;
 
 /// What a shot gathers before it decides.
@@ -61,7 +61,7 @@ impl Need {
     }
 
     /// Which way its passes go.
-    pub(super) fn way(self) -> Way {
+    pub(in crate::run) fn way(self) -> Way {
         match self.pass {
             Pass::Backward => Way::Backward,
             Pass::Weights | Pass::Forward => Way::Forward,
@@ -118,7 +118,7 @@ pub(in crate::run) struct Passes {
     /// The largest layer, its factors and a batch of activations with their gradients; or the loss and its gradient.
     pub(in crate::run) gather: u64,
     /// The factors of a layer and what the solve of its largest linear takes.
-    pub(super) solve: u64,
+    pub(in crate::run) solve: u64,
     /// Beside the device: bytes per row of a batch that is read back.
     row: usize,
     /// And to save a factor or a linear.
@@ -208,7 +208,7 @@ fn head(checkpoint: &Checkpoint, spec: &Spec) -> Result<DType, RunError> {
 
 /// Bytes that correcting takes: on the device, and of all corrections on the host. One sample of `rows` activations goes
 /// through a layer at a time, whose weights are there corrected and as gradients.
-pub(super) fn correction(
+pub(in crate::run) fn correction(
     gpu: &Gpu,
     checkpoint: &Checkpoint,
     spec: &Spec,

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use crate::gpu::{Gpu, GpuError, Recording};
-use crate::ops::dense::{self, Gemm, Layout};
+use crate::ops::dense;
+use crate::ops::dense::{Gemm, Layout};
 use crate::tensor::Tensor;
 
 /// Share of the rate of bare products that a run reaches, rounding, sums and transfers included. Measured on the host

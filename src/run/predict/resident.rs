@@ -49,7 +49,7 @@ pub fn free_disk(path: &Path) -> Option<u64> {
 }
 
 /// From now on [`peak_resident`] tells of what follows, where the system can forget; else still of the whole process.
-pub(super) fn reset_peak_resident() {
+pub(in crate::run) fn reset_peak_resident() {
     // What is free by now is not of what follows.
     give_back();
     // Only Linux has the file.
@@ -58,14 +58,14 @@ pub(super) fn reset_peak_resident() {
 
 /// Gives what was freed in small pieces back to the system: a tokenizer consists of millions of them.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(super) fn give_back() {
+pub(in crate::run) fn give_back() {
     // SAFETY: always allowed.
     unsafe { libc::malloc_trim(0) };
 }
 
 /// Does nothing: only glibc must be asked.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn give_back() {}
+pub(in crate::run) fn give_back() {}
 
 /// Total and available memory of the machine, bytes; `None` where the system does not tell.
 pub fn total_memory() -> Option<[u64; 2]> {
@@ -75,7 +75,7 @@ pub fn total_memory() -> Option<[u64; 2]> {
 }
 
 /// What a process takes whatever it works on, on a device.
-pub(super) struct Process {
+pub(in crate::run) struct Process {
     program: u64,
     threads: u64,
     rest: u64,
@@ -85,7 +85,7 @@ pub(super) struct Process {
 
 /// Which way a process goes through a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::run) enum Way {
     /// Forwards.
     Forward,
     /// And backwards.
@@ -94,7 +94,7 @@ pub(super) enum Way {
 
 impl Process {
     /// With sequences of `length` tokens.
-    pub(super) fn of(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, length: usize, way: Way) -> Self {
+    pub(in crate::run) fn of(gpu: &Gpu, checkpoint: &Checkpoint, spec: &Spec, length: usize, way: Way) -> Self {
         let on_host = gpu.is_host();
         let tokenizer = file_bytes(&checkpoint.dir().join("tokenizer.json"));
         let widest = spec.ffn.max(spec.hidden).max(spec.heads * spec.head_dim) as u64;
@@ -119,12 +119,12 @@ impl Process {
     }
 
     /// Once it works.
-    pub(super) fn at_work(&self) -> u64 {
+    pub(in crate::run) fn at_work(&self) -> u64 {
         self.program + self.threads + self.rest
     }
 
     /// While it reads the tokenizer, then the tokens of a text, which is taken as a whole unless it is lines of JSON.
-    pub(super) fn tokenising(&self, text: &Path) -> u64 {
+    pub(in crate::run) fn tokenising(&self, text: &Path) -> u64 {
         let name = text.to_string_lossy().to_lowercase();
         let (name, packed) = match name.strip_suffix(".gz") {
             Some(name) => (name, 3),
@@ -138,17 +138,17 @@ impl Process {
     }
 
     /// What it packs in a product of `rows` rows with a layer's weights.
-    pub(super) fn packed_in_layer(&self, spec: &Spec, rows: usize) -> u64 {
+    pub(in crate::run) fn packed_in_layer(&self, spec: &Spec, rows: usize) -> u64 {
         self.packed(rows as u64, spec.hidden.max(spec.ffn))
     }
 
     /// And what a row adds to that.
-    pub(super) fn packed_row(&self, spec: &Spec) -> u64 {
+    pub(in crate::run) fn packed_row(&self, spec: &Spec) -> u64 {
         self.packed_in_layer(spec, 1) - self.packed_in_layer(spec, 0)
     }
 
     /// What the host executor packs of both sides of a product whose result has `rows` rows.
-    pub(super) fn packed(&self, rows: u64, inner: usize) -> u64 {
+    pub(in crate::run) fn packed(&self, rows: u64, inner: usize) -> u64 {
         let [height, depth] = PACKED;
         match self.on_host {
             true => 4 * depth.min(inner as u64) * (rows + 2 * height),
@@ -158,7 +158,7 @@ impl Process {
 }
 
 /// What is kept of freed blocks where products pack so much: blocks of two sizes, a layer's width and its MLP's.
-pub(super) fn kept(packed: u64) -> u64 {
+pub(in crate::run) fn kept(packed: u64) -> u64 {
     (ALLOCATOR_STOCK as u64).min(2 * packed)
 }
 
@@ -168,6 +168,6 @@ fn file_bytes(file: &Path) -> u64 {
 }
 
 /// Bytes as MiB.
-pub(super) fn mib(bytes: u64) -> String {
+pub(in crate::run) fn mib(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }

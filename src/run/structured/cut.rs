@@ -6,13 +6,13 @@ use super::measure::{Present, reads_units};
 use super::moments::LayerMoments;
 use super::options::Score;
 use crate::checkpoint::CheckpointWriter;
+use crate::checkpoint::encode;
 use crate::model::{Group, LinearSpec, Part, Spec};
 use crate::prune::surgeon::{LayerCut, Side, remove_columns, remove_rows};
 use crate::report::LinearRecord;
 use crate::run::RunError;
-use crate::run::encode::encode;
-use crate::run::surgeon::factors::LayerFactors;
-use crate::run::surgeon::piece::{Piece, pieces};
+use crate::run::curvature::factors::LayerFactors;
+use crate::run::curvature::piece::{Piece, pieces};
 use crate::tensor::{DType, Tensor};
 
 /// Which of the lines of a matrix stay, a number of them for each unit, one unit after the other.
@@ -58,16 +58,16 @@ impl Lines<'_> {
 }
 
 /// What the cut of a layer reads.
-pub(super) struct Surgery<'s> {
-    pub(super) present: &'s Present<'s>,
+pub(in crate::run) struct Surgery<'s> {
+    pub(in crate::run) present: &'s Present<'s>,
     /// The model afterwards.
-    pub(super) to: &'s Spec,
+    pub(in crate::run) to: &'s Spec,
 }
 
 impl Surgery<'_> {
     /// Removes the units of `cut` of a layer, by its number before and after, and writes the linears that change; the factors
     /// are used up.
-    pub(super) fn layer(
+    pub(in crate::run) fn layer(
         &self,
         [layer, new]: [usize; 2],
         cut: &LayerCut,
@@ -256,7 +256,7 @@ impl<'j> Job<'j> {
 }
 
 /// Encodes values of which the zeros are meant.
-fn exact(values: &[f32], dtype: DType) -> crate::run::encode::Encoded {
+fn exact(values: &[f32], dtype: DType) -> crate::checkpoint::Encoded {
     let support: Vec<f32> = values.iter().map(|v| if *v == 0.0 { 0.0 } else { 1.0 }).collect();
     encode(values, &support, dtype)
 }

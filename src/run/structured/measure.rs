@@ -16,40 +16,40 @@ use crate::prune::surgeon::{
     osscar_cost, row_costs, unit_costs, wanda_sp_scores,
 };
 use crate::run::RunError;
-use crate::run::surgeon::factors::{FactorStore, LayerFactors};
-use crate::run::surgeon::pass::{BackwardPass, Loss, Targets};
-use crate::run::surgeon::piece::pieces;
-use crate::run::surgeon::weigh::each_curvature;
-use crate::run::walk::Progress;
+use crate::run::curvature::factors::{FactorStore, LayerFactors};
+use crate::run::curvature::pass::{BackwardPass, Loss, Targets};
+use crate::run::curvature::piece::pieces;
+use crate::run::curvature::weigh::each_curvature;
+use crate::run::progress::Progress;
 use crate::tensor::Tensor;
 
 /// A model between two shots.
-pub(super) struct Present<'p> {
-    pub(super) plan: &'p StructurePlan,
-    pub(super) gpu: &'p Gpu,
-    pub(super) spec: &'p Spec,
-    pub(super) current: &'p Checkpoint,
-    pub(super) ids: &'p [Vec<u32>],
-    pub(super) stop: &'p AtomicBool,
+pub(in crate::run) struct Present<'p> {
+    pub(in crate::run) plan: &'p StructurePlan,
+    pub(in crate::run) gpu: &'p Gpu,
+    pub(in crate::run) spec: &'p Spec,
+    pub(in crate::run) current: &'p Checkpoint,
+    pub(in crate::run) ids: &'p [Vec<u32>],
+    pub(in crate::run) stop: &'p AtomicBool,
     /// Targets of the backward pass.
-    pub(super) targets: Targets,
+    pub(in crate::run) targets: Targets,
 }
 
 /// What a shot knows before it removes anything.
 #[derive(Default)]
-pub(super) struct Measured {
+pub(in crate::run) struct Measured {
     /// One per layer.
-    pub(super) costs: Vec<LayerCosts>,
+    pub(in crate::run) costs: Vec<LayerCosts>,
     /// Of each layer as a whole, where layers may go.
-    pub(super) layers: Vec<f64>,
+    pub(in crate::run) layers: Vec<f64>,
     /// Of the backward pass, where one was made.
-    pub(super) loss: Option<Loss>,
+    pub(in crate::run) loss: Option<Loss>,
     /// One per layer, for scores that need them.
-    pub(super) moments: Vec<LayerMoments>,
+    pub(in crate::run) moments: Vec<LayerMoments>,
 }
 
 impl Present<'_> {
-    pub(super) fn go_on(&self) -> Result<(), RunError> {
+    pub(in crate::run) fn go_on(&self) -> Result<(), RunError> {
         match self.stop.load(Ordering::Relaxed) {
             true => Err(RunError::Interrupted),
             false => Ok(()),
@@ -57,7 +57,11 @@ impl Present<'_> {
     }
 
     /// Costs of all units; factors that will be needed again go to `store`.
-    pub(super) fn measure(&self, store: &FactorStore, progress: &mut dyn Progress) -> Result<Measured, RunError> {
+    pub(in crate::run) fn measure(
+        &self,
+        store: &FactorStore,
+        progress: &mut dyn Progress,
+    ) -> Result<Measured, RunError> {
         match self.plan.structure.score {
             Score::Surgeon => self.by_gradients(store, progress),
             Score::Magnitude => {
@@ -260,7 +264,7 @@ impl Present<'_> {
     }
 
     /// The groups of linears that change, with their numbers.
-    pub(super) fn touched(&self, layer: usize) -> Result<Vec<(usize, Group)>, RunError> {
+    pub(in crate::run) fn touched(&self, layer: usize) -> Result<Vec<(usize, Group)>, RunError> {
         let groups = self.spec.groups(layer)?.into_iter().enumerate();
         Ok(groups.filter(|(_, g)| self.plan.structure.touches(g.input)).collect())
     }
@@ -285,7 +289,7 @@ fn cosine(x: &[f32], y: &[f32]) -> f64 {
 }
 
 /// Whether the columns of what reads at a tap belong to units; else its rows do.
-pub(super) fn reads_units(tap: Tap) -> bool {
+pub(in crate::run) fn reads_units(tap: Tap) -> bool {
     matches!(tap, Tap::AttentionOutput | Tap::MlpHidden)
 }
 

@@ -15,22 +15,22 @@ mod plan;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-pub use options::{Layout, Score, StructureOptions, Update};
-pub use plan::{Promise, StructurePlan};
-
-use super::RunError;
-use super::surgeon::begin_report;
-use super::surgeon::factors::FactorStore;
-use super::surgeon::pass::Loss;
-use super::surgeon::shots::{Shots, Watch, in_shots};
-use super::walk::Progress;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::Gpu;
 use crate::model::{ModelError, Spec};
 use crate::prune::surgeon::{Cut, DepthCut, Sizes, Widths};
 use crate::report::{LinearRecord, ModelSize, PruneReport, ShotRecord, Shrunk};
+use crate::run::RunError;
+use crate::run::curvature::factors::FactorStore;
+use crate::run::curvature::pass::Loss;
+use crate::run::global::report::begin_report;
+use crate::run::global::shots::{Shots, Watch, in_shots};
+use crate::run::progress::Progress;
 use cut::Surgery;
 use measure::{Measured, Present};
+
+pub use options::{Layout, Score, StructureOptions, Update};
+pub use plan::{Promise, StructurePlan};
 
 /// Removes structures of the plan's checkpoint and writes the smaller model; `stop` is asked between layers.
 ///

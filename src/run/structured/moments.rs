@@ -4,14 +4,14 @@ use crate::model::Tap;
 
 /// First and second moments of the inputs of o and down.
 #[derive(Default)]
-pub(super) struct LayerMoments {
+pub(in crate::run) struct LayerMoments {
     attention: Moments,
     hidden: Moments,
 }
 
 impl LayerMoments {
     /// Those at a tap that reads units.
-    pub(super) fn at(&mut self, tap: Tap) -> &mut Moments {
+    pub(in crate::run) fn at(&mut self, tap: Tap) -> &mut Moments {
         if tap.in_mlp() {
             &mut self.hidden
         } else {
@@ -20,7 +20,7 @@ impl LayerMoments {
     }
 
     /// `E[x_j]` of the inputs at a tap.
-    pub(super) fn mean(&self, tap: Tap) -> Vec<f64> {
+    pub(in crate::run) fn mean(&self, tap: Tap) -> Vec<f64> {
         let moments = if tap.in_mlp() { &self.hidden } else { &self.attention };
         moments.mean()
     }
@@ -28,7 +28,7 @@ impl LayerMoments {
 
 /// Sums over tokens.
 #[derive(Default)]
-pub(super) struct Moments {
+pub(in crate::run) struct Moments {
     sum: Vec<f64>,
     squares: Vec<f64>,
     tokens: usize,
@@ -36,7 +36,7 @@ pub(super) struct Moments {
 
 impl Moments {
     /// Adds rows of `width` values, one per token.
-    pub(super) fn add(&mut self, rows: &[f32], width: usize) {
+    pub(in crate::run) fn add(&mut self, rows: &[f32], width: usize) {
         self.sum.resize(width, 0.0);
         self.squares.resize(width, 0.0);
         self.tokens += rows.len() / width;
@@ -50,12 +50,12 @@ impl Moments {
     }
 
     /// `E[x_j]`.
-    pub(super) fn mean(&self) -> Vec<f64> {
+    pub(in crate::run) fn mean(&self) -> Vec<f64> {
         self.over_tokens(&self.sum)
     }
 
     /// `E[x_j²]`.
-    pub(super) fn energy(&self) -> Vec<f64> {
+    pub(in crate::run) fn energy(&self) -> Vec<f64> {
         self.over_tokens(&self.squares)
     }
 

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::model::{Spec, Tap};
 use crate::run::RunError;
-use crate::run::surgeon::factors::Wanted;
-use crate::run::surgeon::{Need, Pass};
+use crate::run::curvature::factors::Wanted;
+use crate::run::predict::passes::{Need, Pass};
 
 /// By what the units to remove are chosen, and with it what becomes of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
@@ -34,7 +34,7 @@ impl Score {
     }
 
     /// Whether the inputs' second moments, inverted, are needed.
-    pub(super) fn has_factors(self) -> bool {
+    pub(in crate::run) fn has_factors(self) -> bool {
         matches!(self, Score::Surgeon | Score::Osscar)
     }
 }
@@ -108,22 +108,22 @@ impl StructureOptions {
     }
 
     /// Whether linears that read at `tap` change.
-    pub(super) fn touches(&self, tap: Tap) -> bool {
+    pub(in crate::run) fn touches(&self, tap: Tap) -> bool {
         if tap.in_mlp() { self.ffn } else { self.heads }
     }
 
     /// Whether rows that stay make up for what goes.
-    pub(super) fn updates_rows(&self) -> bool {
+    pub(in crate::run) fn updates_rows(&self) -> bool {
         self.score == Score::Surgeon && self.update == Update::Both
     }
 
     /// Whether columns that stay do.
-    pub(super) fn updates_columns(&self) -> bool {
+    pub(in crate::run) fn updates_columns(&self) -> bool {
         self.score == Score::Osscar || self.score == Score::Surgeon && self.update != Update::None
     }
 
     /// What a shot gathers.
-    pub(super) fn need(&self) -> Need {
+    pub(in crate::run) fn need(&self) -> Need {
         let factors = match self.score.has_factors() {
             true => self.wanted(),
             false => Wanted::NONE,
@@ -142,7 +142,7 @@ impl StructureOptions {
     }
 
     /// Curvature factors to gather.
-    pub(super) fn wanted(&self) -> Wanted {
+    pub(in crate::run) fn wanted(&self) -> Wanted {
         Wanted {
             attention: self.heads,
             mlp: self.ffn,
@@ -155,7 +155,7 @@ impl StructureOptions {
 
 impl StructureOptions {
     /// Fails on what does not go together.
-    pub(super) fn check(&self, spec: &Spec) -> Result<(), RunError> {
+    pub(in crate::run) fn check(&self, spec: &Spec) -> Result<(), RunError> {
         let wrong = |message: String| Err(RunError::Setting(message));
         if !self.ffn && !self.heads && !self.layers {
             return wrong("--structure: choose ffn, heads, layers, or several of them".into());

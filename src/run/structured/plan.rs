@@ -9,8 +9,9 @@ use crate::gpu::Gpu;
 use crate::model::{FewerHeads, ModelError, QkNorm, Spec};
 use crate::prune::surgeon::{DepthCut, DepthTarget, LayerCosts, SizeTarget, Sizes, Widths, default_round};
 use crate::run::RunError;
-use crate::run::plan::PruneOptions;
-use crate::run::surgeon::{SurgeonOptions, SurgeonPlan};
+use crate::run::global::SurgeonOptions;
+use crate::run::global::SurgeonPlan;
+use crate::run::options::PruneOptions;
 
 /// What a run may end with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -118,7 +119,7 @@ impl StructurePlan {
     }
 
     /// Elements that a model of the sizes of `to` has less.
-    pub(super) fn gone(&self, to: &Spec) -> Result<u64, ModelError> {
+    pub(in crate::run) fn gone(&self, to: &Spec) -> Result<u64, ModelError> {
         let spec = &self.base.spec;
         let layers = (spec.layers - to.layers) as u64;
         Ok(linear_parameters(spec)? - linear_parameters(to)? + layers * self.beside[0])
@@ -149,7 +150,7 @@ impl StructurePlan {
     }
 
     /// What a shot removes of a model of the sizes `now`, given the costs of units and of layers.
-    pub(super) fn cut(&self, now: Sizes, share: f64, costs: (&[LayerCosts], &[f64])) -> DepthCut {
+    pub(in crate::run) fn cut(&self, now: Sizes, share: f64, costs: (&[LayerCosts], &[f64])) -> DepthCut {
         match self.structure.layout {
             Layout::Uniform => {
                 let cut = self.target.cut(now, share, costs.0, costs.1);
@@ -170,7 +171,7 @@ impl StructurePlan {
 }
 
 /// Weights and biases of all prunable linears.
-pub(super) fn linear_parameters(spec: &Spec) -> Result<u64, ModelError> {
+pub(in crate::run) fn linear_parameters(spec: &Spec) -> Result<u64, ModelError> {
     let mut sum = 0;
     for layer in 0..spec.layers {
         for linear in spec.linears_of(layer)? {

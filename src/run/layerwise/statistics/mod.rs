@@ -4,7 +4,6 @@
 //! linears under names such as `attention_input.gram`, and `statistics.json`, which is written last: without it there
 //! are no statistics. It knows what the sums were made from and the checksum of each file.
 
-mod error;
 mod read;
 mod write;
 
@@ -13,10 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::Spec;
 use crate::report::{AdapterRecord, CalibrationRecord};
 
-pub use error::StatisticsError;
-pub(super) use read::LayerStatistics;
+pub(in crate::run) use read::LayerStatistics;
 pub use read::Statistics;
-pub(super) use write::{SAVED_PIECE, StatisticsWriter};
+pub(in crate::run) use write::StatisticsWriter;
 
 /// Of the manifest's fields.
 const VERSION: u32 = 2;
@@ -75,7 +73,7 @@ pub struct GroupEntry {
 
 impl Manifest {
     /// One without layers yet.
-    pub(super) fn begin(report: &crate::report::PruneReport, spec: &Spec) -> Self {
+    pub(in crate::run) fn begin(report: &crate::report::PruneReport, spec: &Spec) -> Self {
         Manifest {
             version: VERSION,
             tool: report.tool.clone(),

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{LayerEntry, MANIFEST, Manifest, StatisticsError, VERSION, tensor};
+use super::{LayerEntry, MANIFEST, Manifest, VERSION, tensor};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{Spec, Tap};
 use crate::prune::{GramStatistics, InputSums};
 use crate::run::RunError;
+use crate::run::StatisticsError;
 use crate::tensor::PanelMatrix;
 
 /// Bytes read at a time.

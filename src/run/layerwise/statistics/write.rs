@@ -1,5 +1,6 @@
 //! Saving sums: a layer's file grows group by group, so that no more than a piece of one is in host memory.
 
+use crate::run::predict::layer::SAVED_PIECE;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -12,8 +13,6 @@ use crate::model::{Group, Spec};
 use crate::prune::{GramStatistics, InputSums};
 use crate::run::RunError;
 
-/// Values read back at a time.
-pub(in crate::run) const SAVED_PIECE: usize = 1 << 18;
 /// Headers end on so many bytes, so that readers find aligned tensors.
 const ALIGNMENT: usize = 8;
 

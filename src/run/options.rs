@@ -1,0 +1,199 @@
+//! What the user asked for, whatever the method.
+
+use std::path::PathBuf;
+
+use super::RunError;
+use crate::calib::SampleSpec;
+use crate::model::Group;
+use crate::prune::{
+    Allocation, Damping, METHODS, Method, Needs, Pattern, Permute, Propagate, Scope, WarmStart, Within, method,
+};
+use crate::tensor::DType;
+
+/// Tokens of the backward pass at most: shares of linears need fewer than their weights.
+const CURVATURE_TOKENS: usize = 32768;
+
+/// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sums {
+    /// From forward passes, to prune on.
+    #[default]
+    Captured,
+    /// From forward passes of the dense model, to be saved; nothing is pruned, so what is set of pruning is not used.
+    Saved,
+    /// From this folder, saved before: inputs of the dense model, and no correction of errors made earlier in a layer.
+    Loaded(PathBuf),
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PruneOptions {
+    /// Source checkpoint folder.
+    pub model: PathBuf,
+    /// Output folder; must not exist or be empty, unless a run in it is resumed.
+    pub output: PathBuf,
+    /// Where sums of inputs come from.
+    pub sums: Sums,
+    /// Calibration text; of loaded sums, that which they were made from.
+    pub calibration: PathBuf,
+    /// Samples of it; likewise.
+    pub samples: SampleSpec,
+    /// Pattern.
+    pub pattern: Pattern,
+    /// Method name.
+    pub method: String,
+    /// Why it was chosen, if the user left that open.
+    pub chosen: Option<String>,
+    /// Where FISTAPruner begins.
+    pub warm_start: WarmStart,
+    /// Conjugate-gradient steps after the method; 0 is off.
+    pub refit: usize,
+    /// Damping.
+    pub damping: Damping,
+    /// Share of the drift between the pruned and the dense stream that is corrected, 0 to 1.
+    pub correction: f64,
+    /// Inputs of decoder layers.
+    pub propagate: Propagate,
+    /// Inputs of the linear layers inside them.
+    pub within: Within,
+    /// Measure the error of every linear layer, where the method does not need what that takes.
+    pub layer_errors: bool,
+    /// Whether inputs that another linear writes are put in an order that suits an N:M pattern.
+    pub permute: Permute,
+    /// How an unstructured sparsity is spread over the linears.
+    pub allocation: Allocation,
+    /// How far sparsities may lie from the target; by default what suits the rule.
+    pub spread: Option<f64>,
+    /// Prune only the first layers; the rest are copied.
+    pub limit_layers: Option<usize>,
+    /// Prune only these layers; empty is all.
+    pub only_layers: Vec<usize>,
+    /// Stored type of activations between layers; by default f32, or bf16 where that does not fit `max_ram`.
+    pub activations: Option<DType>,
+    /// Limit of device buffers, bytes.
+    pub max_vram: Option<u64>,
+    /// Limit of resident host memory, bytes.
+    pub max_ram: Option<u64>,
+    /// Go on with an unfinished run in the output folder.
+    pub resume: bool,
+}
+
+impl PruneOptions {
+    /// The defaults: half of the weights by the default method.
+    pub fn new(model: PathBuf, output: PathBuf, calibration: PathBuf, samples: SampleSpec) -> Self {
+        let (sparsity, scope) = (0.5, Scope::Matrix);
+        PruneOptions {
+            model,
+            output,
+            sums: Sums::Captured,
+            calibration,
+            samples,
+            pattern: Pattern::Unstructured { sparsity, scope },
+            method: String::new(),
+            chosen: None,
+            warm_start: WarmStart::default(),
+            refit: 0,
+            damping: Damping::default(),
+            correction: 1.0,
+            propagate: Propagate::default(),
+            within: Within::Linear,
+            layer_errors: false,
+            permute: Permute::default(),
+            allocation: Allocation::default(),
+            spread: None,
+            limit_layers: None,
+            only_layers: Vec::new(),
+            activations: None,
+            max_vram: None,
+            max_ram: None,
+            resume: false,
+        }
+        .by(METHODS[0])
+        .expect("the first method exists")
+    }
+
+    /// Whether a layer is among those chosen.
+    pub(in crate::run) fn prunes(&self, layer: usize) -> bool {
+        self.only_layers.is_empty() || self.only_layers.contains(&layer)
+    }
+
+    /// With this method and what belongs to it: damping rule, inputs of layers, refit.
+    pub fn by(self, name: &str) -> Result<Self, RunError> {
+        let method = method(name, self.warm_start).ok_or_else(|| RunError::unknown_method(name))?;
+        Ok(PruneOptions {
+            refit: method.refit(),
+            damping: Damping {
+                rule: method.damping(),
+                ..self.damping
+            },
+            propagate: method.propagate(),
+            within: method.within(),
+            correction: method.correction(),
+            method: name.to_string(),
+            ..self
+        })
+    }
+
+    /// Whether inputs are permuted.
+    pub fn permutes(&self) -> bool {
+        self.sums != Sums::Saved && self.permute.applies(self.pattern, &self.method)
+    }
+
+    /// How sparsity is spread: uniform, or the rule.
+    pub fn allocates(&self) -> Allocation {
+        match self.sums {
+            Sums::Saved => Allocation::Uniform,
+            // Without a forward pass there are no gradients.
+            Sums::Loaded(_) if self.allocation == Allocation::Auto => Allocation::Uniform,
+            _ => self.allocation.resolve(self.pattern, &self.method),
+        }
+    }
+
+    /// The spread, if anything is spread.
+    pub fn spread_in_use(&self) -> Option<f64> {
+        (self.allocates() != Allocation::Uniform).then(|| self.spread())
+    }
+
+    /// How far sparsities may lie from the target.
+    pub fn spread(&self) -> f64 {
+        (self.spread).unwrap_or_else(|| self.allocates().spread(self.pattern.sparsity()))
+    }
+
+    /// For [`super::calibrate`]: one pass through the dense model, in the memory that takes.
+    pub fn to_save(self) -> Self {
+        PruneOptions {
+            sums: Sums::Saved,
+            method: "magnitude".into(),
+            refit: 0,
+            // One stream through one copy of the weights; nothing is pruned, so it is the dense one.
+            propagate: Propagate::Pruned,
+            within: Within::Linear,
+            ..self
+        }
+    }
+
+    /// What is summed up of the inputs for `method` and what is asked for beside it.
+    pub(in crate::run) fn needs(&self, method: &dyn Method) -> Needs {
+        let more = self.layer_errors || self.refit > 0 || self.permutes() || self.allocates() == Allocation::Lsa;
+        match self.sums {
+            Sums::Captured if !more => method.needs(),
+            _ => Needs::Gram,
+        }
+    }
+
+    /// Whether all sums of a decoder layer are captured in one pass: where no limit asks for less memory, and no expert
+    /// for sums of its own.
+    pub(in crate::run) fn captures_at_once(&self, groups: &[Group]) -> bool {
+        let no_limit = self.max_ram.is_none() && self.max_vram.is_none();
+        let no_expert = groups
+            .iter()
+            .all(|group| group.linears.iter().all(|l| l.id.expert.is_none()));
+        let captured = self.sums == Sums::Captured;
+        self.within == Within::Layer && self.propagate != Propagate::Both && captured && no_limit && no_expert
+    }
+}
+
+/// Samples of the backward pass.
+pub(super) fn curvature_samples(samples: &SampleSpec) -> usize {
+    samples.samples.min((CURVATURE_TOKENS / samples.length.max(1)).max(1))
+}
