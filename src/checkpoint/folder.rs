@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::CheckpointError;
 use super::lock::{OutputLock, is_ours, remove_state};
-use super::out::{Created, half_made, prepare_directory};
+use super::out::{Created, prepare_directory};
 use super::{Checkpoint, STATE_FOLDER};
 
 /// A folder that belongs to this process; dropped unfinished it goes, with every file noted.
@@ -36,7 +36,7 @@ impl NewFolder {
     }
 
     /// As [`NewFolder::create`], or goes on in a folder that this program has begun: one that holds `file`, or nothing
-    /// but its state and unfinished weight files. What is there then stays, also after a failure.
+    /// but its state and half-made files. What is there then stays, also after a failure.
     pub(crate) fn create_or_continue(
         source: &Checkpoint,
         path: &Path,
@@ -45,8 +45,8 @@ impl NewFolder {
     ) -> Result<Self, CheckpointError> {
         let begun = || {
             let mut names = fs::read_dir(path).ok()?.flatten().map(|entry| entry.file_name());
-            let half_made = half_made(source);
-            let is_mine = |name: OsString| name == STATE_FOLDER || half_made.iter().any(|file| name == file.as_str());
+            // Half-made files of whatever run; only one of the same names is ever written over.
+            let is_mine = |name: OsString| name == STATE_FOLDER || Path::new(&name).extension() == Some("tmp".as_ref());
             Some(path.join(file).is_file() || is_ours(path) && names.all(is_mine))
         };
         if begun() != Some(true) {

@@ -94,8 +94,13 @@ pub(super) fn clear_state(out: &Path) -> Result<(), CheckpointError> {
     let clear = || {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            if entry.file_name() != LOCK_FILE {
-                fs::remove_file(entry.path())?;
+            if entry.file_name() == LOCK_FILE {
+                continue;
+            }
+            // Another method may have left folders.
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
             }
         }
         Ok(())

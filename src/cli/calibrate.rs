@@ -17,6 +17,7 @@ pub(super) fn run(common: &Common, args: &CalibrateArgs, stop: &AtomicBool) -> R
     let spec = spec(common, &checkpoint)?;
     let options = PruneOptions {
         output: args.output.clone(),
+        resume: args.resume,
         ..walk_options(common, &args.model, &spec, (&args.samples, &args.memory), false)?
     };
     let gpu = open_gpu(common)?;

@@ -71,22 +71,32 @@ fn keeps_what_is_done() {
     again.fails(1, &["unfinished", "--resume"]);
 }
 
-/// Whole layers are no statistics either.
+/// Nothing before the first layer; after it the layers, to be gone on with.
 #[test]
-fn leaves_no_statistics() {
+fn leaves_no_statistics_but_whole_layers() {
     let case = long();
-    let mut command = secateur();
-    command.arg("calibrate").arg(case.model());
-    command.arg("--output").arg(case.statistics());
-    command.arg("--calibration").arg(case.text());
-    command.args(["--samples", "400", "--length", "128", "--adapter", "cpu"]);
-    let run = interrupted(&mut command, "layer 0 done");
+    let command = |more: &[&str]| {
+        let mut command = secateur();
+        command.arg("calibrate").arg(case.model());
+        command.arg("--output").arg(case.statistics());
+        command.arg("--calibration").arg(case.text());
+        command.args(["--samples", "400", "--length", "128", "--adapter", "cpu"]);
+        command.args(more);
+        command
+    };
+    let run = interrupted(&mut command(&[]), "tokenise and embed");
     run.fails(130, &["interrupted", "nothing was written", "statistics"]);
     assert!(
         !case.statistics().exists(),
         "{:?} was left behind",
         listing(&case.statistics())
     );
+    let run = interrupted(&mut command(&[]), "layer 0 done");
+    run.fails(130, &["interrupted", "of 24 decoder layers", "--resume"]);
+    super::run(&mut command(&[])).fails(1, &["unfinished", "--resume"]);
+    super::run(&mut command(&["--resume"])).succeeds();
+    assert!(case.statistics().join("statistics.json").is_file());
+    super::run(&mut command(&["--resume"])).fails(1, &["complete", "nothing to resume"]);
 }
 
 #[test]

@@ -64,9 +64,10 @@ enum Moment {
     Line(&'static str, Duration),
 }
 
-/// A checkpoint and the command that prunes it.
+/// A checkpoint and the command that works on it.
 struct Job {
     case: Case,
+    command: &'static str,
     flags: Vec<String>,
 }
 
@@ -75,7 +76,20 @@ impl Job {
         let case = Case::of(model);
         fs::write(case.text(), text(8000)).unwrap();
         let flags = [&SAMPLES, flags].concat().iter().map(|s| s.to_string()).collect();
-        Job { case, flags }
+        let command = "prune";
+        Job { case, command, flags }
+    }
+
+    /// `secateur calibrate` in place of a prune; it solves nothing, so it gets more samples.
+    fn calibrate() -> Self {
+        let job = Self::new(&[]);
+        fs::write(job.case.text(), text(60_000)).unwrap();
+        let flags = ["--samples", "600", "--length", "64", "--adapter", "cpu"];
+        Job {
+            command: "calibrate",
+            flags: flags.map(str::to_string).to_vec(),
+            ..job
+        }
     }
 
     fn new(flags: &[&str]) -> Self {
@@ -84,7 +98,7 @@ impl Job {
 
     fn command(&self, more: &[&str]) -> Command {
         let mut command = secateur();
-        command.arg("prune").arg(self.case.model());
+        command.arg(self.command).arg(self.case.model());
         command.arg("--output").arg(self.case.output());
         command.arg("--calibration").arg(self.case.text());
         command.args(&self.flags).args(more);
@@ -225,6 +239,64 @@ fn kill(job: &Job, seed: u64, count: usize) {
 #[test]
 fn killed_with_dense_propagation_at_2_4() {
     kill(&Job::new(&["--pattern", "2:4"]), 1, 6);
+}
+
+#[test]
+fn killed_while_it_calibrates() {
+    kill(&Job::calibrate(), 7, 6);
+}
+
+#[test]
+fn saved_layers_are_checked_before_a_run_goes_on() {
+    let job = Job::calibrate();
+    job.suspended();
+    let file = job.case.output().join("layer-00000.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    job.run(&["--resume"])
+        .fails(1, &["layer-00000.safetensors", "not as it was written"]);
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    job.run(&["--resume"]).succeeds();
+}
+
+/// Whatever another command or method left, `--resume` says what it is, or begins anew where there is nothing to keep.
+#[test]
+fn resumed_by_another_method() {
+    let with = |flags: &[&str]| Job::new(flags);
+    let layers = with(&["--pattern", "2:4"]);
+    fs::write(layers.case.text(), text(60_000)).unwrap();
+    layers.suspended();
+    let calibrate = Job {
+        case: layers.case,
+        ..Job::calibrate()
+    };
+    calibrate
+        .run(&["--resume"])
+        .fails(1, &["other settings", "method", "saves", "delete the folder"]);
+    fs::remove_dir_all(calibrate.case.output()).unwrap();
+    calibrate.suspended();
+    let layers = Job {
+        case: calibrate.case,
+        ..with(&["--pattern", "2:4"])
+    };
+    layers
+        .run(&["--resume"])
+        .fails(1, &["other settings", "method", "saves", "delete the folder"]);
+    fs::remove_dir_all(layers.case.output()).unwrap();
+    // Folders of curvature factors, and no step that is kept.
+    let shots = Job {
+        case: layers.case,
+        ..with(&["--sparsity", "0.5", "--method", "surgeon", "--shots", "2"])
+    };
+    Held::at(&mut shots.command(&[]), "shot 1 of 2: loss").kill();
+    assert!(shots.case.output().join(".secateur").is_dir());
+    let layers = Job {
+        case: shots.case,
+        ..with(&["--pattern", "2:4"])
+    };
+    layers.run(&["--resume"]).succeeds();
 }
 
 /// What follows a permutation is written twice, and biases that are no linear's follow too.

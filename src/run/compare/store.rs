@@ -145,7 +145,7 @@ impl Store {
         let output = self.folder.path().display().to_string();
         // How to resume a prune is not how to resume this.
         let error = match error {
-            RunError::Suspended { error, .. } | RunError::ShotsDone { error, .. } => *error,
+            RunError::Suspended { error, .. } => *error,
             RunError::NothingWritten { .. } => RunError::Interrupted,
             other => other,
         };

@@ -25,28 +25,14 @@ pub enum RunError {
         /// Output folder.
         output: String,
     },
-    /// Something stopped a run whose first decoder layers are done.
-    #[error(
-        "{error}; {layers_done} of {layers} decoder layers are done and kept in `{output}`: the same command with --resume goes on from there"
-    )]
+    /// Something stopped a run of which some steps are kept.
+    #[error("{error}; {done} are done and kept in `{output}`: the same command with --resume goes on from there")]
     Suspended {
         /// What stopped it.
         error: Box<RunError>,
         /// Output folder.
         output: String,
-        /// Layers done.
-        layers_done: usize,
-        /// Layers in all.
-        layers: usize,
-    },
-    /// Something stopped LLM Surgeon between its shots.
-    #[error("{error}; {done} are done and kept in `{output}`: the same command with --resume goes on from there")]
-    ShotsDone {
-        /// What stopped it.
-        error: Box<RunError>,
-        /// Output folder.
-        output: String,
-        /// How many shots and steps.
+        /// What is kept, such as `3 of 12 decoder layers`.
         done: String,
     },
     /// A correction ran away.
@@ -162,8 +148,7 @@ impl RunError {
         RunError::Suspended {
             error: Box::new(self),
             output,
-            layers_done,
-            layers,
+            done: format!("{layers_done} of {layers} decoder layers"),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! What the pass before a prune found, beside the state: a resumed run need not go through the model for it again.
 
-use serde::Deserialize;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Replacement, STATE_FOLDER};
 use crate::run::StateError;

@@ -4,9 +4,6 @@
 //! A commit writes the activations, then the state that names them, then removes the older activations. Each file
 //! takes its name only when it is whole and on the disk, so at any moment the state names activations that are there.
 
-pub(super) mod allocation;
-
-use crate::run::StateError;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::checkpoint::{Replacement, STATE_FILE, STATE_FOLDER, sync_folder};
 use crate::gpu::Gpu;
 use crate::model::{ActivationError, ActivationOptions, Activations};
+use crate::run::StateError;
 
 /// Of the file's fields.
 const VERSION: u32 = 1;
@@ -78,6 +76,9 @@ pub struct RunState {
     /// Likewise of the dense model's, if they are kept beside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dense_activations: Option<String>,
+    /// What the run has found beside its report.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub found: Value,
 }
 
 /// The steps of a commit.
@@ -104,7 +105,13 @@ impl RunState {
             report,
             activations: (streams > 0).then(|| format!("activations-{layers_done}.bin")),
             dense_activations: (streams > 1).then(|| format!("activations-{layers_done}-dense.bin")),
+            found: Value::Null,
         }
+    }
+
+    /// With what the run has found beside its report.
+    pub(in crate::run) fn with(self, found: Value) -> Self {
+        RunState { found, ..self }
     }
 
     /// Makes this the state of the run in `output`. Durable when it returns; a crash before leaves the state before.
@@ -276,4 +283,5 @@ fn compare(name: &str, then: &Value, now: &Value, out: &mut Vec<String>) {
 }
 
 #[cfg(test)]
+#[path = "tests.rs"]
 mod tests;

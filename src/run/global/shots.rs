@@ -1,18 +1,20 @@
 //! What every run in shots has in common: its folder, how far it came, and the checkpoint each shot leaves for the next.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use serde_json::Value;
+
 use super::plan::SurgeonPlan;
 use super::report::warn_of_corrections;
-use crate::checkpoint::{Checkpoint, CheckpointWriter, NewFolder, Reshaping, STATE_FILE, STATE_FOLDER};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::Gpu;
 use crate::report::{CalibrationRecord, PruneReport, ShotRecord};
 use crate::run::RunError;
 use crate::run::curvature::factors::{FactorStore, Wanted};
-use crate::run::folder::{RunIdentity, RunState};
+use crate::run::folder::{RunFolder, RunIdentity, Step};
 use crate::run::predict::resident::peak_resident;
 use crate::run::progress::Progress;
 use crate::run::report::{calibration_record, continued, total, verify};
@@ -28,10 +30,9 @@ pub(in crate::run) struct Shots<'r> {
     pub(in crate::run) report: PruneReport,
     pub(in crate::run) progress: &'r mut dyn Progress,
     pub(in crate::run) stop: &'r AtomicBool,
-    identity: RunIdentity,
-    folder: NewFolder,
-    /// Steps done: shots, and the corrections after them.
-    done: usize,
+    folder: RunFolder,
+    /// Whether the last step is done, which needs no keeping: its result is in place.
+    finished: bool,
     /// Steps of the correction at hand that are kept.
     pub(in crate::run) steps_done: usize,
 }
@@ -53,7 +54,7 @@ pub(in crate::run) fn in_shots(
 ) -> Result<PruneReport, RunError> {
     let start = Instant::now();
     let (output, shots, steps) = (&plan.options.output, plan.surgeon.shots, plan.steps_per_shot());
-    let mut folder = begin(plan, original)?;
+    let mut folder = RunFolder::begin(original, (output, plan.disk_bytes), plan.options.resume, None)?;
     progress.stage("tokenise");
     let samples = SampleSets::draw(&plan.options, original, plan.sample_sets())?;
     let mut report = PruneReport {
@@ -68,12 +69,9 @@ pub(in crate::run) fn in_shots(
         tokens: report.calibration.token_hash.clone(),
         settings: plan.settings.clone(),
     };
-    let mut done = 0;
-    if let Some(state) = RunState::load(output)? {
-        state.check(&identity, output)?;
+    if let Some(state) = folder.identify(identity)? {
         report = continued(&state, report)?;
-        done = state.layers_done;
-        folder.keep();
+        let done = folder.done();
         progress.stage(&format!("resumed after {} of {shots} shots", done.div_ceil(steps)));
     }
     report.phases.prepare += start.elapsed().as_secs_f64();
@@ -85,21 +83,20 @@ pub(in crate::run) fn in_shots(
         report,
         progress,
         stop,
-        identity,
         folder,
-        done,
         steps_done: 0,
+        finished: false,
     };
     let mut result = Ok(());
-    while result.is_ok() && run.done < shots * steps {
-        let shot = run.done / steps;
-        result = match run.done % steps {
+    while result.is_ok() && !run.finished {
+        let (shot, step) = (run.folder.done() / steps, run.folder.done() % steps);
+        result = match step {
             0 => each(&mut run, shot),
             _ => run.correct(shot),
         };
     }
     if let Err(error) = result {
-        return Err(run.suspended(error));
+        return Err(run.folder.suspended(error, run.kept()));
     }
     let Shots { mut report, folder, .. } = run;
     folder.finish()?;
@@ -108,41 +105,11 @@ pub(in crate::run) fn in_shots(
     Ok(report)
 }
 
-/// The output folder, new or with the shots of an earlier run.
-fn begin(plan: &SurgeonPlan, checkpoint: &Checkpoint) -> Result<NewFolder, RunError> {
-    let (output, needed) = (&plan.options.output, plan.disk_bytes);
-    if !plan.options.resume {
-        return Ok(NewFolder::create(checkpoint, output, needed)?);
-    }
-    let state = Path::new(STATE_FOLDER).join(STATE_FILE);
-    // With a state all files may be there, but not checked yet.
-    if !output.join(&state).is_file() {
-        CheckpointWriter::refuse_complete(checkpoint, output)?;
-    }
-    let name = state.to_string_lossy().into_owned();
-    Ok(NewFolder::create_or_continue(checkpoint, output, needed, &name)?)
-}
-
 impl Shots<'_> {
-    /// Adds how to go on, if a shot is done.
-    fn suspended(self, error: RunError) -> RunError {
-        let output = self.plan.options.output.display().to_string();
-        match error {
-            error @ RunError::Verification { .. } => error,
-            RunError::Interrupted if self.done == 0 => RunError::NothingWritten { output },
-            error if self.done == 0 => error,
-            error => RunError::ShotsDone {
-                error: Box::new(error),
-                done: self.kept(),
-                output,
-            },
-        }
-    }
-
     /// What can be resumed.
     fn kept(&self) -> String {
         let surgeon = &self.plan.surgeon;
-        let shots = self.done.div_ceil(self.plan.steps_per_shot());
+        let shots = self.folder.done().div_ceil(self.plan.steps_per_shot());
         let kept = format!("{shots} of {} shots", surgeon.shots);
         match self.steps_done {
             0 => kept,
@@ -154,17 +121,17 @@ impl Shots<'_> {
     }
 
     fn path(&self, done: usize) -> PathBuf {
-        self.folder.state().join(format!("step-{done}"))
+        self.folder.place(&format!("step-{done}"))
     }
 
     /// Whether this step is the last.
     fn is_last(&self) -> bool {
-        self.done + 1 == self.plan.surgeon.shots * self.plan.steps_per_shot()
+        self.folder.done() + 1 == self.plan.surgeon.shots * self.plan.steps_per_shot()
     }
 
     /// What the step before left; none for the first, which starts from the original.
     pub(in crate::run) fn earlier(&self) -> Result<Option<Checkpoint>, RunError> {
-        Ok(match self.done {
+        Ok(match self.folder.done() {
             0 => None,
             done => {
                 // Of the original hardly anything is read from now on.
@@ -186,10 +153,10 @@ impl Shots<'_> {
                 current,
                 output,
                 reshaping,
-                self.done > 0,
+                self.folder.done() > 0,
             )?);
         }
-        let next = self.path(self.done + 1);
+        let next = self.path(self.folder.done() + 1);
         let _ = fs::remove_dir_all(&next);
         Ok(CheckpointWriter::create_reshaped(current, &next, reshaping)?)
     }
@@ -216,7 +183,7 @@ impl Shots<'_> {
 
     /// A folder for what a shot has no use for once it is done.
     pub(in crate::run) fn folder_of(&self, name: &str) -> PathBuf {
-        self.folder.state().join(name)
+        self.folder.place(name)
     }
 
     pub(in crate::run) fn interrupted(&self) -> Result<(), RunError> {
@@ -230,18 +197,20 @@ impl Shots<'_> {
     /// The last needs no counting: its result is in place.
     pub(in crate::run) fn commit(&mut self) -> Result<(), RunError> {
         if self.is_last() {
-            self.done += 1;
+            self.finished = true;
             return Ok(());
         }
-        let report = serde_json::to_value(&self.report).expect("a report is plain data");
-        let state = RunState::new(self.identity.clone(), self.done + 1, report, 0);
-        state.commit(&self.plan.options.output, &[])?;
-        self.folder.keep();
-        if self.done > 0 {
-            let old = self.path(self.done);
+        let done = self.folder.done();
+        self.folder.commit(Step {
+            done: done + 1,
+            report: serde_json::to_value(&self.report).expect("a report is plain data"),
+            found: Value::Null,
+            streams: &[],
+        })?;
+        if done > 0 {
+            let old = self.path(done);
             fs::remove_dir_all(&old).map_err(|e| self.folder.failed(&old, e))?;
         }
-        self.done += 1;
         Ok(())
     }
 

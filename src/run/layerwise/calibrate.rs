@@ -1,7 +1,6 @@
 //! The dense model's sums, saved for any number of prunes.
 
-use crate::report::PruneReport;
-use crate::run::predict::resident::peak_resident;
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -9,20 +8,22 @@ use std::time::Instant;
 use super::plan::Plan;
 use super::report::{begin_report, calibration};
 use super::source::Entering;
-use super::statistics::Manifest;
-use super::statistics::StatisticsWriter;
+use super::statistics::{Manifest, StatisticsWriter};
 use super::walk::{Sink, Walk};
-use crate::checkpoint::{Checkpoint, NewFolder};
+use crate::checkpoint::{Checkpoint, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::Decoder;
-use crate::report::CalibrateReport;
-use crate::run::RunError;
-use crate::run::folder::RunIdentity;
+use crate::report::{CalibrateReport, PruneReport};
+use crate::run::folder::{RunFolder, RunIdentity, RunState};
+use crate::run::layerwise::statistics::{LayerEntry, MANIFEST};
+use crate::run::predict::resident::peak_resident;
 use crate::run::progress::Progress;
+use crate::run::report::continued;
+use crate::run::{RunError, StateError};
 
 /// Walks the dense model and saves what its linears read, for any number of prunes; `stop` is asked between groups.
 ///
-/// Whatever stops it, nothing is left in the output.
+/// Whatever stops it after the first decoder layer leaves the finished layers in the output, to be resumed.
 pub fn calibrate(
     plan: &Plan,
     checkpoint: &Checkpoint,
@@ -33,7 +34,12 @@ pub fn calibrate(
     let start = Instant::now();
     let output = &plan.options.output;
     gpu.limit_stock(plan.demand.stock);
-    let folder = NewFolder::create(checkpoint, output, plan.output_bytes)?;
+    let mut folder = RunFolder::begin(
+        checkpoint,
+        (output, plan.output_bytes),
+        plan.options.resume,
+        Some(MANIFEST),
+    )?;
     let (calibration, ids) = calibration(plan, checkpoint, progress)?;
     let identity = RunIdentity {
         model: checkpoint.fingerprint(),
@@ -42,30 +48,70 @@ pub fn calibrate(
     };
     let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
     let mut report = begin_report(plan, checkpoint, gpu, calibration);
-    let mut writer = StatisticsWriter::new(folder, Manifest::begin(&report, &plan.spec));
-    let ids = ids.expect("what is to be saved is captured");
-    let entering = Entering::embedded(plan, &decoder, &ids)?;
+    let mut manifest = Manifest::begin(&report, &plan.spec);
+    let entering = match folder.identify(identity.clone())? {
+        Some(state) => {
+            report = continued(&state, report)?;
+            manifest.layers = kept_layers(&state, output)?;
+            progress.stage(&format!(
+                "resumed after {} of {} decoder layers",
+                state.layers_done, plan.layers
+            ));
+            Entering::of(state.load_activations(output, &plan.activation_options())?)
+        }
+        None => {
+            let ids = ids.as_ref().expect("what is to be saved is captured");
+            Some(Entering::embedded(plan, &decoder, ids)?)
+        }
+    };
     drop(ids);
+    let first = folder.done();
+    let mut writer = StatisticsWriter::new(folder, manifest);
     report.phases.prepare += start.elapsed().as_secs_f64();
     let mut walk = Walk {
         plan,
         decoder: &decoder,
-        entering: Some(entering),
+        entering,
         sink: Sink::Statistics(&mut writer),
         report,
         allocated: None,
         progress,
         stop,
         identity,
-        done: 0,
-        layers_done: 0,
+        done: linears_before(plan, first)?,
+        layers_done: first,
     };
-    let result = (0..plan.layers).try_for_each(|layer| walk.layer(layer));
-    let mut report = walk.report;
-    // With no layer counted as done, an interruption says that nothing was written.
-    result.map_err(|error| error.suspended(output, 0, plan.layers))?;
+    let result = (first..plan.layers).try_for_each(|layer| walk.layer(layer));
+    let (layers_done, mut report) = (walk.layers_done, walk.report);
+    result.map_err(|error| error.suspended(output, layers_done, plan.layers))?;
     report.memory.device_peak = gpu.peak_bytes();
     Ok(calibrated(output, &writer.finish()?, report))
+}
+
+/// Linear layers of the decoder layers before this one.
+fn linears_before(plan: &Plan, layer: usize) -> Result<usize, RunError> {
+    (0..layer).try_fold(0, |sum, layer| Ok(sum + plan.spec.linears_of(layer)?.len()))
+}
+
+/// The layers that an earlier run saved. Fails unless their files are what it wrote.
+fn kept_layers(state: &RunState, output: &Path) -> Result<Vec<LayerEntry>, RunError> {
+    let damaged = |reason: String| StateError::Damaged {
+        file: output.join(STATE_FOLDER).join(STATE_FILE),
+        output: output.into(),
+        reason,
+    };
+    let layers: Vec<LayerEntry> = serde_json::from_value(state.found.clone())
+        .map_err(|error| damaged(format!("its list of layers cannot be read ({error})")))?;
+    for layer in &layers {
+        let path = output.join(&layer.file);
+        let mut hasher = blake3::Hasher::new();
+        let read = File::open(&path).and_then(|file| hasher.update_reader(file).map(|_| ()));
+        read.map_err(|error| damaged(format!("{}: {error}", path.display())))?;
+        if hasher.finalize().to_hex().as_str() != layer.blake3 {
+            return Err(damaged(format!("{} is not as it was written", path.display())).into());
+        }
+    }
+    Ok(layers)
 }
 
 /// What `secateur calibrate` reports.

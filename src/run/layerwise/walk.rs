@@ -1,7 +1,6 @@
 //! The walk over decoder layers: capture (or read) the inputs, prune (or save them), replay, commit, next layer. Once,
 //! for every method and family, and built so that it can stop after any layer and go on from there.
 
-use crate::run::Progress;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -14,10 +13,10 @@ use crate::checkpoint::CheckpointWriter;
 use crate::model::{Decoder, Group};
 use crate::prune::{Candidate, GramStatistics, InputStatistics, Permutation};
 use crate::report::PruneReport;
-use crate::run::RunError;
 use crate::run::folder::allocation::Allocated;
 use crate::run::folder::{RunIdentity, RunState};
 use crate::run::report::in_products;
+use crate::run::{Progress, RunError};
 
 /// A run through the layers, and what it has found so far.
 pub(in crate::run) struct Walk<'w, 'a> {
@@ -99,14 +98,14 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
     fn commit(&mut self, layer: usize) -> Result<(), RunError> {
         let clock = Instant::now();
         self.layers_done = layer + 1;
+        let report = || serde_json::to_value(&self.report).expect("a report is plain data");
+        let streams = self.entering.as_ref().map_or(Vec::new(), Entering::streams);
         match &mut self.sink {
             Sink::Candidates(_) => {}
-            Sink::Statistics(writer) => writer.end()?,
+            Sink::Statistics(writer) => writer.end(report(), &streams)?,
             Sink::Checkpoint(writer) => {
                 writer.sync()?;
-                let report = serde_json::to_value(&self.report).expect("a report is plain data");
-                let streams = self.entering.as_ref().map_or(Vec::new(), Entering::streams);
-                let state = RunState::new(self.identity.clone(), layer + 1, report, streams.len());
+                let state = RunState::new(self.identity.clone(), layer + 1, report(), streams.len());
                 state.commit(&self.plan.options.output, &streams)?;
                 writer.keep();
             }

@@ -19,7 +19,7 @@ pub(in crate::run) use write::StatisticsWriter;
 /// Of the manifest's fields.
 const VERSION: u32 = 2;
 /// The manifest.
-const MANIFEST: &str = "statistics.json";
+pub(in crate::run) const MANIFEST: &str = "statistics.json";
 
 /// What `statistics.json` holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -11,8 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{Spec, Tap};
 use crate::prune::{GramStatistics, InputSums};
-use crate::run::RunError;
-use crate::run::StatisticsError;
+use crate::run::{RunError, StatisticsError};
 use crate::tensor::PanelMatrix;
 
 /// Bytes read at a time.

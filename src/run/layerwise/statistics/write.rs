@@ -1,27 +1,28 @@
 //! Saving sums: a layer's file grows group by group, so that no more than a piece of one is in host memory.
 
-use crate::run::predict::layer::SAVED_PIECE;
 use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
 use super::{GroupEntry, LayerEntry, MANIFEST, Manifest, tensor};
-use crate::checkpoint::{CheckpointError, NewFolder, Replacement};
+use crate::checkpoint::Replacement;
 use crate::gpu::{Gpu, Recording};
-use crate::model::{Group, Spec};
+use crate::model::{Activations, Group, Spec};
 use crate::prune::{GramStatistics, InputSums};
 use crate::run::RunError;
+use crate::run::folder::{RunFolder, Step};
+use crate::run::predict::layer::SAVED_PIECE;
 
 /// Headers end on so many bytes, so that readers find aligned tensors.
 const ALIGNMENT: usize = 8;
 
-/// A folder of statistics being written; dropped unfinished it leaves nothing.
+/// A folder of statistics being written; dropped before its first layer is kept it leaves nothing.
 pub(in crate::run) struct StatisticsWriter {
     /// Dropped before the folder, which only goes if it is empty.
     layer: Option<LayerFile>,
     manifest: Manifest,
-    folder: NewFolder,
+    folder: RunFolder,
 }
 
 /// The file of the layer being walked.
@@ -41,8 +42,8 @@ impl LayerFile {
 }
 
 impl StatisticsWriter {
-    /// Fills `folder`; `manifest` has no layers yet.
-    pub(in crate::run) fn new(folder: NewFolder, manifest: Manifest) -> Self {
+    /// Fills `folder`; `manifest` has the layers that are there already.
+    pub(in crate::run) fn new(folder: RunFolder, manifest: Manifest) -> Self {
         StatisticsWriter {
             layer: None,
             manifest,
@@ -104,18 +105,24 @@ impl StatisticsWriter {
         Ok(())
     }
 
-    /// Gives the layer's file its name, on the disk.
-    pub(in crate::run) fn end(&mut self) -> Result<(), CheckpointError> {
+    /// Gives the layer's file its name, on the disk, and keeps the step: `report` so far, and the streams that enter the next
+    /// layer.
+    pub(in crate::run) fn end(&mut self, report: Value, streams: &[&Activations]) -> Result<(), RunError> {
         let mut layer = self.layer.take().expect("a layer was begun");
         layer.entry.blake3 = layer.hasher.finalize().to_hex().to_string();
         layer.file.finish().map_err(|e| self.folder.failed(&layer.path, e))?;
         self.folder.note(&layer.path);
         self.manifest.layers.push(layer.entry);
-        Ok(())
+        self.folder.commit(Step {
+            done: self.manifest.layers.len(),
+            report,
+            found: serde_json::to_value(&self.manifest.layers).expect("plain data"),
+            streams,
+        })
     }
 
     /// Writes the manifest: from now on there are statistics.
-    pub(in crate::run) fn finish(mut self) -> Result<Manifest, CheckpointError> {
+    pub(in crate::run) fn finish(mut self) -> Result<Manifest, RunError> {
         let path = self.folder.path().join(MANIFEST);
         let text = serde_json::to_vec_pretty(&self.manifest).expect("plain data");
         Replacement::write(&path, &text).map_err(|e| self.folder.failed(&path, e))?;
