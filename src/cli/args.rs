@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Parser, Subcommand};
 
 use super::bench_args::BenchArgs;
@@ -11,6 +12,8 @@ use super::run_args::{InputArgs, MemoryArgs, SampleArgs, SolveArgs, fraction, si
 use super::structure_args::StructureArgs;
 use super::surgeon_args::SurgeonArgs;
 use crate::gpu::AdapterChoice;
+use crate::prune::{METHODS, MethodRow, method};
+use crate::run::{AUTO, regimes};
 
 /// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
 ///
@@ -100,7 +103,8 @@ pub(super) struct PruneArgs {
     /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
     #[arg(short, long)]
     pub(super) pattern: Option<String>,
-    #[arg(short, long, default_value = crate::run::AUTO, help = method_help())]
+    /// Pruning method [default: auto]
+    #[arg(short, long, default_value = AUTO, hide_default_value = true, value_parser = methods())]
     pub(super) method: String,
     /// Why `auto` became this method.
     #[arg(skip)]
@@ -123,14 +127,25 @@ pub(super) struct PruneArgs {
     pub(super) dry_run: bool,
 }
 
-/// What --method says in the help.
-fn method_help() -> String {
-    format!(
-        "Pruning method: admm, alps, fista, sparsegpt, ria, wanda or magnitude, one layer after the other; surgeon (LLM \
-         Surgeon), which weighs all layers against each other by gradients, shot after shot; kfac-fista, which improves \
-         each shot of it by convex pruning in the metric of the curvature, at several times the arithmetic; or auto: {}",
-        crate::run::regimes()
-    )
+impl PruneArgs {
+    /// The row of the method, once `auto` has become one that exists.
+    pub(super) fn row(&self) -> &'static MethodRow {
+        method(&self.method).expect("a method that was looked up before")
+    }
+}
+
+/// The methods, each with its line of help.
+fn methods() -> impl TypedValueParser<Value = String> {
+    let auto = PossibleValue::new(AUTO).help(regimes());
+    let rows = METHODS.iter().map(|row| {
+        let paper = if row.paper.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", row.paper)
+        };
+        PossibleValue::new(row.name).help(format!("{}{paper}", row.help))
+    });
+    PossibleValuesParser::new([auto].into_iter().chain(rows))
 }
 
 #[derive(Debug, clap::Args)]
@@ -145,6 +160,9 @@ pub(super) struct CalibrateArgs {
     pub(super) samples: SampleArgs,
     #[command(flatten)]
     pub(super) memory: MemoryArgs,
+    /// Go on with an unfinished run in the output folder, after its last finished decoder layer
+    #[arg(long)]
+    pub(super) resume: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -11,9 +11,12 @@ use super::progress::{Bar, layers};
 use super::{eval, open_gpu, print, print_profile, say, settings, spec, surgeon};
 use crate::checkpoint::Checkpoint;
 use crate::model::Spec;
-use crate::prune::Pattern;
+use crate::prune::{MethodRow, Pattern};
 use crate::report::compare_markdown;
-use crate::run::{AUTO, Asked, CompareOptions, CompareProgress, Progress, PruneOptions, Subject, choose, compare};
+use crate::run::{
+    AUTO, Asked, CompareOptions, CompareProgress, Progress, PruneOptions, RunError, Subject, choose, compare,
+    method_named,
+};
 
 pub(super) fn run(common: &Common, args: &CompareArgs, stop: &AtomicBool) -> Result<(), CliError> {
     let checkpoint = Checkpoint::open(&args.model)?;
@@ -55,11 +58,11 @@ fn rows(common: &Common, args: &CompareArgs, spec: &Spec) -> Result<Vec<PruneOpt
         let seeds = if args.seeds.is_empty() { &alone[..] } else { &args.seeds };
         for seed in seeds {
             for method in &args.methods {
-                let name = named(args, &method.name, pattern(&method.name)?);
-                let settled = settings::options(common, &args.model, spec, name, flags)?;
+                let row = named(args, &method.name, pattern(&method.name)?)?;
+                let settled = settings::options(common, &args.model, spec, row, flags)?;
                 let mut row = PruneOptions {
                     refit: method.refit.unwrap_or(settled.refit),
-                    pattern: pattern(name)?,
+                    pattern: pattern(row.name)?,
                     // Layer errors are a column of the table.
                     layer_errors: true,
                     ..settled
@@ -71,21 +74,23 @@ fn rows(common: &Common, args: &CompareArgs, spec: &Spec) -> Result<Vec<PruneOpt
             }
         }
     }
+    let methods: Vec<&MethodRow> = rows.iter().map(|row| row.method).collect();
+    args.solve.of_methods.refuse(&methods)?;
     Ok(rows)
 }
 
 /// The method of a name: for `auto` that of the regime.
-fn named<'a>(args: &CompareArgs, name: &'a str, pattern: Pattern) -> &'a str {
+fn named(args: &CompareArgs, name: &str, pattern: Pattern) -> Result<&'static MethodRow, RunError> {
     match name {
         AUTO => {
-            choose(&Asked {
+            let regime = choose(&Asked {
                 pattern,
                 structure: false,
                 gradients: args.inputs.statistics.is_none(),
-            })
-            .method
+            });
+            Ok(regime.method)
         }
-        name => name,
+        name => method_named(name),
     }
 }
 

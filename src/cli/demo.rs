@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::eval::{Bos, Protocol};
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::prune::{Pattern, Scope};
+use crate::prune::{ADMM, FISTA, MAGNITUDE, Pattern, Scope, WANDA};
 use crate::report::{CompareReport, EvalRecord, demo_table};
 use crate::run::{CompareOptions, EvalText, PruneOptions, RunError, Subject, compare};
 
@@ -106,10 +106,10 @@ fn rows(base: &PruneOptions) -> Result<Vec<PruneOptions>, RunError> {
     let mut rows = Vec::new();
     for two_four in [false, true] {
         for (method, refit, scope) in [
-            ("magnitude", 0, Scope::Matrix),
-            ("wanda", 0, Scope::Row),
-            ("fista", 15, Scope::Matrix),
-            ("admm", 15, Scope::Matrix),
+            (&MAGNITUDE, 0, Scope::Matrix),
+            (&WANDA, 0, Scope::Row),
+            (&FISTA, 15, Scope::Matrix),
+            (&ADMM, 15, Scope::Matrix),
         ] {
             rows.push(PruneOptions {
                 refit,
@@ -117,7 +117,7 @@ fn rows(base: &PruneOptions) -> Result<Vec<PruneOptions>, RunError> {
                     true => Pattern::NM { n: 2, m: 4 },
                     false => Pattern::unstructured(0.5, scope)?,
                 },
-                ..base.clone().by(method)?
+                ..base.clone().by(method)
             });
         }
     }

@@ -57,9 +57,7 @@ impl CliError {
             CliError::Run(error) => error,
         };
         let error = match error {
-            RunError::Suspended { error, .. } | RunError::ShotsDone { error, .. } | RunError::Paused { error, .. } => {
-                error
-            }
+            RunError::Suspended { error, .. } | RunError::Paused { error, .. } => error,
             error => error,
         };
         if let Some(GpuError::OverBudget { .. }) = of_the_device(error) {
@@ -70,7 +68,7 @@ impl CliError {
             RunError::OverBudget { .. } => 4,
             RunError::Verification { .. } | RunError::WrongSizes { .. } => 5,
             RunError::UnknownMethod { .. } | RunError::Setting(_) => 2,
-            RunError::Prune(PruneError::Pattern(_) | PruneError::Width { .. }) => 2,
+            RunError::Prune(PruneError::Pattern(_) | PruneError::Width { .. } | PruneError::MethodOption { .. }) => 2,
             RunError::Gpu(GpuError::NoSuchAdapter { .. }) | RunError::Model(ModelError::BadFamily { .. }) => 2,
             RunError::Calib(CalibError::BadSpec { .. }) | RunError::Eval(EvalError::Context(_)) => 2,
             RunError::Model(ModelError::UnknownArchitecture { .. } | ModelError::UnsupportedSetting { .. }) => 3,

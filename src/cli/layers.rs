@@ -68,7 +68,7 @@ fn resolve(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spe
             common,
             &args.model,
             &spec,
-            &args.method,
+            args.row(),
             (&args.inputs, &args.solve, &args.memory),
         )?
     };
@@ -87,7 +87,7 @@ pub(super) fn describe(plan: &Plan) -> String {
             options.pattern,
             plan.weights,
             plan.linears,
-            options.method,
+            options.method.name,
             because(&options.chosen),
             options.refit
         ),

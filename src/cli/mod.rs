@@ -14,6 +14,7 @@ mod eval_args;
 mod exit;
 mod inspect;
 mod layers;
+mod method_args;
 mod progress;
 mod prune;
 mod run_args;

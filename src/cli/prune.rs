@@ -9,9 +9,9 @@ use super::settings::pattern;
 use super::{layers, open_gpu, print, spec, structure, surgeon};
 use crate::checkpoint::Checkpoint;
 use crate::model::Spec;
-use crate::prune::{Allocation, Pattern, Permute};
+use crate::prune::{Allocation, Evidence, Pattern, Permute, Removes};
 use crate::report::prune_table;
-use crate::run::{AUTO, Asked, BY_GRADIENTS, SURGEON, WeightsOnly, choose, prune_weights};
+use crate::run::{AUTO, Asked, WeightsOnly, choose, method_named, prune_weights};
 
 pub(super) fn run(common: &Common, args: &mut PruneArgs, stop: &AtomicBool) -> Result<(), CliError> {
     settle(args)?;
@@ -22,7 +22,10 @@ pub(super) fn run(common: &Common, args: &mut PruneArgs, stop: &AtomicBool) -> R
     let checkpoint = Checkpoint::open(&args.model)?;
     match spec(common, &checkpoint) {
         Ok(spec) => with_spec(common, args, &checkpoint, spec, stop),
-        Err(error) => match error.unknown_architecture().filter(|_| args.method == "magnitude") {
+        Err(error) => match error
+            .unknown_architecture()
+            .filter(|_| args.row().evidence == Evidence::Weights)
+        {
             Some(reason) => {
                 route(args)?;
                 refuse_without_family(args, &reason)?;
@@ -47,10 +50,10 @@ fn settle(args: &mut PruneArgs) -> Result<(), CliError> {
             structure: args.structure.any(),
             gradients: surgeon::refuse_others(args, AUTO).is_ok(),
         });
-        args.method = regime.method.to_string();
+        args.method = regime.method.name.to_string();
         args.chosen = Some(format!("{}: {}", regime.name, regime.reason));
     }
-    Ok(())
+    args.solve.of_methods.refuse(&[method_named(&args.method)?])
 }
 
 /// Who prunes.
@@ -66,13 +69,14 @@ enum Route {
 /// Who prunes by this method; fails on flags that it has no use for.
 fn route(args: &PruneArgs) -> Result<Route, CliError> {
     args.structure.check()?;
-    if args.method == SURGEON && args.structure.shrinks() {
+    let method = args.row();
+    if method.removes.contains(&Removes::Units) && args.structure.shrinks() {
         return Ok(Route::Units);
     }
-    if BY_GRADIENTS.contains(&args.method.as_str()) {
+    if method.is_global() {
         return Ok(Route::Gradients);
     }
-    surgeon::refuse_flags(args, &args.method)?;
+    surgeon::refuse_flags(args, method.name)?;
     Ok(Route::Layers)
 }
 

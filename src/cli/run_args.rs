@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::prune::{Allocation, DampingRule, Permute, Propagate, Scope, WarmStart, Within};
+use super::method_args::MethodArgs;
+use crate::prune::{Allocation, DampingRule, Permute, Propagate, Scope, Within};
 use crate::tensor::DType;
 
 /// Calibration tokens.
@@ -43,9 +44,6 @@ pub(super) struct SolveArgs {
     /// Where --sparsity holds: over the whole matrix, or in every row [default: row for wanda, as published, else matrix]
     #[arg(long, value_enum)]
     pub(super) scope: Option<ScopeArg>,
-    /// Where fista begins; published runs take `sparsegpt` for OPT and `wanda` for LLaMA
-    #[arg(long, value_enum, default_value = "wanda")]
-    pub(super) warm_start: WarmStartArg,
     /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
     /// 10 for admm, 20 for surgeon and kfac-fista, 0, the method as published, for the others]
     #[arg(long)]
@@ -94,6 +92,8 @@ pub(super) struct SolveArgs {
     /// N:M pattern; `auto` does with admm [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) permute: Permute,
+    #[command(flatten)]
+    pub(super) of_methods: MethodArgs,
 }
 
 /// How much of the model, in how much memory.
@@ -144,24 +144,6 @@ impl From<ScopeArg> for Scope {
         match scope {
             ScopeArg::Matrix => Scope::Matrix,
             ScopeArg::Row => Scope::Row,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum WarmStartArg {
-    /// The largest |w| ‖x‖ as they are
-    Wanda,
-    /// SparseGPT's weights
-    #[value(name = "sparsegpt")]
-    SparseGpt,
-}
-
-impl From<WarmStartArg> for WarmStart {
-    fn from(start: WarmStartArg) -> Self {
-        match start {
-            WarmStartArg::Wanda => WarmStart::Wanda,
-            WarmStartArg::SparseGpt => WarmStart::SparseGpt,
         }
     }
 }

@@ -7,8 +7,8 @@ use super::exit::CliError;
 use super::run_args::{InputArgs, MemoryArgs, SampleArgs, SolveArgs};
 use crate::calib::SampleSpec;
 use crate::model::Spec;
-use crate::prune::{Damping, Pattern, Propagate, Scope, WarmStart, Within, method};
-use crate::run::{BY_GRADIENTS, PruneOptions, Sums, SurgeonOptions};
+use crate::prune::{Damping, MethodRow, Pattern, Propagate, Scope, Within, method};
+use crate::run::{PruneOptions, Sums};
 
 /// Tokens per sample or window unless the model was made for less.
 pub(super) const DEFAULT_LENGTH: usize = 2048;
@@ -26,7 +26,7 @@ pub(super) fn pattern(args: &PruneArgs) -> Result<Pattern, CliError> {
 pub(super) fn scope(solve: &SolveArgs, name: &str) -> Scope {
     match solve.scope {
         Some(scope) => scope.into(),
-        None => method(name, WarmStart::default()).map_or(Scope::Matrix, |method| method.scope()),
+        None => method(name).map_or(Scope::Matrix, |method| method.defaults.scope),
     }
 }
 
@@ -35,7 +35,7 @@ pub(super) fn options(
     common: &Common,
     model: &Path,
     spec: &Spec,
-    method: &str,
+    method: &'static MethodRow,
     (inputs, solve, memory): (&InputArgs, &SolveArgs, &MemoryArgs),
 ) -> Result<PruneOptions, CliError> {
     let mut options = walk_options(
@@ -48,14 +48,7 @@ pub(super) fn options(
     if let Some(folder) = &inputs.statistics {
         options.sums = Sums::Loaded(folder.clone());
     }
-    let options = match method {
-        name if BY_GRADIENTS.contains(&name) => PruneOptions {
-            method: name.into(),
-            refit: SurgeonOptions::default().refit,
-            ..options
-        },
-        other => options.by(other)?,
-    };
+    let options = options.by(method);
     let propagate = match inputs.statistics {
         Some(_) => Propagate::Dense,
         None => solve.propagate.unwrap_or(options.propagate),
@@ -66,7 +59,7 @@ pub(super) fn options(
         false => Within::Linear,
     };
     Ok(PruneOptions {
-        warm_start: solve.warm_start.into(),
+        method_options: solve.of_methods.of(method)?,
         refit: solve.refit.unwrap_or(options.refit),
         damping: Damping {
             rule: solve.damping_rule.unwrap_or(options.damping.rule),

@@ -11,8 +11,8 @@ use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::prune::DampingRule;
-use crate::run::{Score, StructurePlan, SurgeonOptions};
+use crate::prune::{DampingRule, Score};
+use crate::run::{StructurePlan, SurgeonOptions};
 
 /// Damping of the curvature of inputs, of each one's own energy. Published runs take 0.01 of the mean and sixteen times the tokens. With
 /// 8 x 1024 a fifth of SmolLM2-135M's decoder costs a perplexity of 45.7 by 0.1, 48.2 by 0.03; of the mean 49.3 by 0.01,

@@ -1,9 +1,11 @@
 //! Flags of `prune --structure`.
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::exit::CliError;
-use crate::run::{Layout, LineKinds, Score, StructureOptions, Update};
+use crate::prune::{SCORES, Score};
+use crate::run::{Layout, LineKinds, StructureOptions, Update};
 
 /// What --structure removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,6 +22,12 @@ pub(super) enum StructureArg {
     Columns,
 }
 
+/// The scores of the table, by name.
+fn scores() -> impl TypedValueParser<Value = Score> {
+    let values = SCORES.iter().map(|row| PossibleValue::new(row.name).help(row.help));
+    PossibleValuesParser::new(values).map(|name| Score::named(&name).expect("one of the table"))
+}
+
 /// Structures instead of single weights.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Structures (--structure): a model that becomes smaller")]
@@ -30,7 +38,7 @@ pub(super) struct StructureArgs {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "UNITS")]
     pub(super) structure: Vec<StructureArg>,
     /// By what units are chosen [default: surgeon]
-    #[arg(long, value_enum, value_name = "SCORE")]
+    #[arg(long, value_name = "SCORE", value_parser = scores())]
     pub(super) score: Option<Score>,
     /// What makes up for units that the surgeon score removes; the other scores have their own [default: columns]
     #[arg(long, value_enum, value_name = "UPDATE")]

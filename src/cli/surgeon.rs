@@ -12,8 +12,8 @@ use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::prune::{Allocation, Damping, Permute, Scope};
-use crate::run::{LowRankOptions, PruneOptions, SURGEON, SurgeonOptions, SurgeonPlan};
+use crate::prune::{Allocation, Damping, Permute, Removes, SURGEON, Scope};
+use crate::run::{LowRankOptions, PruneOptions, SurgeonOptions, SurgeonPlan};
 
 /// Damping of the curvature of outputs, as published for structures.
 pub(super) const OUTPUT_DAMPING: f64 = 0.01;
@@ -76,7 +76,10 @@ pub(super) fn refuse_flags(args: &PruneArgs, method: &str) -> Result<(), CliErro
 }
 
 fn only_surgeon(method: &str) -> String {
-    format!("is for --method {SURGEON}; --method {method} has no use for it: drop it")
+    format!(
+        "is for --method {}; --method {method} has no use for it: drop it",
+        SURGEON.name
+    )
 }
 
 /// Whole units, rows and columns are removed by LLM Surgeon itself, and nothing is left to refit.
@@ -84,7 +87,7 @@ fn refuse_single_weights(args: &PruneArgs) -> Result<(), CliError> {
     if !args.structure.any() {
         return Ok(());
     }
-    if args.method != SURGEON {
+    if !args.row().removes.contains(&Removes::Lines) {
         return CliError::refuse(&[("--structure", true)], &only_surgeon(&args.method));
     }
     let flags = [
@@ -151,7 +154,8 @@ pub(super) fn prune_options(common: &Common, args: &PruneArgs, spec: &Spec) -> R
     Ok(PruneOptions {
         output: args.output.clone(),
         pattern: pattern(args)?,
-        method: args.method.clone(),
+        method: args.row(),
+        method_options: args.solve.of_methods.of(args.row())?,
         chosen: args.chosen.clone(),
         refit: 0,
         damping: Damping {

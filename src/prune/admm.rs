@@ -8,12 +8,37 @@
 
 use std::ops::Range;
 
-use super::{LayerProblem, LayerSolution, Method, Propagate, PruneError, Wanda, Within};
+use super::registry::{Defaults, Evidence, MethodRow, Removes, Solver};
+use super::{Allocation, LayerProblem, LayerSolution, Method, Propagate, PruneError, Wanda, Within};
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg::{self, Pivots};
 use crate::ops::dense::{self, Gemm, Layout};
 use crate::ops::prox::{self, Penalty};
 use crate::tensor::{PanelMatrix, Tensor};
+
+/// The default method.
+pub static ADMM: MethodRow = MethodRow {
+    name: "admm",
+    title: "ADMM",
+    help: "Alternates a least-squares step and the projection on the pattern, then refits the kept weights exactly",
+    paper: "arXiv 2401.02938",
+    evidence: Evidence::Inputs,
+    removes: &[Removes::Weights, Removes::Groups],
+    defaults: Defaults {
+        propagate: Propagate::Local,
+        within: Within::Linear,
+        // Half: on SmolLM2-135M and 8 x 1024 tokens of C4 the perplexity of WikiText-2 is 51.0 at 50 % (52.1 with none, 53.2
+        // with all of it) and 114.5 at 2:4 (122.4 with all), on gemma3-270m 37.9 (39.9) and 78.6 (83.8). Correcting all of it
+        // fits the noise of few tokens too.
+        correction: 0.5,
+        refit: 10,
+        permutes: true,
+        allocation: Allocation::Curvature,
+        ..Defaults::PUBLISHED
+    },
+    options: &[],
+    solver: Solver::Layers(|_| Box::new(Admm::default())),
+};
 
 /// The penalty and how it grows.
 #[derive(Clone, Copy, Debug)]
@@ -99,29 +124,6 @@ impl Admm {
 }
 
 impl Method for Admm {
-    fn name(&self) -> &'static str {
-        "admm"
-    }
-
-    fn within(&self) -> Within {
-        Within::Linear
-    }
-
-    fn propagate(&self) -> Propagate {
-        Propagate::Local
-    }
-
-    /// Half: on SmolLM2-135M and 8 x 1024 tokens of C4 the perplexity of WikiText-2 is 51.0 at 50 % (52.1 with none, 53.2
-    /// with all of it) and 114.5 at 2:4 (122.4 with all), on gemma3-270m 37.9 (39.9) and 78.6 (83.8). Correcting all of it
-    /// fits the noise of few tokens too.
-    fn correction(&self) -> f64 {
-        0.5
-    }
-
-    fn refit(&self) -> usize {
-        10
-    }
-
     fn products(&self, shape: [usize; 2]) -> f64 {
         let AdmmSettings { iterations, every, .. } = self.settings;
         iterations as f64 + iterations.div_ceil(every) as f64 * inverse_products(shape)

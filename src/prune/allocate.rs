@@ -46,11 +46,11 @@ pub enum Allocation {
 }
 
 impl Allocation {
-    /// What it comes to for a pattern and method: anything but `Auto`.
-    pub fn resolve(self, pattern: Pattern, method: &str) -> Self {
+    /// What it comes to for a pattern: anything but `Auto`. `at_high` is what the method does at a high sparsity.
+    pub fn resolve(self, pattern: Pattern, at_high: Allocation) -> Self {
         match (pattern, self) {
             (Pattern::NM { .. }, _) => Allocation::Uniform,
-            (_, Allocation::Auto) if method == super::METHODS[0] && pattern.sparsity() >= FROM => Allocation::Curvature,
+            (_, Allocation::Auto) if pattern.sparsity() >= FROM => at_high,
             (_, Allocation::Auto) => Allocation::Uniform,
             (_, chosen) => chosen,
         }

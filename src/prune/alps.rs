@@ -9,6 +9,7 @@
 //! Where we differ: the inverse is made by Cholesky pivots in f32 when ρ changes, not from an eigendecomposition in f64.
 
 use super::admm::{Splitting, inverse_products};
+use super::registry::{Defaults, Evidence, MethodRow, Removes, Solver};
 use super::row_sums::sum;
 use super::{DampingRule, LayerProblem, LayerSolution, Method, PruneError, Wanda, refit};
 use crate::gpu::{Gpu, GpuError, Recording};
@@ -16,6 +17,22 @@ use crate::linalg::Pivots;
 use crate::ops::dense::{self, RowReduce};
 use crate::ops::prox::Penalty;
 use crate::tensor::Tensor;
+
+/// ALPS.
+pub static ALPS: MethodRow = MethodRow {
+    name: "alps",
+    title: "ALPS",
+    help: "ADMM whose penalty follows the support, then conjugate gradients on the kept weights",
+    paper: "arXiv 2406.07831",
+    evidence: Evidence::Inputs,
+    removes: &[Removes::Weights, Removes::Groups],
+    defaults: Defaults {
+        damping: DampingRule::Mean,
+        ..Defaults::PUBLISHED
+    },
+    options: &[],
+    solver: Solver::Layers(|_| Box::new(Alps)),
+};
 
 /// First penalty.
 const RHO: f64 = 0.1;
@@ -40,14 +57,6 @@ const STEPS: usize = 10;
 pub struct Alps;
 
 impl Method for Alps {
-    fn name(&self) -> &'static str {
-        "alps"
-    }
-
-    fn damping(&self) -> DampingRule {
-        DampingRule::Mean
-    }
-
     fn products(&self, shape: [usize; 2]) -> f64 {
         // It mostly ends soon after the least number of iterations.
         (LEAST + EVERY + STEPS) as f64 + (LEAST / EVERY) as f64 * inverse_products(shape)

@@ -8,6 +8,16 @@ pub enum PruneError {
     /// A pattern that cannot be meant.
     #[error("{0}")]
     Pattern(String),
+    /// An option that a method does not have, or a value it cannot have.
+    #[error("option {name} of method {method}: {why}")]
+    MethodOption {
+        /// The method.
+        method: &'static str,
+        /// The option.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// M does not divide the width of a linear.
     #[error("pattern {n}:{m} needs a width divisible by {m}, but `{tensor}` has {cols} inputs; choose another pattern")]
     Width {

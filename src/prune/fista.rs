@@ -10,12 +10,52 @@
 //! fewer non-zeros than the pattern keeps is not accepted, so the sparsity stays exact.
 
 use super::problem::{LayerProblem, PendingError};
+use super::registry::{Defaults, Evidence, MethodOption, MethodRow, Removes, Solver, Values};
 use super::row_sums::sum;
 use super::{LayerSolution, Method, Propagate, PruneError, SparseGpt, Wanda, Within};
 use crate::gpu::{Gpu, GpuError, ReadId, Recording};
 use crate::ops::dense::{self, Gemm, Layout, RowReduce};
 use crate::ops::prox::{self, FistaStep};
 use crate::tensor::Tensor;
+
+/// Where the search begins.
+const WARM_START: MethodOption = MethodOption {
+    name: "warm-start",
+    help: "Where FISTAPruner begins; published runs take `sparsegpt` for OPT and `wanda` for LLaMA",
+    values: Values::Choice(&[
+        ("wanda", "The largest |w| ‖x‖ as they are"),
+        ("sparsegpt", "SparseGPT's weights"),
+    ]),
+    default: "wanda",
+};
+
+/// FISTAPruner.
+pub static FISTA: MethodRow = MethodRow {
+    name: "fista",
+    title: "FISTAPruner",
+    help: "Convex pruning: FISTA on the LASSO relaxation with a search for the penalty, earlier errors corrected",
+    paper: "arXiv 2408.03728",
+    evidence: Evidence::Inputs,
+    removes: &[Removes::Weights, Removes::Groups],
+    defaults: Defaults {
+        propagate: Propagate::Dense,
+        within: Within::Linear,
+        ..Defaults::PUBLISHED
+    },
+    options: &[WARM_START],
+    solver: Solver::Layers(|options| {
+        let warm_start = match options.text(&WARM_START) {
+            "sparsegpt" => WarmStart::SparseGpt,
+            _ => WarmStart::Wanda,
+        };
+        Box::new(Fista {
+            settings: FistaSettings {
+                warm_start,
+                ..Default::default()
+            },
+        })
+    }),
+};
 
 /// Where the search begins: published runs take SparseGPT for OPT and Wanda for LLaMA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -90,18 +130,6 @@ struct Round {
 }
 
 impl Method for Fista {
-    fn name(&self) -> &'static str {
-        "fista"
-    }
-
-    fn within(&self) -> Within {
-        Within::Linear
-    }
-
-    fn propagate(&self) -> Propagate {
-        Propagate::Dense
-    }
-
     fn products(&self, shape: [usize; 2]) -> f64 {
         // Rounds as seen on real layers, with the two errors of each.
         self.start().products(shape) + 6.5 * (self.settings.steps + 2) as f64

@@ -1,17 +1,27 @@
 //! Magnitude pruning: the smallest |w| go, the rest stay as they are. The baseline that needs no data.
 
+use super::registry::{Defaults, Evidence, MethodRow, Removes, Solver};
 use super::{LayerProblem, LayerSolution, Method, Needs, PruneError};
 use crate::gpu::{Gpu, Recording};
 use crate::ops::dense;
+
+/// Magnitude pruning.
+pub static MAGNITUDE: MethodRow = MethodRow {
+    name: "magnitude",
+    title: "magnitude",
+    help: "Keeps the largest weights; needs no calibration text",
+    paper: "",
+    evidence: Evidence::Weights,
+    removes: &[Removes::Weights, Removes::Groups],
+    defaults: Defaults::PUBLISHED,
+    options: &[],
+    solver: Solver::Layers(|_| Box::new(Magnitude)),
+};
 
 /// Keeps the largest |w| of the unscaled weight.
 pub struct Magnitude;
 
 impl Method for Magnitude {
-    fn name(&self) -> &'static str {
-        "magnitude"
-    }
-
     fn needs(&self) -> Needs {
         Needs::Norms
     }

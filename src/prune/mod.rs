@@ -2,7 +2,7 @@
 //!
 //! A method sees a [`LayerProblem`] (weight, Gram matrices, target pattern) and returns a [`LayerSolution`]; it has no
 //! idea what an attention block is and never imports `model`. Damping, dead inputs and scaling live in `problem.rs`,
-//! for all methods. To add a method: one file here, one line in [`method`]. Start reading at [`LayerProblem`].
+//! for all methods. To add a method: one file here with its row, and its name in [`METHODS`]. Start reading at [`LayerProblem`].
 
 mod admm;
 mod allocate;
@@ -19,30 +19,37 @@ mod problem;
 mod propagate;
 mod redundancy;
 mod refit;
+mod registry;
 mod ria;
 mod row_sums;
+mod score;
+mod score_rows;
 mod sparsegpt;
 pub mod surgeon;
 mod wanda;
 
-pub use admm::{Admm, AdmmSettings};
+pub use admm::{ADMM, Admm, AdmmSettings};
 pub use allocate::{Allocation, Candidate, Scores, allocate, range};
-pub use alps::Alps;
+pub use alps::{ALPS, Alps};
 pub use damping::{Damping, DampingRule};
 pub use error::PruneError;
-pub use fista::{Fista, FistaSettings, WarmStart, lasso};
+pub use fista::{FISTA, Fista, FistaSettings, WarmStart, lasso};
 pub use inputs::{GramStatistics, InputStatistics, InputSums};
 pub use low_rank::{AdamStep, LowRank, LowRankGradient};
-pub use magnitude::Magnitude;
+pub use magnitude::{MAGNITUDE, Magnitude};
 pub use pattern::{Pattern, Scope};
 pub use permute::{Channels, Permutation, Permute};
 pub use problem::{Errors, LayerProblem};
 pub use propagate::{Needs, Propagate, Within};
 pub use redundancy::redundancy;
 pub use refit::refit;
-pub use ria::Ria;
-pub use sparsegpt::SparseGpt;
-pub use wanda::Wanda;
+pub use registry::{Defaults, Evidence, MethodOption, MethodOptions, MethodRow, Removes, Solver, Values};
+pub use ria::{RIA, Ria};
+pub use score::Score;
+pub use score_rows::SCORES;
+pub use sparsegpt::{SPARSEGPT, SparseGpt};
+pub use surgeon::{KFAC_FISTA, SURGEON};
+pub use wanda::{WANDA, Wanda};
 
 use crate::gpu::Gpu;
 use crate::tensor::Tensor;
@@ -88,42 +95,9 @@ impl LayerSolution {
 
 /// A pruning method for one layer problem.
 pub trait Method: Sync {
-    /// Name on the command line and in reports.
-    fn name(&self) -> &'static str;
-
-    /// What the published method damps.
-    fn damping(&self) -> DampingRule {
-        DampingRule::Own
-    }
-
-    /// Which inputs the published method sees.
-    fn propagate(&self) -> Propagate {
-        Propagate::Pruned
-    }
-
-    /// Which inputs the published method sees inside a decoder layer.
-    fn within(&self) -> Within {
-        Within::Layer
-    }
-
     /// What it must know of the inputs.
     fn needs(&self) -> Needs {
         Needs::Gram
-    }
-
-    /// Share of the error of earlier linears of a layer that it corrects, where the inputs it sees have one.
-    fn correction(&self) -> f64 {
-        1.0
-    }
-
-    /// Where the published method holds a sparsity.
-    fn scope(&self) -> Scope {
-        Scope::Matrix
-    }
-
-    /// Conjugate-gradient steps of the refit after it, unless told otherwise.
-    fn refit(&self) -> usize {
-        0
     }
 
     /// Matrices of the linear's size alive at once while it solves, the problem's own four included.
@@ -143,24 +117,20 @@ pub trait Method: Sync {
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError>;
 }
 
-/// Names of all methods, default first.
-pub const METHODS: &[&str] = &["admm", "alps", "fista", "sparsegpt", "ria", "wanda", "magnitude"];
+/// All methods, the default first.
+pub static METHODS: &[&MethodRow] = &[
+    &ADMM,
+    &ALPS,
+    &FISTA,
+    &SPARSEGPT,
+    &RIA,
+    &WANDA,
+    &MAGNITUDE,
+    &SURGEON,
+    &KFAC_FISTA,
+];
 
-/// The method of that name with its published settings; FISTAPruner begins at the warm start, the others ignore it.
-pub fn method(name: &str, warm_start: WarmStart) -> Option<Box<dyn Method>> {
-    match name {
-        "admm" => Some(Box::new(Admm::default())),
-        "alps" => Some(Box::new(Alps)),
-        "fista" => Some(Box::new(Fista {
-            settings: FistaSettings {
-                warm_start,
-                ..Default::default()
-            },
-        })),
-        "sparsegpt" => Some(Box::new(SparseGpt)),
-        "ria" => Some(Box::new(Ria)),
-        "wanda" => Some(Box::new(Wanda)),
-        "magnitude" => Some(Box::new(Magnitude)),
-        _ => None,
-    }
+/// The method of that name.
+pub fn method(name: &str) -> Option<&'static MethodRow> {
+    METHODS.iter().find(|row| row.name == name).copied()
 }

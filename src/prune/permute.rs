@@ -9,7 +9,7 @@
 //!
 //! A permutation costs nothing where another linear writes the inputs: its outputs are put in the same order.
 
-use super::{Admm, InputStatistics, LayerProblem, Method, Pattern, PruneError, Scope};
+use super::{Admm, InputStatistics, LayerProblem, Pattern, PruneError, Scope};
 use crate::gpu::{Gpu, Recording, Slice};
 use crate::ops::dense::{self, RowReduce};
 use crate::ops::nn;
@@ -39,10 +39,10 @@ pub enum Permute {
 }
 
 impl Permute {
-    /// Whether a method's linears are permuted under a pattern.
-    pub fn applies(self, pattern: Pattern, method: &str) -> bool {
+    /// Whether inputs are permuted under a pattern; `by_default` says whether the method does so.
+    pub fn applies(self, pattern: Pattern, by_default: bool) -> bool {
         let chosen = match self {
-            Permute::Auto => method == Admm::default().name(),
+            Permute::Auto => by_default,
             Permute::On => true,
             Permute::Off => false,
         };

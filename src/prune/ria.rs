@@ -6,10 +6,24 @@
 //! A weight counts by its share of its input's and of its output's weights, so that no row or column empties. Left out:
 //! the channel permutation for N:M.
 
+use super::registry::{Defaults, Evidence, MethodRow, Removes, Solver};
 use super::{LayerProblem, LayerSolution, Method, Needs, PruneError};
 use crate::gpu::{Gpu, Recording};
 use crate::ops::dense::{self, RowReduce};
 use crate::tensor::Tensor;
+
+/// RIA.
+pub static RIA: MethodRow = MethodRow {
+    name: "ria",
+    title: "RIA",
+    help: "Keeps weights that are large within their row and column and have active inputs",
+    paper: "ICLR 2024",
+    evidence: Evidence::Inputs,
+    removes: &[Removes::Weights, Removes::Groups],
+    defaults: Defaults::PUBLISHED,
+    options: &[],
+    solver: Solver::Layers(|_| Box::new(Ria)),
+};
 
 /// Exponent of the norms of the inputs.
 const EXPONENT: f32 = 0.5;
@@ -18,10 +32,6 @@ const EXPONENT: f32 = 0.5;
 pub struct Ria;
 
 impl Method for Ria {
-    fn name(&self) -> &'static str {
-        "ria"
-    }
-
     fn needs(&self) -> Needs {
         Needs::Norms
     }

@@ -12,6 +12,7 @@
 //! of W: but for a constant `‖V X* − W X‖²` is `‖(V − V0) X*‖²`, so the cross target costs two products.
 
 use super::admm::inverse_products;
+use super::registry::{Defaults, Evidence, MethodRow, Removes, Solver};
 use super::{DampingRule, LayerProblem, LayerSolution, Method, Pattern, PruneError, Scope};
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::ops::dense::{self, Gemm, Layout, RowReduce};
@@ -19,17 +20,25 @@ use crate::ops::prox::{self, Keep, OBS_COLS, ObsSweep, Survivors};
 use crate::tensor::{PanelMatrix, Tensor};
 
 /// SparseGPT.
+pub static SPARSEGPT: MethodRow = MethodRow {
+    name: "sparsegpt",
+    title: "SparseGPT",
+    help: "Removes columns from left to right; those after them make up for it, through the inverse Gram matrix",
+    paper: "arXiv 2301.00774",
+    evidence: Evidence::Inputs,
+    removes: &[Removes::Weights, Removes::Groups],
+    defaults: Defaults {
+        damping: DampingRule::Mean,
+        ..Defaults::PUBLISHED
+    },
+    options: &[],
+    solver: Solver::Layers(|_| Box::new(SparseGpt)),
+};
+
+/// SparseGPT.
 pub struct SparseGpt;
 
 impl Method for SparseGpt {
-    fn name(&self) -> &'static str {
-        "sparsegpt"
-    }
-
-    fn damping(&self) -> DampingRule {
-        DampingRule::Mean
-    }
-
     /// The factor, and what it is made in.
     fn squares(&self) -> usize {
         2

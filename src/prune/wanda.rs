@@ -1,21 +1,30 @@
 //! Wanda (Sun et al. 2023): score |w| ‖x‖, which is the magnitude of the scaled weight; the rest stay as they are. Scores
 //! compete within a row, as published, unless the pattern's scope is the whole matrix.
 
+use super::registry::{Defaults, Evidence, MethodRow, Removes, Solver};
 use super::{LayerProblem, LayerSolution, Method, Needs, PruneError, Scope};
 use crate::gpu::{Gpu, Recording};
+
+/// Wanda.
+pub static WANDA: MethodRow = MethodRow {
+    name: "wanda",
+    title: "Wanda",
+    help: "Keeps the largest products of a weight and the norm of its input, in every row",
+    paper: "arXiv 2306.11695",
+    evidence: Evidence::Inputs,
+    removes: &[Removes::Weights, Removes::Groups],
+    defaults: Defaults {
+        scope: Scope::Row,
+        ..Defaults::PUBLISHED
+    },
+    options: &[],
+    solver: Solver::Layers(|_| Box::new(Wanda)),
+};
 
 /// Keeps the largest |w| ‖x‖.
 pub struct Wanda;
 
 impl Method for Wanda {
-    fn scope(&self) -> Scope {
-        Scope::Row
-    }
-
-    fn name(&self) -> &'static str {
-        "wanda"
-    }
-
     fn needs(&self) -> Needs {
         Needs::Norms
     }

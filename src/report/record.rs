@@ -21,9 +21,9 @@ pub struct Settings {
     /// Why it was chosen, where the user left that open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen: Option<String>,
-    /// Where FISTAPruner began; other methods have none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warm_start: Option<String>,
+    /// Options that only this method has, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub method_options: BTreeMap<String, String>,
     /// Pattern, e.g. `2:4` or `50 %`.
     pub pattern: String,
     /// Fraction of zeros asked for.

@@ -1,15 +1,8 @@
 //! `--method auto`: the method a regime gets, and why. The table is all there is to edit: plan, report and help read it.
 
 use super::RunError;
-use crate::prune::METHODS;
-use crate::prune::Pattern;
+use crate::prune::{ADMM, Evidence, METHODS, MethodRow, Pattern, SURGEON, method};
 
-/// Name of the method.
-pub const SURGEON: &str = "surgeon";
-/// Name of K-FAC-weighted convex pruning, which goes on where [`SURGEON`] ends.
-pub const KFAC_FISTA: &str = "kfac-fista";
-/// Methods that weigh all layers against each other by gradients.
-pub const BY_GRADIENTS: [&str; 2] = [SURGEON, KFAC_FISTA];
 /// Name on the command line.
 pub const AUTO: &str = "auto";
 
@@ -30,7 +23,7 @@ pub struct Regime {
     pub name: &'static str,
     holds: fn(&Asked) -> bool,
     /// What it gets.
-    pub method: &'static str,
+    pub method: &'static MethodRow,
     /// Why.
     pub reason: &'static str,
 }
@@ -40,26 +33,27 @@ pub const REGIMES: &[Regime] = &[
     Regime {
         name: "--structure",
         holds: |asked| asked.structure,
-        method: SURGEON,
+        method: &SURGEON,
         reason: "only it removes whole units",
     },
     Regime {
         name: "--pattern N:M",
         holds: |asked| matches!(asked.pattern, Pattern::NM { .. }),
-        method: "admm",
+        method: &ADMM,
         reason: "with its permutation of inputs it has the lowest perplexity measured",
     },
     Regime {
         name: "--sparsity",
         holds: |_| true,
-        method: "admm",
+        method: &ADMM,
         reason: "with the sparsity spread by curvature it has the lowest perplexity measured",
     },
 ];
 
 /// The regime of what is asked for.
 pub fn choose(asked: &Asked) -> &'static Regime {
-    let possible = |regime: &&Regime| asked.structure || asked.gradients || !BY_GRADIENTS.contains(&regime.method);
+    let possible =
+        |regime: &&Regime| asked.structure || asked.gradients || regime.method.evidence < Evidence::Gradients;
     let mut regimes = REGIMES.iter().filter(possible);
     regimes
         .find(|regime| (regime.holds)(asked))
@@ -70,33 +64,33 @@ pub fn choose(asked: &Asked) -> &'static Regime {
 pub fn regimes() -> String {
     let rows = REGIMES
         .iter()
-        .map(|r| format!("{} for {} ({})", r.method, r.name, r.reason));
+        .map(|r| format!("{} for {} ({})", r.method.name, r.name, r.reason));
     rows.collect::<Vec<_>>().join("; ")
 }
 
-impl RunError {
-    /// That there is no such method, and which there are.
-    pub fn unknown_method(name: &str) -> Self {
+/// The method of that name.
+pub fn method_named(name: &str) -> Result<&'static MethodRow, RunError> {
+    method(name).ok_or_else(|| {
+        let names = METHODS.iter().map(|row| row.name);
         RunError::UnknownMethod {
             name: name.to_string(),
-            known: [&[AUTO], METHODS, &BY_GRADIENTS].concat().join(", "),
+            known: [AUTO].into_iter().chain(names).collect::<Vec<_>>().join(", "),
         }
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prune::{Scope, WarmStart, method};
+    use crate::prune::Scope;
 
     #[test]
     fn every_regime_has_a_method_and_a_last_resort() {
         for regime in REGIMES {
-            let known = BY_GRADIENTS.contains(&regime.method) || method(regime.method, WarmStart::Wanda).is_some();
-            assert!(known, "{}", regime.name);
+            assert!(METHODS.contains(&regime.method), "{}", regime.name);
         }
         let last = REGIMES.last().unwrap();
-        assert!(!BY_GRADIENTS.contains(&last.method));
+        assert!(last.method.evidence < Evidence::Gradients);
         for sparsity in [0.1, 0.5, 0.9] {
             for [structure, gradients] in [[false, false], [false, true], [true, true], [true, false]] {
                 let pattern = Pattern::unstructured(sparsity, Scope::Matrix).unwrap();
@@ -106,7 +100,7 @@ mod tests {
                     gradients,
                 });
                 assert_eq!(structure, chosen.name == "--structure");
-                assert!(structure || gradients || !BY_GRADIENTS.contains(&chosen.method));
+                assert!(structure || gradients || chosen.method.evidence < Evidence::Gradients);
             }
         }
     }

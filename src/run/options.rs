@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::RunError;
 use crate::calib::SampleSpec;
 use crate::model::Group;
 use crate::prune::{
-    Allocation, Damping, METHODS, Method, Needs, Pattern, Permute, Propagate, Scope, WarmStart, Within, method,
+    Allocation, Damping, Defaults, MAGNITUDE, METHODS, Method, MethodOptions, MethodRow, Needs, Pattern, Permute,
+    Propagate, Scope, Within,
 };
 use crate::tensor::DType;
 
@@ -40,12 +40,12 @@ pub struct PruneOptions {
     pub samples: SampleSpec,
     /// Pattern.
     pub pattern: Pattern,
-    /// Method name.
-    pub method: String,
+    /// Method.
+    pub method: &'static MethodRow,
+    /// Its own options.
+    pub method_options: MethodOptions,
     /// Why it was chosen, if the user left that open.
     pub chosen: Option<String>,
-    /// Where FISTAPruner begins.
-    pub warm_start: WarmStart,
     /// Conjugate-gradient steps after the method; 0 is off.
     pub refit: usize,
     /// Damping.
@@ -89,9 +89,9 @@ impl PruneOptions {
             calibration,
             samples,
             pattern: Pattern::Unstructured { sparsity, scope },
-            method: String::new(),
+            method: METHODS[0],
+            method_options: MethodOptions::default(),
             chosen: None,
-            warm_start: WarmStart::default(),
             refit: 0,
             damping: Damping::default(),
             correction: 1.0,
@@ -109,7 +109,6 @@ impl PruneOptions {
             resume: false,
         }
         .by(METHODS[0])
-        .expect("the first method exists")
     }
 
     /// Whether a layer is among those chosen.
@@ -117,26 +116,34 @@ impl PruneOptions {
         self.only_layers.is_empty() || self.only_layers.contains(&layer)
     }
 
-    /// With this method and what belongs to it: damping rule, inputs of layers, refit.
-    pub fn by(self, name: &str) -> Result<Self, RunError> {
-        let method = method(name, self.warm_start).ok_or_else(|| RunError::unknown_method(name))?;
-        Ok(PruneOptions {
-            refit: method.refit(),
+    /// With this method and what it sets where the user does not.
+    pub fn by(self, method: &'static MethodRow) -> Self {
+        let Defaults {
+            damping,
+            propagate,
+            within,
+            correction,
+            refit,
+            ..
+        } = method.defaults;
+        PruneOptions {
+            refit,
             damping: Damping {
-                rule: method.damping(),
+                rule: damping,
                 ..self.damping
             },
-            propagate: method.propagate(),
-            within: method.within(),
-            correction: method.correction(),
-            method: name.to_string(),
+            propagate,
+            within,
+            correction,
+            method,
+            method_options: MethodOptions::of(method),
             ..self
-        })
+        }
     }
 
     /// Whether inputs are permuted.
     pub fn permutes(&self) -> bool {
-        self.sums != Sums::Saved && self.permute.applies(self.pattern, &self.method)
+        self.sums != Sums::Saved && self.permute.applies(self.pattern, self.method.defaults.permutes)
     }
 
     /// How sparsity is spread: uniform, or the rule.
@@ -145,7 +152,7 @@ impl PruneOptions {
             Sums::Saved => Allocation::Uniform,
             // Without a forward pass there are no gradients.
             Sums::Loaded(_) if self.allocation == Allocation::Auto => Allocation::Uniform,
-            _ => self.allocation.resolve(self.pattern, &self.method),
+            _ => self.allocation.resolve(self.pattern, self.method.defaults.allocation),
         }
     }
 
@@ -163,7 +170,8 @@ impl PruneOptions {
     pub fn to_save(self) -> Self {
         PruneOptions {
             sums: Sums::Saved,
-            method: "magnitude".into(),
+            method: &MAGNITUDE,
+            method_options: MethodOptions::default(),
             refit: 0,
             // One stream through one copy of the weights; nothing is pruned, so it is the dense one.
             propagate: Propagate::Pruned,

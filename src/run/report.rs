@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::RunError;
-use super::StateError;
 use super::folder::RunState;
 use super::options::PruneOptions;
+use super::{RunError, StateError};
 use crate::calib::CalibrationSet;
 use crate::checkpoint::{Checkpoint, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
@@ -110,7 +109,7 @@ pub(super) fn report_head(
             model: options.model.display().to_string(),
             output: options.output.display().to_string(),
             family: family.to_string(),
-            method: options.method.clone(),
+            method: options.method.name.to_string(),
             chosen: options.chosen.clone(),
             pattern: options.pattern.to_string(),
             sparsity: options.pattern.sparsity(),

@@ -64,8 +64,9 @@ fn neither_or_both_of_sparsity_and_pattern() {
 #[test]
 fn a_method_that_does_not_exist() {
     let case = Case::new();
-    let culprits = ["`obliterate`", "fista", "sparsegpt", "ria", "wanda", "magnitude"];
-    refused(&case, &["--pattern", "2:4", "--method", "obliterate"], &culprits);
+    let culprits = ["'obliterate'", "fista", "sparsegpt", "ria", "wanda", "magnitude"];
+    case.prune(&["--pattern", "2:4", "--method", "obliterate"])
+        .refused_by_the_parser(&culprits);
 }
 
 #[test]
@@ -131,5 +132,10 @@ fn flags_and_commands_that_do_not_exist() {
         .refused_by_the_parser(&["sideways", "dense", "pruned"]);
     case.prune(&["--pattern", "2:4", "--warm-start", "magnitude"])
         .refused_by_the_parser(&["magnitude", "wanda", "sparsegpt"]);
+    refused(
+        &case,
+        &["--pattern", "2:4", "--method", "wanda", "--warm-start", "sparsegpt"],
+        &["--warm-start", "fista", "wanda"],
+    );
     assert!(!case.output().exists());
 }

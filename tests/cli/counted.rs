@@ -12,7 +12,7 @@ use secateur::gpu::{Foreign, Gpu, GpuOptions, HostCall, Kernel, Limits};
 use secateur::model::{Activations, Spec};
 use secateur::prune::{Pattern, Within};
 use secateur::report::LinearRecord;
-use secateur::run::{Plan, Progress, PruneOptions, prune};
+use secateur::run::{Plan, Progress, PruneOptions, method_named, prune};
 use serde_json::Value;
 
 use super::fixture::{Stored, text};
@@ -124,9 +124,8 @@ fn counted(case: &Case, method: &str, within: Within) -> (Counts, [usize; 2], Ve
     let checkpoint = Checkpoint::open(&case.model()).unwrap();
     let spec = Spec::of(&checkpoint).unwrap();
     let hidden = spec.hidden;
-    let options = PruneOptions::new(case.model(), case.output(), case.text(), SAMPLES)
-        .by(method)
-        .unwrap();
+    let options =
+        PruneOptions::new(case.model(), case.output(), case.text(), SAMPLES).by(method_named(method).unwrap());
     let options = PruneOptions {
         pattern: Pattern::NM { n: 2, m: 4 },
         within,

@@ -71,7 +71,7 @@ const ALLOWED: &str = "
     tests/cli/compare.rs | \"seconds\" | taken out before reports are compared
     tests/cli/compare.rs | \"phases\" | taken out before reports are compared
     tests/cli/compare.rs | solve_s | only more than none
-    src/run/surgeon/factors_tests.rs | Gpu::open( | the host, which has no kernels to choose from
+    src/run/curvature/factors_tests.rs | Gpu::open( | the host, which has no kernels to choose from
 ";
 
 /// Files and words of [`ALLOWED`].

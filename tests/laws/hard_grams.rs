@@ -1,6 +1,6 @@
 //! No Gram makes a method fail or return what is not a number.
 
-use secateur::prune::{DampingRule, LayerProblem, METHODS, Pattern, Scope, WarmStart, method, refit};
+use secateur::prune::{DampingRule, LayerProblem, METHODS, MethodOptions, Pattern, Scope, refit};
 
 use super::problem::Layer;
 use crate::common::{Data, devices, f64s};
@@ -77,13 +77,13 @@ fn every_method_survives_by_either_damping() {
             {
                 let inputs = layer.inputs_damped(gpu, rule);
                 let problem = LayerProblem::new(gpu, &inputs, [ROWS, COLS], &layer.weight, pattern).unwrap();
-                for method in METHODS.iter().map(|name| method(name, WarmStart::SparseGpt).unwrap()) {
-                    let what = format!(
-                        "{} {} {pattern}, {name}, {} damping",
-                        gpu.name(),
-                        method.name(),
-                        rule.name()
-                    );
+                for row in METHODS.iter().filter(|row| !row.is_global()) {
+                    let mut options = MethodOptions::of(row);
+                    if !row.options.is_empty() {
+                        options.set(row, "warm-start", "sparsegpt").unwrap();
+                    }
+                    let method = row.layerwise(&options).unwrap();
+                    let what = format!("{} {} {pattern}, {name}, {} damping", gpu.name(), row.name, rule.name());
                     let solution = method.solve(gpu, &problem).unwrap_or_else(|e| panic!("{what}: {e}"));
                     let solution = refit(gpu, &problem, solution, 15).unwrap();
                     let support = solution.support.fetch(gpu).unwrap();

@@ -1,7 +1,7 @@
 //! Outputs that count for more or less: the problem of scaled rows, and errors without the weights.
 
 use secateur::gpu::Recording;
-use secateur::prune::{LayerProblem, Pattern, Scope, method, refit};
+use secateur::prune::{LayerProblem, MethodOptions, Pattern, Scope, method, refit};
 
 use super::problem::Layer;
 use crate::common::{assert_close, devices, f64s, tensor};
@@ -54,7 +54,7 @@ fn it_is_the_problem_of_scaled_rows() {
             )
             .unwrap();
             let twin = LayerProblem::new(gpu, &inputs, SHAPE, &other.weight, half()).unwrap();
-            let solver = method(name, Default::default()).unwrap();
+            let solver = method(name).unwrap().layerwise(&MethodOptions::default()).unwrap();
             let [found, wanted] = [&problem, &twin].map(|problem| {
                 let solution = solver.solve(gpu, problem).unwrap();
                 let solution = refit(gpu, problem, solution, 10).unwrap();

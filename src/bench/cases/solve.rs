@@ -10,8 +10,8 @@ use super::super::spec::Spec;
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
 use crate::prune::{
-    Damping, GramStatistics, InputStatistics, InputSums, LayerProblem, LayerSolution, METHODS, Method, Pattern,
-    PruneError, WarmStart, method, refit,
+    Damping, GramStatistics, InputStatistics, InputSums, LayerProblem, LayerSolution, METHODS, Method, MethodOptions,
+    Pattern, PruneError, refit,
 };
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -29,7 +29,9 @@ struct Layer {
 
 pub(super) fn solve(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, BenchError> {
     let ([rows, cols, _], tokens) = (spec.size, spec.more);
-    let method = method(METHODS[0], WarmStart::default()).expect("the default method exists");
+    let method = METHODS[0]
+        .layerwise(&MethodOptions::default())
+        .expect("the default is layer-wise");
     let mut data = Data::new(seed);
     let x = data.activations(tokens, cols);
     let weight = data.uniform(rows * cols);
@@ -77,7 +79,7 @@ impl Layer {
 
     fn solve(&self, gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<LayerSolution, PruneError> {
         let solution = self.method.solve(gpu, problem)?;
-        refit(gpu, problem, solution, self.method.refit())
+        refit(gpu, problem, solution, METHODS[0].defaults.refit)
     }
 
     /// The pattern holds exactly, and on a sample of rows the error that the device reports is what the tokens give in f64.

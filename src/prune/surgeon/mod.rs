@@ -20,6 +20,7 @@ mod lines;
 mod metric;
 mod nearest;
 mod penalty;
+mod rows;
 mod structured;
 mod units;
 mod update;
@@ -33,6 +34,7 @@ pub use lines::{joint_column_cost, joint_row_cost, remove_columns, remove_rows};
 pub use metric::{MetricProblem, Refitted};
 pub use nearest::{add_weighted, input_scales, output_scale};
 pub use penalty::{Penalty, Trial};
+pub use rows::{KFAC_FISTA, SURGEON};
 pub use structured::{LinearLines, Lines, Unit, cheapest_lines, cheapest_units};
 pub use units::{
     UnitPart, column_magnitudes, flap_scores, osscar_column_costs, osscar_cost, standardized, unit_costs,

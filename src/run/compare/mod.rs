@@ -27,7 +27,6 @@ use crate::run::global::SurgeonPlan;
 use crate::run::global::surgeon;
 use crate::run::layerwise::Plan;
 use crate::run::layerwise::prune;
-use crate::run::methods::BY_GRADIENTS;
 use crate::run::options::{PruneOptions, Sums};
 use crate::run::predict::demand::refuse;
 use crate::run::predict::resident::{peak_resident, reset_peak_resident};
@@ -202,7 +201,7 @@ enum Work {
 impl Work {
     fn resolve(options: &CompareOptions, row: &PruneOptions, subject: Subject<'_>) -> Result<Self, RunError> {
         let Subject { checkpoint, spec, gpu } = subject;
-        if !BY_GRADIENTS.contains(&row.method.as_str()) {
+        if !row.method.is_global() {
             let plan = Plan::resolve(row.clone(), checkpoint, spec.clone(), gpu)?;
             return Ok(Work::Layers(Box::new(plan)));
         }
@@ -251,7 +250,7 @@ impl Cell {
         text: &Value,
     ) -> Result<Self, RunError> {
         let mut plan = Work::resolve(options, row, subject)?;
-        let mut name = row.method.clone();
+        let mut name = row.method.name.to_string();
         if row.refit > 0 {
             name += &format!("-refit{}", row.refit);
         }

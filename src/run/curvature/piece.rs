@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::Encoded;
+use crate::checkpoint::{Checkpoint, Encoded};
 use crate::gpu::Gpu;
 use crate::model::{LinearId, LinearSpec, ModelError, Part};
 use crate::report::LinearRecord;

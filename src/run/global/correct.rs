@@ -3,16 +3,15 @@
 //! A step takes one sample forwards and backwards through the whole model, a layer on the device at a time, and moves every
 //! correction by Adam at a rate that falls to zero.
 
-use super::report::warn_of_corrections;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
 use std::time::Instant;
 
 use super::corrections::{Corrections, OfLayer};
+use super::report::warn_of_corrections;
 use super::shots::Shots;
-use crate::checkpoint::encode;
-use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping, encode};
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
 use crate::model::{Decoder, LinearGradient, Spec};

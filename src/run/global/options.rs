@@ -1,15 +1,12 @@
 //! What the user asks of LLM Surgeon beyond what every method has.
 
-use crate::run::KFAC_FISTA;
-use crate::run::SURGEON;
-use crate::run::curvature::OUTPUT_DAMPING;
-use crate::run::curvature::damping_of_outputs;
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::model::LinearSpec;
-use crate::prune::Damping;
+use crate::prune::{Damping, MethodRow, SURGEON};
 use crate::run::RunError;
+use crate::run::curvature::{OUTPUT_DAMPING, damping_of_outputs};
 
 /// What the user asked for beyond [`PruneOptions`](crate::run::PruneOptions).
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +23,7 @@ pub struct SurgeonOptions {
     pub fisher: Fisher,
     /// Half-steps from K-FAC's factors towards the nearest Kronecker product, each of which goes through the model once more.
     pub half_steps: usize,
-    /// What [`KFAC_FISTA`] does beyond; not used by [`SURGEON`].
+    /// What [`crate::prune::KFAC_FISTA`] does beyond; not used by [`crate::prune::SURGEON`].
     pub search: SearchOptions,
     /// Corrections after each shot.
     pub low_rank: LowRankOptions,
@@ -50,7 +47,7 @@ pub enum FactorPlace {
     Recompute,
 }
 
-/// Whether whole rows (outputs) and columns (inputs) of each linear go, by [`SURGEON`]. They become zero: nothing gets
+/// Whether whole rows (outputs) and columns (inputs) of each linear go, by [`crate::prune::SURGEON`]. They become zero: nothing gets
 /// smaller, for what goes in one linear is not tied to what goes in the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LineKinds {
@@ -115,7 +112,7 @@ impl Fisher {
     }
 }
 
-/// How [`KFAC_FISTA`] searches, within each shot.
+/// How [`crate::prune::KFAC_FISTA`] searches, within each shot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SearchOptions {
     /// Penalties tried.
@@ -139,7 +136,7 @@ impl Default for SurgeonOptions {
             output_damping: OUTPUT_DAMPING,
             // All of a linear's weights together cost less than chunks of them, and lose less.
             max_correlate: 0,
-            refit: 20,
+            refit: SURGEON.defaults.refit,
             fisher: Fisher::default(),
             half_steps: 0,
             search: SearchOptions::default(),
@@ -158,15 +155,15 @@ impl SurgeonOptions {
     }
 
     /// Fails on numbers out of range, and on what does not go together.
-    pub(in crate::run) fn check(&self, method: &str) -> Result<(), RunError> {
+    pub(in crate::run) fn check(&self, method: &MethodRow) -> Result<(), RunError> {
         let wrong = |message: String| Err(RunError::Setting(message));
         check_fraction("--output-damping", self.output_damping)?;
         self.low_rank.check()?;
         if self.shots == 0 {
             return wrong("--shots 0 would prune nothing; use at least 1".into());
         }
-        if method == KFAC_FISTA {
-            self.check_search()?;
+        if method.searches() {
+            self.check_search(method)?;
         }
         if self.max_correlate == 0 && self.refit == 0 {
             return wrong(
@@ -181,15 +178,15 @@ impl SurgeonOptions {
         }
     }
 
-    fn check_search(&self) -> Result<(), RunError> {
+    fn check_search(&self, method: &MethodRow) -> Result<(), RunError> {
         let wrong = |message: String| Err(RunError::Setting(message));
         if self.refit == 0 {
             return wrong(format!(
-                "--refit 0: --method {KFAC_FISTA} ends with a refit; use at least 1"
+                "--refit 0: --method {method} ends with a refit; use at least 1"
             ));
         }
         if self.max_correlate > 0 {
-            let message = format!("--max-correlate is for --method {SURGEON}; --method {KFAC_FISTA} refits: drop it");
+            let message = format!("--max-correlate is for --method {SURGEON}; --method {method} refits: drop it");
             return wrong(message);
         }
         if self.search.rounds == 0 || self.search.steps == 0 {
@@ -199,10 +196,10 @@ impl SurgeonOptions {
     }
 
     /// What goes through the factors of a shot too often to gather them again each time.
-    pub(in crate::run) fn reads_often(&self, method: &str) -> Option<String> {
-        match method {
-            KFAC_FISTA => Some(format!("--method {KFAC_FISTA}")),
-            _ => (self.half_steps > 0).then(|| "--half-steps".into()),
+    pub(super) fn reads_often(&self, method: &MethodRow) -> Option<String> {
+        match method.searches() {
+            true => Some(format!("--method {method}")),
+            false => (self.half_steps > 0).then(|| "--half-steps".into()),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! A run of LLM Surgeon, resolved.
 
-use crate::run::curvature::piece::check_binding;
-use crate::run::predict::passes::correction;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -13,12 +11,12 @@ use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
 use crate::run::curvature::factors;
 use crate::run::curvature::pass::Targets;
+use crate::run::curvature::piece::check_binding;
 use crate::run::curvature::weigh::Weigh;
 use crate::run::folder::add_rounding;
-use crate::run::methods::KFAC_FISTA;
 use crate::run::options::{PruneOptions, Sums};
 use crate::run::predict::demand::{READING, refuse, small, whole_batches};
-use crate::run::predict::passes::{Need, Pass, Passes};
+use crate::run::predict::passes::{Need, Pass, Passes, correction};
 use crate::run::predict::resident::{Process, free_disk};
 use crate::tensor::DType;
 
@@ -185,7 +183,7 @@ impl SurgeonPlan {
             FactorPlace::Disk => true,
             FactorPlace::Recompute => false,
             FactorPlace::Auto if !need.again => true,
-            FactorPlace::Auto if self.surgeon.reads_often(&options.method).is_some() => true,
+            FactorPlace::Auto if self.surgeon.reads_often(options.method).is_some() => true,
             FactorPlace::Auto => free_disk(&options.output).is_none_or(|free| factors + others <= free),
         };
         self.disk_bytes = others + if self.factors_on_disk { factors } else { 0 };
@@ -194,7 +192,7 @@ impl SurgeonPlan {
 
     /// Whether it searches a better solution than LLM Surgeon's.
     pub fn searches(&self) -> bool {
-        self.options.method == KFAC_FISTA
+        self.options.method.searches()
     }
 
     /// Steps that leave a checkpoint: a shot, and its correction if it has one.
@@ -273,7 +271,7 @@ impl SurgeonPlan {
 
 fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunError> {
     let wrong = |message: String| Err(RunError::Setting(message));
-    let method = &options.method;
+    let method = options.method;
     check_fraction("--damping", options.damping.fraction)?;
     surgeon.check(method)?;
     options.samples.check()?;
@@ -331,7 +329,7 @@ fn settings(options: &PruneOptions, surgeon: &SurgeonOptions, spec: &Spec, gpu: 
     if surgeon.lines.any() {
         settings["structure"] = json!(surgeon.lines.name());
     }
-    if options.method == KFAC_FISTA {
+    if options.method.searches() {
         settings["search"] = json!(surgeon.search);
     }
     settings

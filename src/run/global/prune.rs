@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use super::found::Found;
 use super::plan::SurgeonPlan;
-use crate::checkpoint::encode;
-use crate::checkpoint::{Checkpoint, CheckpointWriter};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, encode};
 use crate::gpu::{Gpu, Recording};
 use crate::model::LinearSpec;
 use crate::ops::dense;

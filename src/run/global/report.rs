@@ -3,8 +3,7 @@
 use super::plan::SurgeonPlan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::report::ShotRecord;
-use crate::report::{PruneReport, Settings};
+use crate::report::{PruneReport, Settings, ShotRecord};
 use crate::run::report::report_head;
 
 /// A report with the settings of a plan.

@@ -7,9 +7,9 @@
 //! expects of the model, so the best round is known; λ moves on by [`Penalty`]. For N:M the threshold is on groups, and of
 //! each the largest stay; λ then only bends the iterate towards zeros.
 
-use super::costs::Weighed;
 use std::collections::BTreeMap;
 
+use super::costs::Weighed;
 use super::found::Found;
 use super::options::SearchOptions;
 use super::plan::SurgeonPlan;

@@ -1,10 +1,6 @@
 //! The pass before a prune that finds how much each linear shall lose: the dense model's inputs, and what pruning on them
 //! would cost.
 
-use crate::run::curvature::OUTPUT_DAMPING;
-use crate::run::curvature::damping_of_outputs;
-use crate::run::folder::allocation::Allocated;
-use crate::run::options::curvature_samples;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
@@ -16,15 +12,18 @@ use super::walk::{Sink, Walk};
 use crate::model::{ActivationOptions, Decoder, LinearSpec};
 use crate::prune::surgeon::{CostHistogram, allocate_within};
 use crate::prune::{
-    Allocation, Candidate, Damping, LayerProblem, Propagate, Scores, Within, allocate, range, redundancy,
+    Allocation, Candidate, Damping, LayerProblem, MethodOptions, Propagate, Scores, WANDA, Within, allocate, range,
+    redundancy,
 };
 use crate::report::CalibrationRecord;
 use crate::run::RunError;
 use crate::run::curvature::factors::Wanted;
 use crate::run::curvature::pass::{BackwardPass, Targets};
 use crate::run::curvature::weigh::Weigh;
+use crate::run::curvature::{OUTPUT_DAMPING, damping_of_outputs};
 use crate::run::folder::RunIdentity;
-use crate::run::options::{PruneOptions, Sums};
+use crate::run::folder::allocation::Allocated;
+use crate::run::options::{PruneOptions, Sums, curvature_samples};
 use crate::run::progress::Progress;
 use crate::run::samples::TokenIds;
 use crate::tensor::DType;
@@ -48,7 +47,8 @@ impl PruneOptions {
             _ => Propagate::Pruned,
         };
         PruneOptions {
-            method: "wanda".into(),
+            method: &WANDA,
+            method_options: MethodOptions::default(),
             refit: 0,
             damping: Damping {
                 fraction: UNDAMPED,

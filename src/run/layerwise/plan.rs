@@ -1,7 +1,5 @@
 //! A prune run, resolved: what will happen, and how much memory it will take.
 
-use crate::run::PruneOptions;
-use crate::run::Sums;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -9,11 +7,11 @@ use super::statistics::Statistics;
 use crate::checkpoint::{Checkpoint, STATE_FOLDER};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Spec};
-use crate::prune::{Allocation, Method, Needs, Pattern, Propagate, Within, method};
-use crate::run::RunError;
+use crate::prune::{Allocation, Method, Needs, Pattern, Propagate, Within};
 use crate::run::curvature::piece::check_binding;
 use crate::run::folder::add_rounding;
 use crate::run::predict::demand::{Budget, Demand};
+use crate::run::{PruneOptions, RunError, Sums};
 
 /// A resolved run; printable before it starts.
 #[derive(Serialize)]
@@ -123,8 +121,12 @@ impl Plan {
                 weights += linear.shape[0] * linear.shape[1];
             }
         }
-        let method =
-            method(&options.method, options.warm_start).ok_or_else(|| RunError::unknown_method(&options.method))?;
+        let Some(method) = options.method.layerwise(&options.method_options) else {
+            return Err(RunError::Setting(format!(
+                "method {} weighs all layers against each other: it is carried out in shots",
+                options.method.name
+            )));
+        };
         let demand = Budget {
             spec: &spec,
             checkpoint,
@@ -230,7 +232,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "family": spec.family,
         "family_fingerprint": spec.fingerprint(),
         "method": options.method,
-        "warm_start": options.warm_start,
+        "method_options": options.method_options,
         "pattern": options.pattern,
         "refit": options.refit,
         "damping": options.damping,
@@ -249,6 +251,9 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "solver_matrix_bytes": demand.solver_matrix_bytes.min(gpu.limits().binding),
         "adapter": gpu.name(),
     });
+    if options.sums == Sums::Saved {
+        settings["saves"] = "statistics".into();
+    }
     add_rounding(&mut settings, gpu);
     settings
 }

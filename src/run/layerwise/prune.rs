@@ -1,7 +1,5 @@
 //! A prune from its beginning, or from where an earlier one stopped, to a verified checkpoint.
 
-use crate::run::report::continued;
-use crate::run::report::verify;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -21,7 +19,7 @@ use crate::run::folder::allocation::{keep_allocation, kept_allocation};
 use crate::run::folder::{RunIdentity, RunState};
 use crate::run::predict::resident::peak_resident;
 use crate::run::progress::Progress;
-use crate::run::report::{total, warn_of_damping, warn_of_experts};
+use crate::run::report::{continued, total, verify, warn_of_damping, warn_of_experts};
 use crate::run::samples::TokenIds;
 
 /// Prunes the plan's checkpoint and writes the result; `stop` is asked between linears.

@@ -1,5 +1,7 @@
 //! The report of a walk as it begins, and the samples it begins with.
 
+use std::collections::BTreeMap;
+
 use super::plan::Plan;
 use crate::calib::CalibrationSet;
 use crate::checkpoint::Checkpoint;
@@ -11,6 +13,12 @@ use crate::run::options::PruneOptions;
 use crate::run::progress::Progress;
 use crate::run::report::{calibration_record, report_head};
 use crate::run::samples::{SampleSets, TokenIds};
+
+/// The method's own options, by name.
+fn own(options: &PruneOptions) -> BTreeMap<String, String> {
+    let all = options.method_options.all().iter();
+    all.map(|(name, value)| (name.to_string(), value.clone())).collect()
+}
 
 /// A report with the settings of a plan.
 pub(super) fn begin_report(
@@ -24,7 +32,7 @@ pub(super) fn begin_report(
     let head = report_head(options, &plan.family, (checkpoint, gpu), memory);
     PruneReport {
         settings: Settings {
-            warm_start: (options.method == "fista").then(|| options.warm_start.name().to_string()),
+            method_options: own(options),
             refit: options.refit,
             damping_rule: options.damping.rule.name().to_string(),
             correction: match options.propagate {

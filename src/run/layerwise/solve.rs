@@ -1,12 +1,10 @@
 //! One linear: its layer problem, the method, the refit, and the weights as they will be stored.
 
-use crate::run::report::in_products;
 use std::ops::Range;
 use std::time::Instant;
 
 use super::plan::Plan;
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::{Encoded, encode};
+use crate::checkpoint::{Checkpoint, Encoded, encode};
 use crate::gpu::{Gpu, Recording};
 use crate::model::{LinearSpec, finite, upload_weight};
 use crate::prune::{
@@ -15,6 +13,7 @@ use crate::prune::{
 use crate::report::LinearRecord;
 use crate::run::RunError;
 use crate::run::folder::allocation::Allocated;
+use crate::run::report::in_products;
 use crate::tensor::{DType, Tensor};
 
 /// Values read back at a time.

@@ -7,9 +7,7 @@ use crate::gpu::Gpu;
 use crate::model::{Activations, Decoder, Group, LayerWeights, LinearSpec, Routing, Tap};
 use crate::prune::{GramStatistics, Propagate, Within};
 use crate::run::RunError;
-use crate::run::order::done_after;
-use crate::run::order::drifts;
-use crate::run::order::enters;
+use crate::run::order::{done_after, drifts, enters};
 use crate::run::samples::TokenIds;
 use crate::tensor::{DType, Tensor};
 

@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::solve::row_blocks;
-use crate::checkpoint::encode;
-use crate::checkpoint::{Checkpoint, CheckpointWriter, TensorView};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, TensorView, encode};
 use crate::gpu::{Gpu, Recording};
 use crate::model::finite;
-use crate::prune::{Pattern, PruneError};
+use crate::prune::{MAGNITUDE, Pattern, PruneError};
 use crate::report::{LinearRecord, PruneReport, Settings};
 use crate::run::RunError;
 use crate::run::predict::resident::peak_resident;
@@ -64,7 +63,7 @@ pub fn prune_weights(
             model: checkpoint.dir().display().to_string(),
             output: options.output.display().to_string(),
             family: "none (weights only)".into(),
-            method: "magnitude".into(),
+            method: MAGNITUDE.name.into(),
             pattern: options.pattern.to_string(),
             sparsity: options.pattern.sparsity(),
             ..Default::default()

@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use super::measure::{Present, reads_units};
 use super::moments::LayerMoments;
-use super::options::Score;
-use crate::checkpoint::CheckpointWriter;
-use crate::checkpoint::encode;
+use crate::checkpoint::{CheckpointWriter, encode};
 use crate::model::{Group, LinearSpec, Part, Spec};
+use crate::prune::Score;
 use crate::prune::surgeon::{LayerCut, Side, remove_columns, remove_rows};
 use crate::report::LinearRecord;
 use crate::run::RunError;

@@ -5,16 +5,15 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::moments::{LayerMoments, Moments};
-use super::options::Score;
 use super::plan::StructurePlan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Block, Decoder, Group, Spec, Tap};
-use crate::prune::PruneError;
 use crate::prune::surgeon::{
     LayerCosts, Saliency, Side, UnitPart, column_costs, column_magnitudes, flap_scores, osscar_column_costs,
     osscar_cost, row_costs, unit_costs, wanda_sp_scores,
 };
+use crate::prune::{PruneError, Score};
 use crate::run::RunError;
 use crate::run::curvature::factors::{FactorStore, LayerFactors};
 use crate::run::curvature::pass::{BackwardPass, Loss, Targets};

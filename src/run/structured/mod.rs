@@ -18,6 +18,7 @@ use std::time::Instant;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::Gpu;
 use crate::model::{ModelError, Spec};
+use crate::prune::Score;
 use crate::prune::surgeon::{Cut, DepthCut, Sizes, Widths};
 use crate::report::{LinearRecord, ModelSize, PruneReport, ShotRecord, Shrunk};
 use crate::run::RunError;
@@ -29,7 +30,7 @@ use crate::run::progress::Progress;
 use cut::Surgery;
 use measure::{Measured, Present};
 
-pub use options::{Layout, Score, StructureOptions, Update};
+pub use options::{Layout, StructureOptions, Update};
 pub use plan::{Promise, StructurePlan};
 
 /// Removes structures of the plan's checkpoint and writes the smaller model; `stop` is asked between layers.
@@ -286,7 +287,7 @@ fn report_of(plan: &StructurePlan, checkpoint: &Checkpoint, gpu: &Gpu) -> PruneR
     let mut report = begin_report(&plan.base, checkpoint, gpu);
     let settings = &mut report.settings;
     settings.structure = Some(plan.structure.name());
-    settings.score = Some(plan.structure.score.name());
+    settings.score = Some(plan.structure.score.name().to_string());
     settings.update = (plan.structure.score == Score::Surgeon).then(|| plan.structure.update.name());
     settings.layout = Some(plan.structure.layout.name());
     settings.round = plan.structure.ffn.then_some(plan.target.units.round);

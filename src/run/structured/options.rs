@@ -4,40 +4,10 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::model::{Spec, Tap};
+use crate::prune::{Evidence, Score};
 use crate::run::RunError;
 use crate::run::curvature::factors::Wanted;
 use crate::run::predict::passes::{Need, Pass};
-
-/// By what the units to remove are chosen, and with it what becomes of the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Score {
-    /// Cost by the curvature of outputs and inputs; --update says what makes up for it
-    #[default]
-    Surgeon,
-    /// Squared weights of down and o; nothing makes up for it
-    Magnitude,
-    /// Wanda-sp: weights of down and o times the energy of their inputs; nothing makes up for it
-    WandaSp,
-    /// FLAP: squared weights of down and o times the variance of their inputs; biases, where there are any, take the mean
-    Flap,
-    /// OSSCAR: error of down and o after a least-squares refit, which they get
-    Osscar,
-    /// Block Influence (ShortGPT), for layers: how far the stream turns in one, 1 - cosine; nothing makes up for it
-    BlockInfluence,
-}
-
-impl Score {
-    /// Name on the command line and in reports.
-    pub fn name(self) -> String {
-        self.to_possible_value().expect("none is hidden").get_name().to_string()
-    }
-
-    /// Whether the inputs' second moments, inverted, are needed.
-    pub(in crate::run) fn has_factors(self) -> bool {
-        matches!(self, Score::Surgeon | Score::Osscar)
-    }
-}
 
 /// What makes up for the units that LLM Surgeon removes.
 ///
@@ -128,10 +98,10 @@ impl StructureOptions {
             true => self.wanted(),
             false => Wanted::NONE,
         };
-        let pass = match self.score {
-            Score::Surgeon => Pass::Backward,
-            Score::Osscar | Score::WandaSp | Score::Flap | Score::BlockInfluence => Pass::Forward,
-            Score::Magnitude => Pass::Weights,
+        let pass = match self.score.row().evidence {
+            Evidence::Gradients => Pass::Backward,
+            Evidence::Inputs => Pass::Forward,
+            Evidence::Weights => Pass::Weights,
         };
         Need {
             factors,

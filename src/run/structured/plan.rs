@@ -3,14 +3,14 @@
 use serde::Serialize;
 use serde_json::json;
 
-use super::options::{Layout, Score, StructureOptions};
+use super::options::{Layout, StructureOptions};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::{FewerHeads, ModelError, QkNorm, Spec};
+use crate::prune::Score;
 use crate::prune::surgeon::{DepthCut, DepthTarget, LayerCosts, SizeTarget, Sizes, Widths, default_round};
 use crate::run::RunError;
-use crate::run::global::SurgeonOptions;
-use crate::run::global::SurgeonPlan;
+use crate::run::global::{SurgeonOptions, SurgeonPlan};
 use crate::run::options::PruneOptions;
 
 /// What a run may end with.
