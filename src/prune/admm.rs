@@ -3,7 +3,7 @@
 //! `min 1/2 ‖V X* − W X‖²` with V = D, D in the pattern (Boyd et al. 2011; for pruning Boža 2024 and ALPS, Meng et al.
 //! 2024, Eq. 4): `V = (B − U + ρ D)(H + ρ I)⁻¹`, `D = P(V + U/ρ)`, `U += ρ (V − D)`. ρ grows by a fixed factor every few
 //! iterations: nothing is counted or read back while it runs, and no eigendecomposition is needed, because the inverse
-//! is made anew with ρ (a stale one costs a lot, methods.md finding 3). The masked conjugate gradients that belong to the
+//! is made anew with ρ (a stale one costs a lot). The masked conjugate gradients that belong to the
 //! method are the refit (`--refit`). Only `Z = V + U/ρ` and D are stored: `U/ρ = Z − D`.
 
 use std::ops::Range;

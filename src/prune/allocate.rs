@@ -2,7 +2,7 @@
 //!
 //! - `curvature`: one threshold for the whole model on what removing a weight costs by the curvature of the loss (LLM
 //!   Surgeon; [`super::surgeon::allocate_within`]), every linear within `spread` of the target. The only one that knows
-//!   what a layer's error does to the loss, and the only one that helped on the models tried. Within a linear it
+//!   what a layer's error does to the loss, and the one that helped most on the models tried. Within a linear it
 //!   spreads the zeros over the outputs, whose errors count by the energy of their gradients
 //!   ([`LayerProblem::weighted`]): the diagonal of K-FAC's G in place of all of it.
 //! - `lsa` (ICLR 2026): a decoder layer keeps more the less [`redundancy`](super::redundancy()) its linears have on average,

@@ -1,4 +1,4 @@
-//! An order of the inputs under which an N:M pattern costs least (after RIA, Zhang et al. 2024; methods.md finding 7).
+//! An order of the inputs under which an N:M pattern costs least (after RIA, Zhang et al. 2024).
 //!
 //! Groups of M consecutive inputs keep N each, so it matters which inputs share a group. The energies `v²` of the
 //! unstructured solution at the pattern's sparsity (scaled coordinates, [`Admm::brief`]) say what is worth keeping;

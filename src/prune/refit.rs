@@ -1,5 +1,5 @@
-//! Exact refit of the survivors on their support by masked conjugate gradients (methods.md finding 1: worth more than
-//! any mask method's own update).
+//! Exact refit of the survivors on their support by masked conjugate gradients: worth more than any mask method's own
+//! update.
 
 use super::{LayerProblem, LayerSolution, PruneError};
 use crate::gpu::{Gpu, Recording};
