@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use secateur::gpu::Gpu;
 use secateur::prune::surgeon::{
-    Costs, Curvature, Grain, MetricProblem, Saliency, Side, UpdateSettings, column_costs, correlated_update,
+    Costs, Curvature, Grain, KroneckerFactor, MetricProblem, Saliency, UpdateSettings, column_costs, correlated_update,
     joint_column_cost, joint_row_cost, remove_columns, remove_rows, row_costs,
 };
 use secateur::prune::{Damping, DampingRule, Pattern, PruneError};
@@ -51,9 +51,9 @@ const fn own(fraction: f64) -> Damping {
     Damping { rule, fraction }
 }
 
-fn side(gpu: &Gpu, tokens: &[f32], n: usize, damping: Damping) -> Result<Rc<Side>, PruneError> {
+fn side(gpu: &Gpu, tokens: &[f32], n: usize, damping: Damping) -> Result<Rc<KroneckerFactor>, PruneError> {
     let sum = panels(gpu, n, &gram(tokens, n));
-    Side::prepare(gpu, sum, tokens.len() / n, damping, "test").map(Rc::new)
+    KroneckerFactor::prepare(gpu, sum, tokens.len() / n, damping, "test").map(Rc::new)
 }
 
 /// A weight with a dead row and a dead column.
@@ -246,7 +246,7 @@ fn diagonal_factors_couple_nothing() {
     for gpu in devices() {
         let make = |n: usize, seed, damping| {
             let sum = panels(gpu, n, &diagonal(n, seed));
-            Rc::new(Side::prepare(gpu, sum, 7, damping, "test").unwrap())
+            Rc::new(KroneckerFactor::prepare(gpu, sum, 7, damping, "test").unwrap())
         };
         let curvature = Curvature {
             outputs: make(ROWS, 150, own(0.1)),
@@ -277,7 +277,7 @@ fn a_factor_that_is_not_finite_is_named() {
         let mut sum = gram(&channels(ROWS)[0].1, ROWS);
         sum[3 * ROWS + 3] = f32::INFINITY;
         let sum = panels(gpu, ROWS, &sum);
-        let error = Side::prepare(gpu, sum, 400, mean(0.01), "layer 3 gate_proj").err();
+        let error = KroneckerFactor::prepare(gpu, sum, 400, mean(0.01), "layer 3 gate_proj").err();
         let text = error.expect("it fails").to_string();
         assert!(
             text.contains("layer 3 gate_proj") && text.contains("channel 3"),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use secateur::gpu::{Gpu, GpuError};
-use secateur::prune::surgeon::{Curvature, Side};
+use secateur::prune::surgeon::{Curvature, KroneckerFactor};
 use secateur::prune::{Damping, DampingRule};
 use secateur::tensor::{PanelMatrix, Tensor};
 
@@ -74,7 +74,7 @@ impl Case {
     pub(crate) fn curvature(&self, gpu: &Gpu) -> Curvature {
         let side = |i: usize| {
             let sum = panels(gpu, self.shape[i], &self.sums[i]);
-            Rc::new(Side::prepare(gpu, sum, TOKENS, self.damping[i], "test").unwrap())
+            Rc::new(KroneckerFactor::prepare(gpu, sum, TOKENS, self.damping[i], "test").unwrap())
         };
         Curvature {
             outputs: side(0),

@@ -4,7 +4,7 @@
 //! `1/2 (W_i A W_iᵀ) / Gi_ii`; column `1/2 (W_jᵀ G W_j) / Ai_jj`. The quadratic forms are not damped, as published.
 
 use super::allocate::CostHistogram;
-use super::curvature::{Curvature, Side, vector};
+use super::curvature::{Curvature, KroneckerFactor, vector};
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg;
 use crate::ops::dense::{self, RowReduce};
@@ -24,7 +24,7 @@ pub enum Saliency {
 
 impl Saliency {
     /// What a cost is multiplied by for a channel, over the mean of its side; 0 if it is dead.
-    fn of(self, side: &Side, channel: usize) -> f64 {
+    fn of(self, side: &KroneckerFactor, channel: usize) -> f64 {
         match self {
             Saliency::Obs => side.unit(channel) * side.unit(channel),
             Saliency::Obd => side.diagonal[channel],
@@ -71,7 +71,7 @@ impl Costs {
         curvature.check(w);
         let roots = Tensor::empty(gpu, "roots of costs", w.rows(), w.cols())?;
         // The root of each half: squares of small numbers would leave f32.
-        let root = |side: &Side, i| (side.mean * saliency.of(side, i) * 0.5f64.sqrt()).sqrt();
+        let root = |side: &KroneckerFactor, i| (side.mean * saliency.of(side, i) * 0.5f64.sqrt()).sqrt();
         let row = vector(gpu, "row weights", (0..w.rows()).map(|i| root(&curvature.outputs, i)))?;
         let col = vector(gpu, "column weights", (0..w.cols()).map(|j| root(&curvature.inputs, j)))?;
         let mut recording = Recording::new();
@@ -232,7 +232,12 @@ pub(super) fn transposed(gpu: &Gpu, w: &Tensor) -> Result<Tensor, GpuError> {
 }
 
 /// Costs of the rows of x: `across` has a channel for each row, `along` one for each column.
-fn line_costs(gpu: &Gpu, x: &Tensor, [across, along]: [&Side; 2], saliency: Saliency) -> Result<Vec<f64>, GpuError> {
+fn line_costs(
+    gpu: &Gpu,
+    x: &Tensor,
+    [across, along]: [&KroneckerFactor; 2],
+    saliency: Saliency,
+) -> Result<Vec<f64>, GpuError> {
     let product = Tensor::empty(gpu, "weight times factor", x.rows(), x.cols())?;
     let sums = Tensor::empty(gpu, "row sums", 1, x.rows())?;
     let mut recording = Recording::new();

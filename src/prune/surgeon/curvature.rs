@@ -28,7 +28,7 @@ use crate::tensor::{PanelMatrix, Tensor};
 const POWER_STEPS: usize = 48;
 
 /// One factor: of a linear's outputs (G) or of a group's inputs (A). Holds two square matrices.
-pub struct Side {
+pub struct KroneckerFactor {
     /// `F / mean`, not damped.
     pub(super) factor: PanelMatrix,
     /// `(F / mean + R)⁻¹`.
@@ -53,7 +53,7 @@ pub struct Side {
     pub(super) escalations: Cell<usize>,
 }
 
-impl Side {
+impl KroneckerFactor {
     /// From raw sums over `count` tokens, complete (mirrored), which are used up: `Σ x xᵀ` or `Σ g gᵀ`. Published is a
     /// `damping` by the mean, 0.01 of inputs, of outputs 0.1 for weights and N:M, else 0.01; `place` names layer and linear
     /// in errors. Beside the sums one square matrix must fit.
@@ -85,7 +85,7 @@ impl Side {
         scale_both(&mut recording, gpu, &sum, &back, 1.0)?;
         gpu.submit(recording)?;
         let inverse_diagonal = read_diagonal(gpu, &inverse)?.into_iter().map(f64::from);
-        Ok(Side {
+        Ok(KroneckerFactor {
             norm: norm(gpu, &sum)?,
             factor: sum,
             inverse,
@@ -104,7 +104,7 @@ impl Side {
 
     /// The factor times a number: what costs are to be counted in.
     pub fn times(self, factor: f64) -> Self {
-        Side {
+        KroneckerFactor {
             mean: self.mean * factor,
             ..self
         }
@@ -178,9 +178,9 @@ impl Side {
 #[derive(Clone)]
 pub struct Curvature {
     /// G, of the gradients at its outputs.
-    pub outputs: Rc<Side>,
+    pub outputs: Rc<KroneckerFactor>,
     /// A, of its inputs; one for all linears of a group.
-    pub inputs: Rc<Side>,
+    pub inputs: Rc<KroneckerFactor>,
 }
 
 impl Curvature {

@@ -8,7 +8,7 @@
 //! between shots, the lines removed earlier belong into the set again, or the update writes to them.
 
 use super::costs::transposed;
-use super::curvature::{Curvature, Side, invert, vector};
+use super::curvature::{Curvature, KroneckerFactor, invert, vector};
 use crate::gpu::{Gpu, GpuError, Recording, Slice};
 use crate::linalg;
 use crate::ops::dense::{self, RowReduce};
@@ -21,7 +21,7 @@ use crate::tensor::{PanelMatrix, Tensor};
 
 /// Removes rows of `w` `[outputs, inputs]` in place: they become zero, the others make up for them. What must fit
 /// beside w: twice the rows, and two squares of their number.
-pub fn remove_rows(gpu: &Gpu, outputs: &Side, w: &Tensor, rows: &[usize]) -> Result<(), PruneError> {
+pub fn remove_rows(gpu: &Gpu, outputs: &KroneckerFactor, w: &Tensor, rows: &[usize]) -> Result<(), PruneError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -49,7 +49,7 @@ pub fn remove_rows(gpu: &Gpu, outputs: &Side, w: &Tensor, rows: &[usize]) -> Res
 
 /// Removes columns of `w` `[outputs, inputs]` in place, see [`remove_rows`]; it needs no gradients. With a damping of
 /// 0.01 this is the least squares refit of OSSCAR (ICML 2024). Beside what rows need, a transpose of w must fit.
-pub fn remove_columns(gpu: &Gpu, inputs: &Side, w: &Tensor, cols: &[usize]) -> Result<(), PruneError> {
+pub fn remove_columns(gpu: &Gpu, inputs: &KroneckerFactor, w: &Tensor, cols: &[usize]) -> Result<(), PruneError> {
     if cols.is_empty() {
         return Ok(());
     }
@@ -76,8 +76,8 @@ pub fn joint_column_cost(gpu: &Gpu, curvature: &Curvature, w: &Tensor, cols: &[u
 pub(super) fn joint(
     gpu: &Gpu,
     x: &Tensor,
-    across: &Side,
-    along: Option<&Side>,
+    across: &KroneckerFactor,
+    along: Option<&KroneckerFactor>,
     rows: &[usize],
 ) -> Result<f64, PruneError> {
     if rows.is_empty() {
@@ -118,7 +118,7 @@ struct Block {
 }
 
 impl Block {
-    fn new(gpu: &Gpu, side: &Side, lines: &[usize]) -> Result<Self, PruneError> {
+    fn new(gpu: &Gpu, side: &KroneckerFactor, lines: &[usize]) -> Result<Self, PruneError> {
         let ids: Vec<u32> = lines.iter().map(|i| *i as u32).collect();
         let ids = gpu.upload("lines", bytemuck::cast_slice(&ids))?.slice();
         let unit: Vec<f64> = lines.iter().map(|i| side.unit(*i)).collect();

@@ -3,7 +3,7 @@
 //! the others become.
 //!
 //! It knows matrices and weights; who gathers the factors and when is the run's concern. `W` is `[outputs, inputs]`.
-//! The way of a shot: a [`Side`] per factor (that of the inputs shared by a group), [`Costs`] and their
+//! The way of a shot: a [`KroneckerFactor`] per factor (that of the inputs shared by a group), [`Costs`] and their
 //! [`CostHistogram`]s, [`allocate()`] over all linears, then with the factors at hand once more [`Costs::keep`] and
 //! [`correlated_update()`]; or, for structures, [`row_costs()`] and [`column_costs()`], [`cheapest_lines()`] or
 //! [`cheapest_units()`], then [`remove_rows()`] and [`remove_columns()`].
@@ -28,7 +28,7 @@ mod widths;
 
 pub use allocate::{CostHistogram, allocate, allocate_within, threshold};
 pub use costs::{Costs, Grain, Saliency, column_costs, row_costs};
-pub use curvature::{Curvature, Side};
+pub use curvature::{Curvature, KroneckerFactor};
 pub use depth::{DepthCut, DepthTarget, Sizes};
 pub use lines::{joint_column_cost, joint_row_cost, remove_columns, remove_rows};
 pub use metric::{MetricProblem, Refitted};

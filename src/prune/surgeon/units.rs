@@ -4,7 +4,7 @@
 //! group and its columns of o. What belongs to a unit is the caller's knowledge: lists of numbers.
 
 use super::costs::transposed;
-use super::curvature::Side;
+use super::curvature::KroneckerFactor;
 use super::lines::joint;
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::ops::dense::{self, RowReduce};
@@ -34,12 +34,12 @@ pub fn unit_costs(parts: &[UnitPart<'_>]) -> Vec<f64> {
 
 /// What removing these columns together costs by the inputs alone (G = 1): OSSCAR's score of a unit (ICML 2024), for a side
 /// damped by 0.01. [`super::remove_columns`] is its refit.
-pub fn osscar_cost(gpu: &Gpu, inputs: &Side, w: &Tensor, cols: &[usize]) -> Result<f64, PruneError> {
+pub fn osscar_cost(gpu: &Gpu, inputs: &KroneckerFactor, w: &Tensor, cols: &[usize]) -> Result<f64, PruneError> {
     joint(gpu, &transposed(gpu, w)?, inputs, None, cols)
 }
 
 /// [`osscar_cost`] of every column by itself.
-pub fn osscar_column_costs(gpu: &Gpu, inputs: &Side, w: &Tensor) -> Result<Vec<f64>, GpuError> {
+pub fn osscar_column_costs(gpu: &Gpu, inputs: &KroneckerFactor, w: &Tensor) -> Result<Vec<f64>, GpuError> {
     let sums = column_sums(gpu, w, RowReduce::Dot)?;
     let cost = |(j, sum): (usize, &f64)| 0.5 * inputs.mean * sum * inputs.unit(j) * inputs.unit(j);
     Ok(sums.iter().enumerate().map(cost).collect())

@@ -12,7 +12,7 @@ use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg;
 use crate::model::{LinearGradient, LinearId, ModelError, Spec, Tap};
 use crate::prune::Damping;
-use crate::prune::surgeon::{Side, add_weighted, input_scales, output_scale};
+use crate::prune::surgeon::{KroneckerFactor, add_weighted, input_scales, output_scale};
 use crate::run::RunError;
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -302,9 +302,9 @@ impl LayerFactors {
         group: usize,
         damping: Damping,
         place: &str,
-    ) -> Result<Rc<Side>, RunError> {
+    ) -> Result<Rc<KroneckerFactor>, RunError> {
         let Sum { matrix, tokens } = self.inputs.remove(&group).expect("a group that is wanted, taken once");
-        Ok(Rc::new(Side::prepare(gpu, matrix, tokens, damping, place)?))
+        Ok(Rc::new(KroneckerFactor::prepare(gpu, matrix, tokens, damping, place)?))
     }
 
     /// The outputs' side of a linear's curvature, once; with an inputs' side of means over tokens its costs are the expected
@@ -315,9 +315,9 @@ impl LayerFactors {
         id: LinearId,
         damping: Damping,
         place: &str,
-    ) -> Result<Rc<Side>, RunError> {
+    ) -> Result<Rc<KroneckerFactor>, RunError> {
         let Sum { matrix, tokens } = self.outputs.remove(&id).expect("a linear of the layer, taken once");
-        let side = Side::prepare(gpu, matrix, tokens, damping, place)?;
+        let side = KroneckerFactor::prepare(gpu, matrix, tokens, damping, place)?;
         Ok(Rc::new(side.times(self.seen.nats(tokens))))
     }
 }

@@ -9,8 +9,8 @@ use crate::gpu::{Gpu, Recording};
 use crate::model::LinearSpec;
 use crate::ops::dense;
 use crate::prune::surgeon::{
-    Costs, Curvature, Lines, MetricProblem, Saliency, Side, UpdateSettings, correlated_update, remove_columns,
-    remove_rows,
+    Costs, Curvature, KroneckerFactor, Lines, MetricProblem, Saliency, UpdateSettings, correlated_update,
+    remove_columns, remove_rows,
 };
 use crate::report::LinearRecord;
 use crate::run::RunError;
@@ -77,7 +77,7 @@ impl Surgery<'_> {
         Ok(records)
     }
 
-    fn begin(&self, layer: usize, linear: &LinearSpec, inputs: &Side) -> Result<LinearRecord, RunError> {
+    fn begin(&self, layer: usize, linear: &LinearSpec, inputs: &KroneckerFactor) -> Result<LinearRecord, RunError> {
         let view = (self.original).tensor_of_shape(&linear.tensor, &linear.stored_shape())?;
         let input_zeros = view.dtype.count_zeros(view.bytes);
         self.original.release(&linear.tensor);

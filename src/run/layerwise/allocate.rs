@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::plan::Plan;
 use super::report::begin_report;
 use super::solve::{Solver, row_blocks};
-use super::source::Entering;
+use super::source::HiddenStates;
 use super::walk::{Sink, Walk};
 use crate::model::{ActivationOptions, Decoder, LinearSpec};
 use crate::prune::surgeon::{CostHistogram, allocate_within};
@@ -79,7 +79,7 @@ pub(in crate::run) fn allocation(
         return by_curvature(plan, decoder, pass).map(Some);
     }
     let measure = Plan::resolve(plan.options.to_measure(), checkpoint, plan.spec.clone(), gpu)?;
-    let embed = |ids: &TokenIds| Entering::embedded(&measure, decoder, ids);
+    let embed = |ids: &TokenIds| HiddenStates::embedded(&measure, decoder, ids);
     let mut found = Vec::new();
     let mut walk = Walk {
         plan: &measure,

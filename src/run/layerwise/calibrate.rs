@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::plan::Plan;
 use super::report::{begin_report, calibration};
-use super::source::Entering;
+use super::source::HiddenStates;
 use super::statistics::{Manifest, StatisticsWriter};
 use super::walk::{Sink, Walk};
 use crate::checkpoint::{Checkpoint, STATE_FILE, STATE_FOLDER};
@@ -57,11 +57,11 @@ pub fn calibrate(
                 "resumed after {} of {} decoder layers",
                 state.layers_done, plan.layers
             ));
-            Entering::of(state.load_activations(output, &plan.activation_options())?)
+            HiddenStates::of(state.load_activations(output, &plan.activation_options())?)
         }
         None => {
             let ids = ids.as_ref().expect("what is to be saved is captured");
-            Some(Entering::embedded(plan, &decoder, ids)?)
+            Some(HiddenStates::embedded(plan, &decoder, ids)?)
         }
     };
     drop(ids);

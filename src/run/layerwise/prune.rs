@@ -7,7 +7,7 @@ use super::allocate::{Pass, allocation, warn_of_spread};
 use super::permute::{mark_followers, warn_of_order};
 use super::plan::Plan;
 use super::report::{begin_report, calibration};
-use super::source::Entering;
+use super::source::HiddenStates;
 use super::walk::{Sink, Walk};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, OutputLock};
 use crate::gpu::Gpu;
@@ -58,7 +58,7 @@ pub fn prune(
                 Allocation::Uniform => None,
                 _ => Some(kept_allocation(output)?),
             };
-            let entering = Entering::of(state.load_activations(output, &options)?);
+            let entering = HiddenStates::of(state.load_activations(output, &options)?);
             let writer = resume_output(plan, checkpoint, lock, &report)?;
             (writer, entering, state.layers_done, allocated)
         }
@@ -81,7 +81,7 @@ pub fn prune(
             let seconds = clock.elapsed().as_secs_f64();
             report.phases.allocate += seconds;
             report.phases.prepare -= seconds;
-            let embed = |ids: &TokenIds| Entering::embedded(plan, &decoder, ids);
+            let embed = |ids: &TokenIds| HiddenStates::embedded(plan, &decoder, ids);
             (*writer, ids.as_ref().map(embed).transpose()?, 0, allocated)
         }
     };

@@ -25,7 +25,7 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
         plan: &'w Plan,
         decoder: &'w Decoder<'a>,
         layer: usize,
-        entering: Entering,
+        entering: HiddenStates,
     ) -> Result<Self, RunError> {
         let mut dense = decoder.layer(layer)?;
         decoder.checkpoint.release_all();
@@ -83,7 +83,7 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
     }
 
     /// What leaves the layer, if there is a stream.
-    pub(in crate::run) fn leave(self) -> Result<Option<Entering>, RunError> {
+    pub(in crate::run) fn leave(self) -> Result<Option<HiddenStates>, RunError> {
         match self {
             LayerInputs::Captured(layer) => layer.leave().map(Some),
             LayerInputs::Loaded(_) => Ok(None),
@@ -92,17 +92,17 @@ impl<'w, 'a> LayerInputs<'w, 'a> {
 }
 
 /// What enters a decoder layer.
-pub(in crate::run) struct Entering {
+pub(in crate::run) struct HiddenStates {
     /// The stream its linears are pruned on.
     pub(in crate::run) pruned: Activations,
     /// That of the dense model, where it is kept beside and anything before was pruned.
     pub(in crate::run) dense: Option<Activations>,
 }
 
-impl Entering {
+impl HiddenStates {
     /// The embedded tokens.
     pub(in crate::run) fn embedded(plan: &Plan, decoder: &Decoder<'_>, ids: &TokenIds) -> Result<Self, RunError> {
-        Ok(Entering {
+        Ok(HiddenStates {
             pruned: decoder.embed_with(ids, &plan.activation_options())?,
             dense: None,
         })
@@ -113,11 +113,11 @@ impl Entering {
         [&self.pruned].into_iter().chain(&self.dense).collect()
     }
 
-    /// Of the streams that [`Entering::streams`] gave; none if there were none.
+    /// Of the streams that [`HiddenStates::streams`] gave; none if there were none.
     pub(in crate::run) fn of(streams: Vec<Activations>) -> Option<Self> {
         let mut streams = streams.into_iter();
         let pruned = streams.next()?;
-        Some(Entering {
+        Some(HiddenStates {
             pruned,
             dense: streams.next(),
         })
@@ -268,7 +268,7 @@ impl CapturedLayer<'_, '_> {
     }
 
     /// What leaves the layer, through the MLP of what the next layer shall see.
-    fn leave(mut self) -> Result<Entering, RunError> {
+    fn leave(mut self) -> Result<HiddenStates, RunError> {
         // The experts were chosen for the stream that was captured.
         let captured = match self.plan.options.within {
             Within::Linear => !self.plan.spec.parallel,
@@ -309,6 +309,6 @@ impl CapturedLayer<'_, '_> {
                 (through(self.stream, &self.pruned, captured)?, Some(dense))
             }
         };
-        Ok(Entering { pruned, dense })
+        Ok(HiddenStates { pruned, dense })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::permute::{follow, unpermuted};
 use super::plan::Plan;
 use super::solve::Solver;
-use super::source::{Entering, LayerInputs, Replaced};
+use super::source::{HiddenStates, LayerInputs, Replaced};
 use super::statistics::StatisticsWriter;
 use crate::checkpoint::CheckpointWriter;
 use crate::model::{Decoder, Group};
@@ -23,7 +23,7 @@ pub(in crate::run) struct Walk<'w, 'a> {
     pub(in crate::run) plan: &'a Plan,
     pub(in crate::run) decoder: &'w Decoder<'a>,
     /// What enters the next layer; gone after the last, and absent where sums were saved before.
-    pub(in crate::run) entering: Option<Entering>,
+    pub(in crate::run) entering: Option<HiddenStates>,
     pub(in crate::run) sink: Sink<'w, 'a>,
     pub(in crate::run) report: PruneReport,
     /// Sparsity by tensor, where it is not the same for all.
@@ -99,7 +99,7 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         let clock = Instant::now();
         self.layers_done = layer + 1;
         let report = || serde_json::to_value(&self.report).expect("a report is plain data");
-        let streams = self.entering.as_ref().map_or(Vec::new(), Entering::streams);
+        let streams = self.entering.as_ref().map_or(Vec::new(), HiddenStates::streams);
         match &mut self.sink {
             Sink::Candidates(_) => {}
             Sink::Statistics(writer) => writer.end(report(), &streams)?,

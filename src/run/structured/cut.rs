@@ -7,7 +7,7 @@ use super::moments::LayerMoments;
 use crate::checkpoint::{CheckpointWriter, encode};
 use crate::model::{Group, LinearSpec, Part, Spec};
 use crate::prune::Score;
-use crate::prune::surgeon::{LayerCut, Side, remove_columns, remove_rows};
+use crate::prune::surgeon::{KroneckerFactor, LayerCut, remove_columns, remove_rows};
 use crate::report::LinearRecord;
 use crate::run::RunError;
 use crate::run::curvature::factors::LayerFactors;
@@ -167,7 +167,7 @@ impl<'j> Job<'j> {
         })
     }
 
-    fn noted(&mut self, side: &Side) {
+    fn noted(&mut self, side: &KroneckerFactor) {
         self.record.tokens = side.tokens();
         self.record.damping_raised += side.escalations();
     }

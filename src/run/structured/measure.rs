@@ -10,7 +10,7 @@ use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Block, Decoder, Group, Spec, Tap};
 use crate::prune::surgeon::{
-    LayerCosts, Saliency, Side, UnitPart, column_costs, column_magnitudes, flap_scores, osscar_column_costs,
+    KroneckerFactor, LayerCosts, Saliency, UnitPart, column_costs, column_magnitudes, flap_scores, osscar_column_costs,
     osscar_cost, row_costs, unit_costs, wanda_sp_scores,
 };
 use crate::prune::{PruneError, Score};
@@ -250,7 +250,7 @@ impl Present<'_> {
     }
 
     /// A unit's columns together.
-    fn osscar(&self, inputs: &Rc<Side>, weight: &Tensor, units: usize) -> Result<Vec<f64>, RunError> {
+    fn osscar(&self, inputs: &Rc<KroneckerFactor>, weight: &Tensor, units: usize) -> Result<Vec<f64>, RunError> {
         let stride = weight.cols() / units;
         if stride == 1 {
             return Ok(osscar_column_costs(self.gpu, inputs, weight)?);
