@@ -11,7 +11,7 @@ use crate::model::{ActivationOptions, Activations, Decoder, Spec, evaluation_byt
 use crate::report::EvalRecord;
 use crate::run::RunError;
 use crate::run::predict::demand::small;
-use crate::run::predict::passes::{Need, Passes};
+use crate::run::predict::passes::{GatherPlan, Passes};
 use crate::run::predict::resident::{Process, Way};
 use crate::run::report::adapter_record;
 use crate::run::samples::tokenising;
@@ -127,7 +127,7 @@ impl EvalDemand {
         let tokens = windows.ids.len() * context;
         let rows = (ActivationOptions::default().sequences_per_batch(context) * context).min(tokens);
         let head = checkpoint.tensor_of_shape(&spec.head(), &[spec.vocabulary, spec.hidden])?;
-        let passes = Passes::of(gpu, checkpoint, spec, [tokens, rows], Need::FORWARD)?;
+        let passes = Passes::of(gpu, checkpoint, spec, [tokens, rows], GatherPlan::FORWARD)?;
         let scores = evaluation_bytes(gpu, spec, head.dtype, [tokens, rows], 2);
         let device = scores.max(passes.gather) + 2 * small(spec, gpu, context);
         let process = Process::of(gpu, checkpoint, spec, context, Way::Forward);

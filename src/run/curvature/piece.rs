@@ -10,13 +10,13 @@ use crate::run::RunError;
 use crate::tensor::{DType, Tensor};
 
 /// A linear of the forward pass, cut out of a stored one.
-pub(in crate::run) struct Piece<'l> {
+pub(in crate::run) struct LinearSlice<'l> {
     pub(in crate::run) linear: &'l LinearSpec,
     pub(in crate::run) id: LinearId,
     pub(in crate::run) part: &'l Part,
 }
 
-impl Piece<'_> {
+impl LinearSlice<'_> {
     /// Its rows of a stored weight, as f32 on the device.
     pub(in crate::run) fn weight(&self, gpu: &Gpu, checkpoint: &Checkpoint) -> Result<(Tensor, DType), RunError> {
         let (values, dtype) = self.values(checkpoint)?;
@@ -45,12 +45,12 @@ impl Piece<'_> {
 }
 
 /// The linears of the forward pass in stored ones.
-pub(in crate::run) fn pieces(linears: &[LinearSpec]) -> impl Iterator<Item = Piece<'_>> {
+pub(in crate::run) fn pieces(linears: &[LinearSpec]) -> impl Iterator<Item = LinearSlice<'_>> {
     linears.iter().flat_map(|linear| {
         linear
             .ids()
             .zip(&linear.parts)
-            .map(move |(id, part)| Piece { linear, id, part })
+            .map(move |(id, part)| LinearSlice { linear, id, part })
     })
 }
 

@@ -1,7 +1,7 @@
 //! What is weighed in the first pass of a shot: curvatures from factors, and the costs of all that may go, counted.
 
 use super::factors::LayerFactors;
-use super::piece::{Piece, pieces};
+use super::piece::{LinearSlice, pieces};
 use crate::gpu::Gpu;
 use crate::model::{Decoder, Spec, Tap};
 use crate::prune::surgeon::{CostHistogram, Costs, Curvature, Grain, Saliency};
@@ -24,7 +24,7 @@ pub(in crate::run) fn each_curvature(
     layer: usize,
     factors: &mut LayerFactors,
     damping: [Damping; 2],
-    mut each: impl FnMut(Tap, &Piece<'_>, &Curvature) -> Result<(), RunError>,
+    mut each: impl FnMut(Tap, &LinearSlice<'_>, &Curvature) -> Result<(), RunError>,
 ) -> Result<(), RunError> {
     for (number, group) in spec.groups(layer)?.iter().enumerate() {
         if !factors.has(number) {
@@ -45,7 +45,7 @@ pub(in crate::run) fn each_curvature(
 
 /// How costs are counted.
 #[derive(Clone, Copy)]
-pub(in crate::run) struct Weigh {
+pub(in crate::run) struct CostRule {
     pub(in crate::run) pattern: Pattern,
     /// Share of the weights or groups that is to be zero: that of an expert of which nothing else is known.
     pub(in crate::run) share: f64,
@@ -53,7 +53,7 @@ pub(in crate::run) struct Weigh {
     pub(in crate::run) damping: [Damping; 2],
 }
 
-impl Weigh {
+impl CostRule {
     /// Gives every linear of the forward pass of a layer to `each`, in the order of [`super::prune::Surgery::layer`], with its
     /// costs, counted, and the energy of each of its outputs' gradients; the factors are used up.
     pub(in crate::run) fn histograms(
@@ -61,7 +61,7 @@ impl Weigh {
         decoder: &Decoder<'_>,
         layer: usize,
         factors: &mut LayerFactors,
-        mut each: impl FnMut(&Piece<'_>, CostHistogram, Vec<f64>),
+        mut each: impl FnMut(&LinearSlice<'_>, CostHistogram, Vec<f64>),
     ) -> Result<(), RunError> {
         self.each(decoder, layer, factors, |piece, curvature, weight| {
             let costs = self.removal(decoder.gpu, curvature, weight)?;
@@ -95,7 +95,7 @@ impl Weigh {
         decoder: &Decoder<'_>,
         layer: usize,
         factors: &mut LayerFactors,
-        mut each: impl FnMut(&Piece<'_>, &Curvature, &Tensor) -> Result<(), RunError>,
+        mut each: impl FnMut(&LinearSlice<'_>, &Curvature, &Tensor) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
         let (gpu, spec) = (decoder.gpu, decoder.spec);
         each_curvature((gpu, spec), layer, factors, self.damping, |_, piece, curvature| {

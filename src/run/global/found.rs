@@ -11,16 +11,16 @@ use crate::run::RunError;
 use crate::tensor::Tensor;
 
 /// A folder with one file a linear; gone when dropped.
-pub(in crate::run) struct Found {
+pub(in crate::run) struct SolutionStore {
     folder: PathBuf,
 }
 
-impl Found {
+impl SolutionStore {
     /// Empty, made anew.
     pub(in crate::run) fn create(folder: PathBuf) -> Result<Self, CheckpointError> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|e| CheckpointError::write(&folder, 0, e))?;
-        Ok(Found { folder })
+        Ok(SolutionStore { folder })
     }
 
     fn file(&self, number: usize) -> PathBuf {
@@ -80,7 +80,7 @@ impl Found {
     }
 }
 
-impl Drop for Found {
+impl Drop for SolutionStore {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }

@@ -40,7 +40,7 @@ use crate::run::progress::Progress;
 use crate::run::report::{in_products, warn_of_damping, warn_of_experts};
 use crate::run::samples::SampleSets;
 use costs::Weighed;
-use prune::Order;
+use prune::LinearDecision;
 use search::{Searched, Target};
 use shots::{Shots, Watch, in_shots};
 
@@ -93,12 +93,12 @@ impl Shots<'_> {
             _ => None,
         };
         let mut writer = self.writer(current, Reshaping::default())?;
-        let orders: Vec<Order<'_>> = match (&searched, &lines) {
+        let orders: Vec<LinearDecision<'_>> = match (&searched, &lines) {
             (Some(searched), _) => searched.orders().collect(),
-            (None, Some(lines)) => lines.iter().map(Order::Lines).collect(),
+            (None, Some(lines)) => lines.iter().map(LinearDecision::Lines).collect(),
             (None, None) => {
                 let removed = allocate(&weighed.removal, target.removed);
-                removed.into_iter().map(Order::Remove).collect()
+                removed.into_iter().map(LinearDecision::Remove).collect()
             }
         };
         self.prune(shot, current, (store.as_ref(), &orders), &mut writer)?;
@@ -164,7 +164,7 @@ impl Shots<'_> {
         &mut self,
         shot: usize,
         current: &Checkpoint,
-        (store, orders): (Option<&FactorStore>, &[Order<'_>]),
+        (store, orders): (Option<&FactorStore>, &[LinearDecision<'_>]),
         writer: &mut CheckpointWriter<'_>,
     ) -> Result<(), RunError> {
         let (plan, gpu, original, stop) = (self.plan, self.gpu, self.original, self.stop);

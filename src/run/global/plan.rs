@@ -12,11 +12,11 @@ use crate::run::RunError;
 use crate::run::curvature::factors;
 use crate::run::curvature::pass::Targets;
 use crate::run::curvature::piece::check_binding;
-use crate::run::curvature::weigh::Weigh;
+use crate::run::curvature::weigh::CostRule;
 use crate::run::folder::add_rounding;
 use crate::run::options::{PruneOptions, Sums};
 use crate::run::predict::demand::{READING, refuse, small, whole_batches};
-use crate::run::predict::passes::{Need, Pass, Passes, correction};
+use crate::run::predict::passes::{GatherPlan, Pass, Passes, correction};
 use crate::run::predict::resident::{Process, free_disk};
 use crate::tensor::DType;
 
@@ -75,12 +75,12 @@ impl SurgeonPlan {
         spec: Spec,
         gpu: &Gpu,
     ) -> Result<Self, RunError> {
-        Self::resolve_for(Need::ALL, (options, surgeon), checkpoint, spec, gpu)
+        Self::resolve_for(GatherPlan::ALL, (options, surgeon), checkpoint, spec, gpu)
     }
 
     /// The same for shots that gather something else.
     pub(in crate::run) fn resolve_for(
-        need: Need,
+        need: GatherPlan,
         (options, surgeon): (PruneOptions, SurgeonOptions),
         checkpoint: &Checkpoint,
         spec: Spec,
@@ -125,7 +125,7 @@ impl SurgeonPlan {
     }
 
     /// What it will take, if a shot needs this; fails if that is beyond a limit.
-    fn predict(&mut self, checkpoint: &Checkpoint, gpu: &Gpu, need: Need) -> Result<(), RunError> {
+    fn predict(&mut self, checkpoint: &Checkpoint, gpu: &Gpu, need: GatherPlan) -> Result<(), RunError> {
         let (spec, options) = (&self.spec, &self.options);
         let [samples, length] = [options.samples.samples, options.samples.length];
         let stream = |samples| (4 * samples * length * spec.hidden) as u64;
@@ -133,7 +133,7 @@ impl SurgeonPlan {
         let (correct, corrections) = match self.surgeon.low_rank.steps {
             0 => (0, 0),
             _ => {
-                let one = stream(1) * Need::ALL.streams(spec.layers);
+                let one = stream(1) * GatherPlan::ALL.streams(spec.layers);
                 self.activation_bytes = self.activation_bytes.max(one);
                 correction(gpu, checkpoint, spec, [length, self.surgeon.low_rank.rank])?
             }
@@ -240,9 +240,9 @@ impl SurgeonPlan {
     }
 
     /// How its costs are counted.
-    pub(in crate::run) fn weigh(&self, shot: usize) -> Weigh {
+    pub(in crate::run) fn weigh(&self, shot: usize) -> CostRule {
         let share = (shot + 1) as f64 / self.surgeon.shots as f64;
-        Weigh {
+        CostRule {
             pattern: self.options.pattern,
             share: match self.options.pattern {
                 // A group is done or not.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::found::Found;
+use super::found::SolutionStore;
 use super::plan::SurgeonPlan;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, encode};
 use crate::gpu::{Gpu, Recording};
@@ -15,20 +15,20 @@ use crate::prune::surgeon::{
 use crate::report::LinearRecord;
 use crate::run::RunError;
 use crate::run::curvature::factors::LayerFactors;
-use crate::run::curvature::piece::{Piece, Stored, pieces};
+use crate::run::curvature::piece::{LinearSlice, Stored, pieces};
 use crate::run::curvature::weigh::grain;
 use crate::run::report::in_products;
 use crate::tensor::Tensor;
 
 /// What is to become of a linear.
 #[derive(Clone, Copy)]
-pub(in crate::run) enum Order<'o> {
+pub(in crate::run) enum LinearDecision<'o> {
     /// So many weights or groups of it are zero, the cheapest.
     Remove(u64),
     /// These rows and columns of it are zero.
     Lines(&'o Lines),
     /// What a search has found for the linear of this number, and what that costs: zeroed, and as found.
-    Take(&'o Found, usize, [f64; 2]),
+    Take(&'o SolutionStore, usize, [f64; 2]),
 }
 
 /// What the pruning of a layer reads.
@@ -46,7 +46,7 @@ impl Surgery<'_> {
         &self,
         layer: usize,
         factors: &mut LayerFactors,
-        orders: &mut impl Iterator<Item = Order<'o>>,
+        orders: &mut impl Iterator<Item = LinearDecision<'o>>,
         writer: &mut CheckpointWriter<'_>,
     ) -> Result<Vec<LinearRecord>, RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
@@ -97,16 +97,16 @@ impl Surgery<'_> {
 
     fn piece(
         &self,
-        piece: &Piece<'_>,
+        piece: &LinearSlice<'_>,
         curvature: &Curvature,
-        order: Order<'_>,
+        order: LinearDecision<'_>,
         whole: &mut Stored,
         record: &mut LinearRecord,
     ) -> Result<(), RunError> {
         let (plan, gpu) = (self.plan, self.gpu);
         let (weight, dtype) = piece.weight(gpu, self.current)?;
         let (support, cost) = match order {
-            Order::Lines(lines) => {
+            LinearDecision::Lines(lines) => {
                 let zeros = weight.fetch(gpu)?;
                 remove_rows(gpu, &curvature.outputs, &weight, &lines.rows)?;
                 remove_columns(gpu, &curvature.inputs, &weight, &lines.cols)?;
@@ -118,14 +118,14 @@ impl Surgery<'_> {
                 gpu.submit(recording)?;
                 (weight.fetch(gpu)?, None)
             }
-            Order::Remove(count) => {
+            LinearDecision::Remove(count) => {
                 let costs = Costs::new(gpu, curvature, &weight, Saliency::Obs, grain(plan.options.pattern))?;
                 let support = costs.keep(gpu, &weight, count)?;
                 drop(costs);
                 let cost = self.update(curvature, [&weight, &support], record)?;
                 (support.fetch(gpu)?, Some(cost))
             }
-            Order::Take(found, number, cost) => {
+            LinearDecision::Take(found, number, cost) => {
                 let support = found.take(gpu, number, (curvature, &weight))?;
                 (support.fetch(gpu)?, Some(cost))
             }

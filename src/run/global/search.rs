@@ -10,10 +10,10 @@
 use std::collections::BTreeMap;
 
 use super::costs::Weighed;
-use super::found::Found;
+use super::found::SolutionStore;
 use super::options::SearchOptions;
 use super::plan::SurgeonPlan;
-use super::prune::Order;
+use super::prune::LinearDecision;
 use super::shots::Shots;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Recording;
@@ -24,8 +24,8 @@ use crate::prune::surgeon::{
 use crate::report::SearchRecord;
 use crate::run::RunError;
 use crate::run::curvature::factors::FactorStore;
-use crate::run::curvature::piece::Piece;
-use crate::run::curvature::weigh::{Weigh, each_curvature, grain};
+use crate::run::curvature::piece::LinearSlice;
+use crate::run::curvature::weigh::{CostRule, each_curvature, grain};
 use crate::tensor::Tensor;
 
 /// How much is to be zero.
@@ -54,7 +54,7 @@ impl Target {
 
 /// The solutions of a shot.
 pub(in crate::run) struct Searched {
-    found: Found,
+    found: SolutionStore,
     /// Expected loss of each linear: zeroed, and as found.
     costs: Vec<[f64; 2]>,
     pub(in crate::run) record: SearchRecord,
@@ -64,9 +64,9 @@ pub(in crate::run) struct Searched {
 
 impl Searched {
     /// For the pruning of the layers.
-    pub(in crate::run) fn orders(&self) -> impl Iterator<Item = Order<'_>> {
+    pub(in crate::run) fn orders(&self) -> impl Iterator<Item = LinearDecision<'_>> {
         let costs = self.costs.iter().enumerate();
-        costs.map(|(number, cost)| Order::Take(&self.found, number, *cost))
+        costs.map(|(number, cost)| LinearDecision::Take(&self.found, number, *cost))
     }
 }
 
@@ -91,7 +91,7 @@ struct Search<'s, 'r> {
     plan: &'s SurgeonPlan,
     current: &'s Checkpoint,
     store: &'s FactorStore,
-    weigh: Weigh,
+    weigh: CostRule,
     /// Passes done, that of the curvature included.
     passes: usize,
     /// Floating-point operations so far by tensor.
@@ -177,16 +177,16 @@ impl Search<'_, '_> {
         })
     }
 
-    fn folder(&self, name: &str) -> Result<Found, RunError> {
-        Ok(Found::create(self.shots.folder_of(name))?)
+    fn folder(&self, name: &str) -> Result<SolutionStore, RunError> {
+        Ok(SolutionStore::create(self.shots.folder_of(name))?)
     }
 
     /// LLM Surgeon's solution, its costs, and the first iterate.
     fn begin(
         &mut self,
         removed: &[u64],
-        best: &Found,
-        iterates: &Found,
+        best: &SolutionStore,
+        iterates: &SolutionStore,
         lambda: f64,
     ) -> Result<Vec<([f64; 2], CostHistogram)>, RunError> {
         let (gpu, weigh, options) = (self.shots.gpu, self.weigh, &self.plan.surgeon);
@@ -210,7 +210,12 @@ impl Search<'_, '_> {
     }
 
     /// FISTA from the best solution so far.
-    fn descend(&mut self, best: &Found, iterates: &Found, lambda: f64) -> Result<Vec<CostHistogram>, RunError> {
+    fn descend(
+        &mut self,
+        best: &SolutionStore,
+        iterates: &SolutionStore,
+        lambda: f64,
+    ) -> Result<Vec<CostHistogram>, RunError> {
         let (gpu, weigh, steps) = (self.shots.gpu, self.weigh, self.plan.surgeon.search.steps);
         let grain = grain(weigh.pattern);
         self.pass(|at| {
@@ -225,7 +230,7 @@ impl Search<'_, '_> {
     }
 
     /// Rounds the iterates and refits what stays.
-    fn end(&mut self, removed: &[u64], iterates: &Found, next: &Found) -> Result<Vec<Ended>, RunError> {
+    fn end(&mut self, removed: &[u64], iterates: &SolutionStore, next: &SolutionStore) -> Result<Vec<Ended>, RunError> {
         let (gpu, grain, refit) = (self.shots.gpu, grain(self.weigh.pattern), self.plan.surgeon.refit);
         self.pass(|at| {
             let iterate = iterates.weight(gpu, at.number, at.weight.shape())?;
@@ -258,7 +263,7 @@ impl Search<'_, '_> {
         for layer in 0..plan.spec.layers {
             self.shots.interrupted()?;
             let mut factors = self.store.get(gpu, &plan.spec, layer)?;
-            let mut found = |_, piece: &Piece<'_>, curvature: &Curvature| {
+            let mut found = |_, piece: &LinearSlice<'_>, curvature: &Curvature| {
                 let (weight, _) = piece.weight(gpu, current)?;
                 let before = gpu.flops();
                 out.push(each(&At {

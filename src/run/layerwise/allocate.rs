@@ -19,7 +19,7 @@ use crate::report::CalibrationRecord;
 use crate::run::RunError;
 use crate::run::curvature::factors::Wanted;
 use crate::run::curvature::pass::{BackwardPass, Targets};
-use crate::run::curvature::weigh::Weigh;
+use crate::run::curvature::weigh::CostRule;
 use crate::run::curvature::{OUTPUT_DAMPING, damping_of_outputs};
 use crate::run::folder::RunIdentity;
 use crate::run::folder::allocation::Allocated;
@@ -113,7 +113,7 @@ pub(in crate::run) fn allocation(
 /// its G.
 fn by_curvature(plan: &Plan, decoder: &Decoder<'_>, pass: Pass<'_>) -> Result<Allocated, RunError> {
     let options = &plan.options;
-    let weigh = Weigh {
+    let weigh = CostRule {
         pattern: options.pattern,
         share: options.pattern.sparsity(),
         damping: [options.damping, damping_of_outputs(OUTPUT_DAMPING)],

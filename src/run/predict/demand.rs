@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::fitting::{Limits, Sizes, Walked};
 use super::layer::{Layer, Moment};
-use super::passes::{Need, Passes};
+use super::passes::{GatherPlan, Passes};
 use super::resident::{Process, Way, mib};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
@@ -218,7 +218,7 @@ impl Budget<'_> {
         let (spec, samples) = (self.spec, &self.options.samples);
         let tokens = curvature_samples(samples) * samples.length;
         let rows = rows.min(tokens);
-        let passes = Passes::of(self.gpu, self.checkpoint, spec, [tokens, rows], Need::ALL)?;
+        let passes = Passes::of(self.gpu, self.checkpoint, spec, [tokens, rows], GatherPlan::ALL)?;
         let device = passes.gather + small(spec, self.gpu, samples.length);
         let process = self.process(Way::Backward);
         Ok(Backward {
@@ -240,7 +240,7 @@ impl Budget<'_> {
         let together = left.min(CURVATURE_STREAMS.saturating_mul(self.stream(DType::F32)));
         let stream = self.samples(curvature_samples(samples), DType::F32);
         let batch = self.samples((rows / samples.length.max(1)).max(1), DType::F32);
-        let streams = Need::ALL.streams(self.spec.layers);
+        let streams = GatherPlan::ALL.streams(self.spec.layers);
         streams * whole_batches(together / streams, stream, batch)
     }
 

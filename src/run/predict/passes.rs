@@ -12,7 +12,7 @@ use crate::tensor::DType;
 
 /// What a shot gathers before it decides.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::run) struct Need {
+pub(in crate::run) struct GatherPlan {
     /// Sums kept of every layer.
     pub(in crate::run) factors: Wanted,
     /// How far it goes through the model.
@@ -34,9 +34,9 @@ pub(in crate::run) enum Pass {
     Backward,
 }
 
-impl Need {
+impl GatherPlan {
     /// Of unstructured and N:M runs.
-    pub(in crate::run) const ALL: Self = Need {
+    pub(in crate::run) const ALL: Self = GatherPlan {
         factors: Wanted::ALL,
         pass: Pass::Backward,
         layers: false,
@@ -44,7 +44,7 @@ impl Need {
     };
 
     /// A forward pass and nothing else.
-    pub(in crate::run) const FORWARD: Self = Need {
+    pub(in crate::run) const FORWARD: Self = GatherPlan {
         factors: Wanted::NONE,
         pass: Pass::Forward,
         layers: false,
@@ -143,7 +143,7 @@ impl Passes {
         checkpoint: &Checkpoint,
         spec: &Spec,
         [tokens, rows]: [usize; 2],
-        need: Need,
+        need: GatherPlan,
     ) -> Result<Self, RunError> {
         let decoded = gpu.in_host_memory();
         let activations = (4 * rows * need.row(spec)) as u64;
@@ -214,7 +214,7 @@ pub(in crate::run) fn correction(
     spec: &Spec,
     [rows, rank]: [usize; 2],
 ) -> Result<(u64, u64), RunError> {
-    let activations = (4 * rows * Need::ALL.row(spec)) as u64;
+    let activations = (4 * rows * GatherPlan::ALL.row(spec)) as u64;
     let (mut device, mut host) = (loss(gpu, checkpoint, spec, [rows, rows])?, 0);
     for layer in 0..spec.layers {
         let (mut weights, mut largest) = (0, 0);

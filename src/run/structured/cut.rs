@@ -11,7 +11,7 @@ use crate::prune::surgeon::{KroneckerFactor, LayerCut, remove_columns, remove_ro
 use crate::report::LinearRecord;
 use crate::run::RunError;
 use crate::run::curvature::factors::LayerFactors;
-use crate::run::curvature::piece::{Piece, pieces};
+use crate::run::curvature::piece::{LinearSlice, pieces};
 use crate::tensor::{DType, Tensor};
 
 /// Which of the lines of a matrix stay, a number of them for each unit, one unit after the other.
@@ -215,7 +215,7 @@ impl<'j> Job<'j> {
     ) -> Result<(), RunError> {
         let present = self.surgery.present;
         let (base, gpu) = (&present.plan.base, present.gpu);
-        let piece: Piece<'_> = pieces(std::slice::from_ref(self.linear))
+        let piece: LinearSlice<'_> = pieces(std::slice::from_ref(self.linear))
             .next()
             .expect("o and down are not fused");
         let (weight, _) = piece.weight(gpu, present.current)?;

@@ -7,7 +7,7 @@ use crate::model::{Spec, Tap};
 use crate::prune::{Evidence, Score};
 use crate::run::RunError;
 use crate::run::curvature::factors::Wanted;
-use crate::run::predict::passes::{Need, Pass};
+use crate::run::predict::passes::{GatherPlan, Pass};
 
 /// What makes up for the units that LLM Surgeon removes.
 ///
@@ -93,7 +93,7 @@ impl StructureOptions {
     }
 
     /// What a shot gathers.
-    pub(in crate::run) fn need(&self) -> Need {
+    pub(in crate::run) fn need(&self) -> GatherPlan {
         let factors = match self.score.has_factors() {
             true => self.wanted(),
             false => Wanted::NONE,
@@ -103,7 +103,7 @@ impl StructureOptions {
             Evidence::Inputs => Pass::Forward,
             Evidence::Weights => Pass::Weights,
         };
-        Need {
+        GatherPlan {
             factors,
             pass,
             layers: self.layers,
