@@ -261,15 +261,19 @@ fn iterate(
     Ok(())
 }
 
+/// Numbers of a step.
 #[derive(Clone, Copy)]
-struct Factors {
-    step: f32,
-    threshold: f32,
-    momentum: f32,
+pub(super) struct Factors {
+    /// Of the gradient.
+    pub(super) step: f32,
+    /// Of soft thresholding.
+    pub(super) threshold: f32,
+    /// Share of the last move that is added to the next iterate.
+    pub(super) momentum: f32,
 }
 
 /// One step; with several panels the products of all but the last are gathered in `y_next` first.
-fn one_step(
+pub(super) fn one_step(
     recording: &mut Recording,
     gpu: &Gpu,
     problem: &LayerProblem<'_>,
