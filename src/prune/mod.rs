@@ -7,6 +7,7 @@
 mod admm;
 mod allocate;
 mod alps;
+mod awp;
 mod damping;
 mod error;
 mod fista;
@@ -31,6 +32,7 @@ mod wanda;
 pub use admm::{ADMM, Admm, AdmmSettings};
 pub use allocate::{Allocation, Candidate, Scores, allocate, range};
 pub use alps::{ALPS, Alps};
+pub use awp::{AWP, Awp};
 pub use damping::{Damping, DampingRule};
 pub use error::PruneError;
 pub use fista::{FISTA, Fista, FistaSettings, WarmStart, lasso};
@@ -123,6 +125,7 @@ pub static METHODS: &[&MethodRow] = &[
     &ALPS,
     &FISTA,
     &SPARSEGPT,
+    &AWP,
     &RIA,
     &WANDA,
     &MAGNITUDE,

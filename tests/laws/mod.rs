@@ -1,6 +1,7 @@
 //! T2: properties that hold by theory, on every device.
 
 mod admm;
+mod awp;
 mod blocks;
 mod conjugate_gradient;
 mod fista;
