@@ -1,9 +1,22 @@
 //! secateur prunes large language models after training: a Hugging Face checkpoint in, a sparser one out.
 //!
+//! ```no_run
+//! use secateur::{Pruner, Target};
+//!
+//! let report = Pruner::open("model")?
+//!     .target(Target::Sparsity(0.5))
+//!     .calibration("text.jsonl")
+//!     .run("pruned")?;
+//! # Ok::<(), secateur::run::RunError>(())
+//! ```
+//!
+//! [`Pruner`] has the defaults of the command line; [`run`] has every setting.
+//!
 //! The map: what each room may use. A test (`tests/common/arrows.rs`) reads it and the code.
 //!
 //! ```text
 //! cli            -> bench run eval calib model prune ops report checkpoint tensor gpu
+//! pruner         -> run model prune calib report checkpoint gpu
 //! bench          -> run prune linalg ops report reference tensor gpu
 //! run            -> eval calib model prune linalg ops report checkpoint tensor gpu
 //! eval           -> calib model
@@ -43,7 +56,10 @@ pub mod linalg;
 pub mod model;
 pub mod ops;
 pub mod prune;
+mod pruner;
 pub mod reference;
 pub mod report;
 pub mod run;
 pub mod tensor;
+
+pub use pruner::{Pruner, Target};

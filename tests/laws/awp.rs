@@ -35,7 +35,11 @@ fn more_steps_never_cost_more_and_beat_wanda() {
                     assert_eq!(kept, pattern.kept(layer.rows, layer.cols), "{what}");
                     before = solution.error;
                 }
-                assert!(before < 0.95 * wanda, "{} {pattern}: {before}, Wanda {wanda}", gpu.name());
+                assert!(
+                    before < 0.95 * wanda,
+                    "{} {pattern}: {before}, Wanda {wanda}",
+                    gpu.name()
+                );
             }
         }
     }

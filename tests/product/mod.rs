@@ -1,6 +1,7 @@
 //! T5: the product as its README shows it.
 
 mod demo;
+mod library;
 mod readme;
 
 use std::path::Path;
