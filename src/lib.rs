@@ -30,14 +30,14 @@
 //! run/compare    -> run/layerwise run/global run/predict run/folder run/samples run/report run/methods run/options run/progress run/error
 //! run/structured -> run/global run/curvature run/predict run/options run/progress run/error
 //! run/layerwise  -> run/curvature run/predict run/folder run/samples run/report run/order run/options run/progress run/error
-//! run/global     -> run/curvature run/predict run/folder run/samples run/report run/methods run/options run/progress run/error
+//! run/global     -> run/curvature run/predict run/folder run/samples run/report run/methods run/order run/options run/progress run/error
 //! run/predict    -> run/curvature run/order run/options run/error
 //! run/curvature  -> run/error
 //! run/samples    -> run/predict run/options run/error
 //! run/report     -> run/folder run/options run/error
 //! run/folder     -> run/error
 //! run/methods    -> run/error
-//! run/order      -> run/options
+//! run/order      -> run/options run/error
 //! run/options    -> run/error
 //! ```
 //!

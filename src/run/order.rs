@@ -1,6 +1,7 @@
 //! The order of things in a decoder layer, as the walk and the prediction of its memory both know it: which inputs differ
 //! from the dense ones, which may change places, and what is read for the last time.
 
+use super::RunError;
 use super::options::{PruneOptions, Sums};
 use crate::model::{Spec, Tap};
 use crate::prune::{Channels, Propagate, Within};
@@ -42,4 +43,9 @@ pub(super) fn channels(spec: &Spec, tap: Tap) -> Option<Channels> {
         }),
         _ => None,
     }
+}
+
+/// Linears of these layers.
+pub(super) fn linears_of(spec: &Spec, mut layers: std::ops::Range<usize>) -> Result<usize, RunError> {
+    layers.try_fold(0, |sum, layer| Ok(sum + spec.linears_of(layer)?.len()))
 }

@@ -135,20 +135,24 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Adds how to go on, if a layer is done. What is done is never thrown away: also a damaged weight of a later layer
-    /// can be mended.
-    pub(in crate::run) fn suspended(self, output: &std::path::Path, layers_done: usize, layers: usize) -> Self {
+    /// Adds how to go on, if a decoder layer is done.
+    pub(super) fn suspended(self, output: &std::path::Path, layers_done: usize, layers: usize) -> Self {
+        let kept = format!("{layers_done} of {layers} decoder layers");
+        self.keeping(output, (layers_done > 0).then_some(kept))
+    }
+
+    /// Adds how to go on, if anything is `kept`. What is done is never thrown away: also a damaged weight of a later layer can
+    /// be mended.
+    pub(super) fn keeping(self, output: &std::path::Path, kept: Option<String>) -> Self {
         let output = output.display().to_string();
-        match self {
-            RunError::Interrupted if layers_done == 0 => return RunError::NothingWritten { output },
-            other @ (RunError::Verification { .. } | RunError::WrongSizes { .. }) => return other,
-            other if layers_done == 0 => return other,
-            _ => {}
-        }
-        RunError::Suspended {
-            error: Box::new(self),
-            output,
-            done: format!("{layers_done} of {layers} decoder layers"),
+        match (self, kept) {
+            (RunError::Interrupted, None) => RunError::NothingWritten { output },
+            (error @ (RunError::Verification { .. } | RunError::WrongSizes { .. }), _) | (error, None) => error,
+            (error, Some(done)) => RunError::Suspended {
+                error: Box::new(error),
+                output,
+                done,
+            },
         }
     }
 }

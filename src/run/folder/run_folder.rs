@@ -94,17 +94,7 @@ impl RunFolder {
 
     /// Adds to an error how to go on, if a step is kept; `kept` says what is.
     pub(in crate::run) fn suspended(&self, error: RunError, kept: String) -> RunError {
-        let output = self.folder.path().display().to_string();
-        match error {
-            error @ (RunError::Verification { .. } | RunError::WrongSizes { .. }) => error,
-            RunError::Interrupted if self.done == 0 => RunError::NothingWritten { output },
-            error if self.done == 0 => error,
-            error => RunError::Suspended {
-                error: Box::new(error),
-                output,
-                done: kept,
-            },
-        }
+        error.keeping(self.folder.path(), (self.done > 0).then_some(kept))
     }
 
     /// Where it is.

@@ -36,6 +36,7 @@ use crate::run::RunError;
 use crate::run::curvature::factors::{FactorStore, Half, LayerFactors, Wanted};
 use crate::run::curvature::pass::{BackwardPass, Loss};
 use crate::run::curvature::piece::pieces;
+use crate::run::order::linears_of;
 use crate::run::progress::Progress;
 use crate::run::report::{in_products, warn_of_damping, warn_of_experts};
 use crate::run::samples::SampleSets;
@@ -244,11 +245,6 @@ fn pass<'p>(
         layers: false,
         stop,
     }
-}
-
-/// Linears of these layers.
-fn linears_of(spec: &Spec, mut layers: std::ops::Range<usize>) -> Result<usize, RunError> {
-    layers.try_fold(0, |sum, layer| Ok(sum + spec.linears_of(layer)?.len()))
 }
 
 /// Linears of the forward pass before each layer.

@@ -16,6 +16,7 @@ use crate::model::Decoder;
 use crate::report::{CalibrateReport, PruneReport};
 use crate::run::folder::{RunFolder, RunIdentity, RunState};
 use crate::run::layerwise::statistics::{LayerEntry, MANIFEST};
+use crate::run::order::linears_of;
 use crate::run::predict::resident::peak_resident;
 use crate::run::progress::Progress;
 use crate::run::report::continued;
@@ -78,7 +79,7 @@ pub fn calibrate(
         progress,
         stop,
         identity,
-        done: linears_before(plan, first)?,
+        done: linears_of(&plan.spec, 0..first)?,
         layers_done: first,
     };
     let result = (first..plan.layers).try_for_each(|layer| walk.layer(layer));
@@ -86,11 +87,6 @@ pub fn calibrate(
     result.map_err(|error| error.suspended(output, layers_done, plan.layers))?;
     report.memory.device_peak = gpu.peak_bytes();
     Ok(calibrated(output, &writer.finish()?, report))
-}
-
-/// Linear layers of the decoder layers before this one.
-fn linears_before(plan: &Plan, layer: usize) -> Result<usize, RunError> {
-    (0..layer).try_fold(0, |sum, layer| Ok(sum + plan.spec.linears_of(layer)?.len()))
 }
 
 /// The layers that an earlier run saved. Fails unless their files are what it wrote.
