@@ -15,8 +15,6 @@ impl Progress for Lines {
             100.0 * record.sparsity
         );
     }
-    fn layer(&mut self, _: usize, _: usize, _: usize) {}
-    fn step(&mut self, _: usize, _: usize, _: f64) {}
     fn stage(&mut self, name: &str) {
         eprintln!("{name}");
     }

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::gpu::{AdapterChoice, Gpu, GpuOptions};
 use crate::model::Spec;
 use crate::prune::{MethodRow, Pattern};
-use crate::report::{LinearRecord, PruneReport};
+use crate::report::PruneReport;
 use crate::run::{
     AUTO, Asked, Plan, Progress, PruneOptions, RunError, SurgeonOptions, SurgeonPlan, choose, method_named, prune,
     surgeon,
@@ -214,9 +214,4 @@ impl Pruner {
 /// Tells nobody.
 struct Silent;
 
-impl Progress for Silent {
-    fn linear(&mut self, _: usize, _: usize, _: &LinearRecord) {}
-    fn layer(&mut self, _: usize, _: usize, _: usize) {}
-    fn step(&mut self, _: usize, _: usize, _: f64) {}
-    fn stage(&mut self, _: &str) {}
-}
+impl Progress for Silent {}

@@ -24,9 +24,7 @@ fn all() -> Vec<&'static MethodOption> {
 
 /// Names of the methods that have an option.
 fn owners(name: &str) -> String {
-    let rows = METHODS
-        .iter()
-        .filter(|row| row.options.iter().any(|option| option.name == name));
+    let rows = METHODS.iter().filter(|row| row.option(name).is_some());
     rows.map(|row| row.name).collect::<Vec<_>>().join(", ")
 }
 
@@ -81,7 +79,7 @@ impl MethodArgs {
     pub(super) fn of(&self, method: &MethodRow) -> Result<MethodOptions, CliError> {
         let mut options = MethodOptions::of(method);
         for (name, value) in &self.0 {
-            if method.options.iter().any(|option| option.name == *name) {
+            if method.option(name).is_some() {
                 options.set(method, name, value).map_err(RunError::from)?;
             }
         }
@@ -91,10 +89,7 @@ impl MethodArgs {
     /// Fails if one is given that none of these methods has.
     pub(super) fn refuse(&self, methods: &[&MethodRow]) -> Result<(), CliError> {
         for (name, _) in &self.0 {
-            if methods
-                .iter()
-                .all(|row| row.options.iter().all(|option| option.name != *name))
-            {
+            if methods.iter().all(|row| row.option(name).is_none()) {
                 let asked: Vec<&str> = methods.iter().map(|row| row.name).collect();
                 return Err(CliError::setting(format!(
                     "--{name} is for --method {}; --method {} has no use for it: drop it",

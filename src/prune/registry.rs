@@ -182,6 +182,11 @@ impl MethodRow {
         !matches!(self.solver, Solver::Layers(_))
     }
 
+    /// Its own option of that name.
+    pub fn option(&self, name: &str) -> Option<&MethodOption> {
+        self.options.iter().find(|option| option.name == name)
+    }
+
     /// Whether a search improves what each shot found.
     pub fn searches(&self) -> bool {
         matches!(self.solver, Solver::Shots { search: true })
@@ -218,8 +223,9 @@ impl MethodOptions {
             name: name.to_string(),
             why,
         };
-        let known = method.options.iter().find(|option| option.name == name);
-        let option = known.ok_or_else(|| wrong("it has no such option".into()))?;
+        let option = method
+            .option(name)
+            .ok_or_else(|| wrong("it has no such option".into()))?;
         option.values.check(value).map_err(wrong)?;
         self.0.insert(option.name, value.to_string());
         Ok(())

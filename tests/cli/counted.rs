@@ -11,7 +11,6 @@ use secateur::checkpoint::Checkpoint;
 use secateur::gpu::{Foreign, Gpu, GpuOptions, HostCall, Kernel, Limits};
 use secateur::model::{Activations, Spec};
 use secateur::prune::{Pattern, Within};
-use secateur::report::LinearRecord;
 use secateur::run::{Plan, Progress, PruneOptions, method_named, prune};
 use serde_json::Value;
 
@@ -60,12 +59,7 @@ impl Foreign for Counter {
 
 struct Silent;
 
-impl Progress for Silent {
-    fn linear(&mut self, _: usize, _: usize, _: &LinearRecord) {}
-    fn layer(&mut self, _: usize, _: usize, _: usize) {}
-    fn step(&mut self, _: usize, _: usize, _: f64) {}
-    fn stage(&mut self, _: &str) {}
-}
+impl Progress for Silent {}
 
 /// The small mixture with 64 experts: the four it has, again and again, behind a router that tells them apart.
 fn mixture() -> Case {
