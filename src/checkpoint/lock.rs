@@ -88,26 +88,6 @@ pub(super) fn remove_state(out: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-/// Removes what a run left in the state folder, but for the lock.
-pub(super) fn clear_state(out: &Path) -> Result<(), CheckpointError> {
-    let folder = out.join(STATE_FOLDER);
-    let clear = || {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_name() == LOCK_FILE {
-                continue;
-            }
-            // Another method may have left folders.
-            match entry.file_type()?.is_dir() {
-                true => fs::remove_dir_all(entry.path())?,
-                false => fs::remove_file(entry.path())?,
-            }
-        }
-        Ok(())
-    };
-    clear().map_err(|e: io::Error| CheckpointError::io(&folder, "clear", e))
-}
-
 fn locked(out: &Path) -> CheckpointError {
     CheckpointError::Locked { dir: out.into() }
 }

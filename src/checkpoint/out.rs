@@ -126,12 +126,6 @@ pub(super) fn is_complete(source: &Checkpoint, out: &Path) -> bool {
     files.all(|name| out.join(name).is_file()) && index && out.join(REPORT_FILE).is_file()
 }
 
-/// Names of the weight files that an unfinished output has.
-pub(super) fn half_made(source: &Checkpoint) -> Vec<String> {
-    let names = source.shards.iter().map(|shard| format!("{}.tmp", shard.file_name));
-    names.collect()
-}
-
 /// What has been created on disk; removed again on drop unless kept.
 #[derive(Default)]
 pub(super) struct Created {

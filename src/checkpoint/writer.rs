@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::durable::{remove_if_there, sync, sync_folder};
 use super::error::CheckpointError;
-use super::lock::{OutputLock, clear_state, remove_state};
+use super::lock::{OutputLock, remove_state};
 use super::open::INDEX;
-use super::out::{Created, Head, OutShard, half_made, is_complete, prepare_directory, reopen, start_file};
+use super::out::{Created, Head, OutShard, is_complete, prepare_directory, reopen, start_file};
 use super::reshape::{Reshaping, Slot};
 use super::{Checkpoint, STATE_FOLDER, side_files};
 
@@ -52,38 +52,10 @@ impl<'a> CheckpointWriter<'a> {
         Self::start(source, out, reshaping, (Some(lock), created))
     }
 
-    /// As [`CheckpointWriter::create`] in the place of a run that died before it kept its first state: what it left,
-    /// half-made weight files and its state folder, is cleared first. Touches nothing else, and fails if there is more.
-    pub fn restart(source: &'a Checkpoint, out: &Path, lock: OutputLock) -> Result<Self, CheckpointError> {
-        if is_complete(source, out) {
-            // The run died when all but this was done.
-            remove_state(out)?;
-            return Err(CheckpointError::NothingToResume { dir: out.into() });
-        }
-        let half_made = half_made(source);
-        let ours = |name: &str| name == STATE_FOLDER || half_made.iter().any(|file| file == name);
-        for entry in fs::read_dir(out).map_err(|e| CheckpointError::io(out, "list", e))? {
-            let entry = entry.map_err(|e| CheckpointError::io(out, "list", e))?;
-            let found = entry.file_name().to_string_lossy().into_owned();
-            if !ours(&found) {
-                return Err(CheckpointError::OutputNotEmpty { dir: out.into(), found });
-            }
-        }
-        half_made.iter().try_for_each(|name| remove_if_there(&out.join(name)))?;
-        clear_state(out)?;
-        Self::start(source, out, Reshaping::default(), (Some(lock), Created::default()))
-    }
-
-    /// Starts or restarts a copy of `source` in `out`, the folder of an unfinished run that the caller has locked and in
-    /// whose state folder `source` may lie. Dropping it leaves everything for another restart, and only the caller
-    /// ends the run.
-    pub fn within(source: &'a Checkpoint, out: &Path) -> Result<Self, CheckpointError> {
-        Self::within_reshaped(source, out, Reshaping::default(), true)
-    }
-
-    /// As [`CheckpointWriter::within`] with other shapes; unless there is `anything` to restart from, dropping it removes
-    /// its files.
-    pub fn within_reshaped(
+    /// Starts or restarts a copy of `source`, with other shapes if `reshaping` has any, in `out`: the folder of a run that
+    /// the caller has locked and ends, in whose state folder `source` may lie. Dropping it removes its files, unless there
+    /// is `anything` to restart from.
+    pub fn within(
         source: &'a Checkpoint,
         out: &Path,
         reshaping: Reshaping,
@@ -98,10 +70,14 @@ impl<'a> CheckpointWriter<'a> {
 
     /// Fails if `out`, where no run is to be resumed, is an output that was finished.
     pub fn refuse_complete(source: &Checkpoint, out: &Path) -> Result<(), CheckpointError> {
-        match is_complete(source, out) {
-            true => Err(CheckpointError::NothingToResume { dir: out.into() }),
-            false => Ok(()),
+        if !is_complete(source, out) {
+            return Ok(());
         }
+        if let Some(_lock) = OutputLock::of_unfinished(out)? {
+            // The run died when all but this was done.
+            remove_state(out)?;
+        }
+        Err(CheckpointError::NothingToResume { dir: out.into() })
     }
 
     fn start(
@@ -125,18 +101,19 @@ impl<'a> CheckpointWriter<'a> {
         })
     }
 
-    /// Continues an output that an earlier process left unfinished in `out`, with all that was put and synced.
+    /// Continues an output that an earlier process left unfinished in `out`, with all that was put and synced. The caller
+    /// has locked it, and ends the run.
     ///
     /// What had been put is not known here: see [`CheckpointWriter::mark_written`]. Fails unless every shard is as
     /// [`CheckpointWriter::create`] starts it. Dropping it leaves the files for yet another resume.
-    pub fn resume(source: &'a Checkpoint, out: &Path, lock: OutputLock) -> Result<Self, CheckpointError> {
+    pub fn resume(source: &'a Checkpoint, out: &Path) -> Result<Self, CheckpointError> {
         // A process that ended within `finish` may have come as far as the index: the output is incomplete again.
         if source.index.is_some() {
             remove_if_there(&out.join(INDEX))?;
         }
         let shards = source.shards.iter().map(|shard| reopen(shard, out));
         let shards = shards.collect::<Result<_, _>>()?;
-        Ok(Self::new(source, out, Some(lock), shards, Created::resumed()))
+        Ok(Self::new(source, out, None, shards, Created::resumed()))
     }
 
     fn new(

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use secateur::checkpoint::{Checkpoint, CheckpointError as E, CheckpointWriter, OutputLock};
+use secateur::checkpoint::{Checkpoint, CheckpointError as E, CheckpointWriter, OutputLock, Reshaping};
 use tempfile::TempDir;
 
 use super::{SHARDS, named, sharded, single};
@@ -41,13 +41,13 @@ impl Suspended {
     }
 
     fn resume(&self) -> CheckpointWriter<'_> {
-        let mut writer = CheckpointWriter::resume(&self.checkpoint, &self.out(), self.lock()).unwrap();
+        let mut writer = CheckpointWriter::resume(&self.checkpoint, &self.out()).unwrap();
         writer.mark_written("model.0.q.weight").unwrap();
         writer
     }
 
     fn refused(&self, culprits: &[&str]) {
-        let error = CheckpointWriter::resume(&self.checkpoint, &self.out(), self.lock()).err();
+        let error = CheckpointWriter::resume(&self.checkpoint, &self.out()).err();
         let error = named(error.expect("must be refused"), culprits);
         assert!(matches!(error, E::UnfinishedShard { .. }));
     }
@@ -150,25 +150,21 @@ fn an_unfinished_run_is_not_overwritten() {
 }
 
 #[test]
-fn a_run_that_died_early_is_begun_again_and_nothing_else_is_touched() {
+fn a_run_that_died_early_is_begun_again() {
     let suspended = Suspended::new(sharded());
-    let out = suspended.out();
-    fs::write(out.join("mine"), "mine").unwrap();
-    let before = listing(&out);
-    let restart = || CheckpointWriter::restart(&suspended.checkpoint, &out, suspended.lock());
-    named(restart().err().expect("must be refused"), &["not empty", "mine"]);
-    assert_eq!(listing(&out), before);
-    fs::remove_file(out.join("mine")).unwrap();
-    let mut writer = restart().unwrap();
+    let lock = suspended.lock();
+    let mut writer =
+        CheckpointWriter::within(&suspended.checkpoint, &suspended.out(), Reshaping::default(), false).unwrap();
     writer.put("model.0.q.weight", &[1; 32]).unwrap();
     writer.finish(&[]).unwrap();
+    drop(lock);
     suspended.check();
 }
 
 #[test]
 fn one_process_at_a_time() {
     let suspended = Suspended::new(single());
-    let writer = suspended.resume();
+    let (lock, writer) = (suspended.lock(), suspended.resume());
     let out = suspended.out();
     let names = [out.to_str().unwrap(), "another process"];
     let error = OutputLock::of_unfinished(&suspended.out()).err().expect("locked");
@@ -176,6 +172,7 @@ fn one_process_at_a_time() {
     let error = CheckpointWriter::create(&suspended.checkpoint, &suspended.out()).err();
     named(error.expect("locked"), &names);
     writer.finish(&[]).unwrap();
+    drop(lock);
     assert!(OutputLock::of_unfinished(&suspended.out()).unwrap().is_none());
     suspended.check();
 }

@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::options::CompareOptions;
-use crate::checkpoint::{Checkpoint, CheckpointError, NewFolder, Replacement, STATE_FILE, STATE_FOLDER};
+use crate::checkpoint::{Checkpoint, CheckpointError, Replacement, STATE_FILE, STATE_FOLDER};
 use crate::report::{CompareCell, CompareReport, compare_csv, compare_markdown};
 use crate::run::RunError;
-use crate::run::folder::differences;
+use crate::run::folder::{RunFolder, differences};
 
 /// Of the file's fields.
 const VERSION: u32 = 1;
 const JSON: &str = "compare.json";
 
 pub(super) struct Store {
-    folder: NewFolder,
+    folder: RunFolder,
     pub(super) report: CompareReport,
 }
 
@@ -34,7 +34,7 @@ impl Store {
             settings,
             ..Default::default()
         };
-        let folder = NewFolder::create_or_continue(checkpoint, &options.output, checkpoint.total_bytes(), JSON)?;
+        let folder = RunFolder::of_results(checkpoint, (&options.output, checkpoint.total_bytes()), JSON)?;
         let file = options.output.join(JSON);
         let report = match fs::read(&file) {
             Ok(text) => earlier(&file, &text, &fresh)?,
@@ -54,7 +54,7 @@ impl Store {
 
     /// Where the dense model's states on a text are kept.
     pub(super) fn dense_states(&self, text: usize) -> PathBuf {
-        self.folder.state().join(format!("dense-{text}.bin"))
+        self.folder.place(&format!("dense-{text}.bin"))
     }
 
     /// Fails if there is a row of this name with other settings, or any row that this one cannot be compared with.

@@ -135,12 +135,6 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Adds how to go on, if a decoder layer is done.
-    pub(super) fn suspended(self, output: &std::path::Path, layers_done: usize, layers: usize) -> Self {
-        let kept = format!("{layers_done} of {layers} decoder layers");
-        self.keeping(output, (layers_done > 0).then_some(kept))
-    }
-
     /// Adds how to go on, if anything is `kept`. What is done is never thrown away: also a damaged weight of a later layer can
     /// be mended.
     pub(super) fn keeping(self, output: &std::path::Path, kept: Option<String>) -> Self {

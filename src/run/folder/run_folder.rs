@@ -62,6 +62,26 @@ impl RunFolder {
         })
     }
 
+    /// Takes `output` for a run whose `file` of results says itself how far it came: a new or empty folder, or the one that
+    /// holds it.
+    pub(in crate::run) fn of_results(
+        source: &Checkpoint,
+        (output, needed): (&Path, u64),
+        file: &str,
+    ) -> Result<Self, RunError> {
+        Ok(RunFolder {
+            folder: NewFolder::create_or_continue(source, output, needed, file)?,
+            identity: None,
+            earlier: None,
+            done: 0,
+        })
+    }
+
+    /// Results are in place: from now on a failure leaves what is there.
+    pub(in crate::run) fn keep(&mut self) {
+        self.folder.keep();
+    }
+
     /// Says what the run is, and gives what an earlier one found, which must be the same.
     pub(in crate::run) fn identify(&mut self, identity: RunIdentity) -> Result<Option<RunState>, RunError> {
         let earlier = self.earlier.take();
@@ -100,6 +120,11 @@ impl RunFolder {
     /// Where it is.
     pub(in crate::run) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The folder in it for what is needed only until it is finished.
+    pub(in crate::run) fn state(&self) -> PathBuf {
+        self.folder.state()
     }
 
     /// A place in it for what is needed only until it is finished.

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::checkpoint::{Replacement, STATE_FILE, STATE_FOLDER, sync_folder};
+use crate::checkpoint::{Checkpoint, Replacement, STATE_FILE, STATE_FOLDER, sync_folder};
 use crate::gpu::Gpu;
 use crate::model::{ActivationError, ActivationOptions, Activations};
+use crate::report::CalibrationRecord;
 use crate::run::StateError;
 
 /// Of the file's fields.
@@ -37,6 +38,15 @@ pub(in crate::run) fn add_rounding(settings: &mut Value, gpu: &Gpu) {
 }
 
 impl RunIdentity {
+    /// Of a run with these settings on `model` and the tokens of `calibration`.
+    pub(in crate::run) fn of(model: &Checkpoint, calibration: &CalibrationRecord, settings: &Value) -> Self {
+        RunIdentity {
+            model: model.fingerprint(),
+            tokens: calibration.token_hash.clone(),
+            settings: settings.clone(),
+        }
+    }
+
     /// BLAKE3, as hex, of all of it; the order of keys in the settings does not matter.
     pub fn key(&self) -> String {
         let text = canonical(&serde_json::to_value(self).expect("plain data")).to_string();

@@ -64,11 +64,7 @@ pub(in crate::run) fn in_shots(
         },
         ..begun
     };
-    let identity = RunIdentity {
-        model: original.fingerprint(),
-        tokens: report.calibration.token_hash.clone(),
-        settings: plan.settings.clone(),
-    };
+    let identity = RunIdentity::of(original, &report.calibration, &plan.settings);
     if let Some(state) = folder.identify(identity)? {
         report = continued(&state, report)?;
         let done = folder.done();
@@ -149,7 +145,7 @@ impl Shots<'_> {
     ) -> Result<CheckpointWriter<'c>, RunError> {
         if self.is_last() {
             let output = &self.plan.options.output;
-            return Ok(CheckpointWriter::within_reshaped(
+            return Ok(CheckpointWriter::within(
                 current,
                 output,
                 reshaping,

@@ -21,7 +21,6 @@ use crate::run::curvature::factors::Wanted;
 use crate::run::curvature::pass::{BackwardPass, Targets};
 use crate::run::curvature::weigh::CostRule;
 use crate::run::curvature::{OUTPUT_DAMPING, damping_of_outputs};
-use crate::run::folder::RunIdentity;
 use crate::run::folder::allocation::Allocated;
 use crate::run::options::{PruneOptions, Sums, curvature_samples};
 use crate::run::progress::Progress;
@@ -90,13 +89,7 @@ pub(in crate::run) fn allocation(
         allocated: None,
         progress: pass.progress,
         stop: pass.stop,
-        identity: RunIdentity {
-            model: checkpoint.fingerprint(),
-            tokens: pass.calibration.token_hash.clone(),
-            settings: measure.settings.clone(),
-        },
         done: 0,
-        layers_done: 0,
     };
     (0..measure.layers).try_for_each(|layer| walk.layer(layer))?;
     drop(walk);

@@ -5,21 +5,19 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use super::begin::Begun;
 use super::plan::Plan;
-use super::report::{begin_report, calibration};
 use super::source::HiddenStates;
 use super::statistics::{Manifest, StatisticsWriter};
 use super::walk::{Sink, Walk};
 use crate::checkpoint::{Checkpoint, STATE_FILE, STATE_FOLDER};
 use crate::gpu::Gpu;
-use crate::model::Decoder;
 use crate::report::{CalibrateReport, PruneReport};
-use crate::run::folder::{RunFolder, RunIdentity, RunState};
+use crate::run::folder::RunState;
 use crate::run::layerwise::statistics::{LayerEntry, MANIFEST};
 use crate::run::order::linears_of;
 use crate::run::predict::resident::peak_resident;
 use crate::run::progress::Progress;
-use crate::run::report::continued;
 use crate::run::{RunError, StateError};
 
 /// Walks the dense model and saves what its linears read, for any number of prunes; `stop` is asked between groups.
@@ -34,31 +32,18 @@ pub fn calibrate(
 ) -> Result<CalibrateReport, RunError> {
     let start = Instant::now();
     let output = &plan.options.output;
-    gpu.limit_stock(plan.demand.stock);
-    let mut folder = RunFolder::begin(
-        checkpoint,
-        (output, plan.output_bytes),
-        plan.options.resume,
-        Some(MANIFEST),
-    )?;
-    let (calibration, ids) = calibration(plan, checkpoint, progress)?;
-    let identity = RunIdentity {
-        model: checkpoint.fingerprint(),
-        tokens: calibration.token_hash.clone(),
-        settings: plan.settings.clone(),
-    };
-    let decoder = Decoder::new(gpu, checkpoint, &plan.spec, plan.options.samples.length)?;
-    let mut report = begin_report(plan, checkpoint, gpu, calibration);
+    let Begun {
+        folder,
+        decoder,
+        mut report,
+        ids,
+        earlier,
+    } = Begun::at(plan, checkpoint, gpu, progress, Some(MANIFEST))?;
     let mut manifest = Manifest::begin(&report, &plan.spec);
-    let entering = match folder.identify(identity.clone())? {
-        Some(state) => {
-            report = continued(&state, report)?;
+    let entering = match earlier {
+        Some((state, entering)) => {
             manifest.layers = kept_layers(&state, output)?;
-            progress.stage(&format!(
-                "resumed after {} of {} decoder layers",
-                state.layers_done, plan.layers
-            ));
-            HiddenStates::of(state.load_activations(output, &plan.activation_options())?)
+            entering
         }
         None => {
             let ids = ids.as_ref().expect("what is to be saved is captured");
@@ -78,13 +63,11 @@ pub fn calibrate(
         allocated: None,
         progress,
         stop,
-        identity,
         done: linears_of(&plan.spec, 0..first)?,
-        layers_done: first,
     };
     let result = (first..plan.layers).try_for_each(|layer| walk.layer(layer));
-    let (layers_done, mut report) = (walk.layers_done, walk.report);
-    result.map_err(|error| error.suspended(output, layers_done, plan.layers))?;
+    let mut report = walk.report;
+    result.map_err(|error| writer.suspended(error, plan.layers))?;
     report.memory.device_peak = gpu.peak_bytes();
     Ok(calibrated(output, &writer.finish()?, report))
 }

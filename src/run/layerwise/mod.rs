@@ -2,6 +2,7 @@
 //! pruned layer makes. Start reading at [`prune()`], then `walk`.
 
 mod allocate;
+mod begin;
 mod calibrate;
 mod capture;
 mod permute;

@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use serde_json::Value;
+
 use super::permute::{follow, unpermuted};
 use super::plan::Plan;
 use super::solve::Solver;
@@ -14,7 +16,7 @@ use crate::model::{Decoder, Group};
 use crate::prune::{Candidate, GramStatistics, InputStatistics, Permutation};
 use crate::report::PruneReport;
 use crate::run::folder::allocation::Allocated;
-use crate::run::folder::{RunIdentity, RunState};
+use crate::run::folder::{RunFolder, Step};
 use crate::run::report::in_products;
 use crate::run::{Progress, RunError};
 
@@ -30,15 +32,13 @@ pub(in crate::run) struct Walk<'w, 'a> {
     pub(in crate::run) allocated: Option<Allocated>,
     pub(in crate::run) progress: &'w mut dyn Progress,
     pub(in crate::run) stop: &'w AtomicBool,
-    pub(in crate::run) identity: RunIdentity,
     pub(in crate::run) done: usize,
-    pub(in crate::run) layers_done: usize,
 }
 
 /// What becomes of the sums.
 pub(in crate::run) enum Sink<'w, 'a> {
-    /// The linears are pruned on them and written.
-    Checkpoint(&'w mut CheckpointWriter<'a>),
+    /// The linears are pruned on them and written to the folder.
+    Checkpoint(&'w mut CheckpointWriter<'a>, &'w mut RunFolder),
     /// They are saved.
     Statistics(&'w mut StatisticsWriter),
     /// What pruning on them would cost is noted.
@@ -97,16 +97,19 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
     /// Makes the layer durable: its weights, then the state that counts it; or its sums.
     fn commit(&mut self, layer: usize) -> Result<(), RunError> {
         let clock = Instant::now();
-        self.layers_done = layer + 1;
         let report = || serde_json::to_value(&self.report).expect("a report is plain data");
         let streams = self.entering.as_ref().map_or(Vec::new(), HiddenStates::streams);
         match &mut self.sink {
             Sink::Candidates(_) => {}
             Sink::Statistics(writer) => writer.end(report(), &streams)?,
-            Sink::Checkpoint(writer) => {
+            Sink::Checkpoint(writer, folder) => {
                 writer.sync()?;
-                let state = RunState::new(self.identity.clone(), layer + 1, report(), streams.len());
-                state.commit(&self.plan.options.output, &streams)?;
+                folder.commit(Step {
+                    done: layer + 1,
+                    report: report(),
+                    found: Value::Null,
+                    streams: &streams,
+                })?;
                 writer.keep();
             }
         }
@@ -127,7 +130,7 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
         let sums = inputs.sums(gpu, group)?;
         self.report.phases.capture += clock.elapsed().as_secs_f64();
         match &mut self.sink {
-            Sink::Checkpoint(_) => self.prune(layer, group, sums, inputs),
+            Sink::Checkpoint(..) => self.prune(layer, group, sums, inputs),
             Sink::Candidates(_) => self.measure(layer, group, sums),
             Sink::Statistics(writer) => {
                 let clock = Instant::now();
@@ -201,7 +204,7 @@ impl<'w, 'a: 'w> Walk<'w, 'a> {
             solved.record.products += in_products(arithmetic, linear.shape);
             self.report.phases.solve += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
-            let Sink::Checkpoint(writer) = &mut self.sink else {
+            let Sink::Checkpoint(writer, _) = &mut self.sink else {
                 unreachable!("only a checkpoint is pruned")
             };
             writer.put(&linear.tensor, &linear.stored(&solved.rows, solved.dtype))?;

@@ -12,6 +12,7 @@ use crate::model::{Activations, Group, Spec};
 use crate::prune::{GramStatistics, InputSums};
 use crate::run::RunError;
 use crate::run::folder::{RunFolder, Step};
+use crate::run::layerwise::begin::layers_kept;
 use crate::run::predict::layer::SAVED_PIECE;
 
 /// Headers end on so many bytes, so that readers find aligned tensors.
@@ -119,6 +120,11 @@ impl StatisticsWriter {
             found: serde_json::to_value(&self.manifest.layers).expect("plain data"),
             streams,
         })
+    }
+
+    /// Adds to an error how to go on, if a layer of `layers` is kept.
+    pub(in crate::run) fn suspended(&self, error: RunError, layers: usize) -> RunError {
+        self.folder.suspended(error, layers_kept(self.folder.done(), layers))
     }
 
     /// Writes the manifest: from now on there are statistics.
