@@ -49,6 +49,7 @@
 pub mod bench;
 pub mod calib;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod eval;
 pub mod gpu;

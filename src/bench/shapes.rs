@@ -88,7 +88,8 @@ impl FromStr for Shape {
 }
 
 /// How much is measured unless told otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Size {
     /// 512^3 and smollm2-135m with 256 tokens, one layer solve: about two minutes on a driver that runs on the CPU
     #[default]

@@ -29,7 +29,8 @@ const LSA_SPREADS: [[f64; 2]; 5] = [[0.4, 0.02], [0.5, 0.04], [0.6, 0.1], [0.7, 
 const FROM: f64 = 0.5;
 
 /// How sparsity is spread over linears.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Allocation {
     /// By curvature from 50 % upward with admm, else uniform.

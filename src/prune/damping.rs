@@ -9,7 +9,8 @@ use crate::gpu::GpuError;
 const ESCALATION: [f32; 5] = [0.0, 1e-3, 1e-2, 1e-1, 1.0];
 
 /// Which energy the damping is a fraction of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum DampingRule {
     /// Each input's own: loud inputs do not drown quiet ones.

@@ -26,7 +26,8 @@ const LITTLE: f64 = 1e-4;
 const SEED: u64 = 0x5eca_7e05;
 
 /// Whether inputs are permuted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Permute {
     /// Where it helps for certain: with N:M patterns and ADMM.

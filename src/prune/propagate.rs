@@ -1,7 +1,8 @@
 //! Which inputs the layer problems are posed on.
 
 /// Which inputs a decoder layer sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Propagate {
     /// Dense inputs; within the layer, pruned inputs with dense targets. Layers are independent (published FISTAPruner).
@@ -29,7 +30,8 @@ impl Propagate {
 }
 
 /// Which inputs the linear layers inside a decoder layer see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Within {
     /// All those of the dense decoder layer on what enters it: its linear layers are pruned side by side, then it runs

@@ -1,23 +1,25 @@
-//! Records of what was done, as JSON and as terminal tables. Formats numbers; computes none.
+//! Records of what was done, as JSON and, with the feature `cli`, as text.
 
 mod bench;
 mod calibrate;
 mod compare;
 mod inspect;
-mod layout;
 mod record;
 mod shots;
-mod structure;
-mod table;
+#[cfg(feature = "cli")]
+mod text;
 
-pub use bench::{BENCH_SCHEMA_VERSION, BenchFormat, BenchRow, Machine, bench_board, bench_print};
-pub use calibrate::{CalibrateReport, calibrate_lines};
-pub use compare::{CompareCell, CompareReport, RoleError, compare_csv, compare_markdown};
-pub use inspect::{InspectRecord, LinearKind, inspect_table};
-pub use layout::text_table;
+pub use bench::{BENCH_SCHEMA_VERSION, BenchRow, Machine, bench_board};
+pub use calibrate::CalibrateReport;
+pub use compare::{CompareCell, CompareReport, RoleError, compare_csv};
+pub use inspect::{InspectRecord, LinearKind};
 pub use record::{
     AdapterRecord, CalibrationRecord, EvalRecord, LinearRecord, Memory, ModelSize, Phases, PruneReport, Settings,
     Shrunk, Totals,
 };
 pub use shots::{CorrectionRecord, SearchRecord, ShotRecord};
-pub use table::{demo_table, eval_table, prune_table};
+#[cfg(feature = "cli")]
+pub use text::{
+    BenchFormat, bench_print, calibrate_lines, compare_markdown, demo_table, eval_table, inspect_table, prune_table,
+    text_table,
+};

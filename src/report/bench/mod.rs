@@ -1,9 +1,7 @@
-//! Benchmarks: the record of one measurement, flat as llama-bench's, and the forms it is printed in.
+//! Benchmarks: the record of one measurement, flat as llama-bench's, and a page of many.
 
 mod board;
-mod print;
 mod row;
 
 pub use board::bench_board;
-pub use print::{BenchFormat, bench_print};
 pub use row::{BENCH_SCHEMA_VERSION, BenchRow, Machine};

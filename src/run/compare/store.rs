@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::options::CompareOptions;
 use crate::checkpoint::{Checkpoint, CheckpointError, Replacement, STATE_FILE, STATE_FOLDER};
-use crate::report::{CompareCell, CompareReport, compare_csv, compare_markdown};
+#[cfg(feature = "cli")]
+use crate::report::compare_markdown;
+use crate::report::{CompareCell, CompareReport, compare_csv};
 use crate::run::RunError;
 use crate::run::folder::{RunFolder, differences};
 
@@ -114,8 +116,13 @@ impl Store {
     /// Replaces the files of results, each whole at any moment.
     pub(super) fn save(&mut self) -> Result<(), RunError> {
         let json = serde_json::to_string_pretty(&self.report).expect("plain data");
-        let [markdown, csv] = [compare_markdown(&self.report) + "\n", compare_csv(&self.report)];
-        for (name, text) in [(JSON, json), ("compare.md", markdown), ("compare.csv", csv)] {
+        let files = [
+            (JSON, json),
+            #[cfg(feature = "cli")]
+            ("compare.md", compare_markdown(&self.report) + "\n"),
+            ("compare.csv", compare_csv(&self.report)),
+        ];
+        for (name, text) in files {
             let path = self.folder.path().join(name);
             Replacement::write(&path, text.as_bytes()).map_err(|e| self.folder.failed(&path, e))?;
         }

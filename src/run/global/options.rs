@@ -1,6 +1,5 @@
 //! What the user asks of LLM Surgeon beyond what every method has.
 
-use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::model::LinearSpec;
@@ -36,7 +35,8 @@ pub struct SurgeonOptions {
 }
 
 /// Where the curvature factors are between the two passes of a shot. The result is the same to the byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum FactorPlace {
     /// On disk, or gathered again where the disk has no room
     #[default]
@@ -95,7 +95,8 @@ impl Default for LowRankOptions {
 }
 
 /// Which Fisher information the curvature is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Fisher {
     /// Of the text's own tokens, as published
@@ -107,8 +108,11 @@ pub enum Fisher {
 
 impl Fisher {
     /// Name on the command line and in reports.
-    pub fn name(self) -> String {
-        self.to_possible_value().expect("none is hidden").get_name().to_string()
+    pub fn name(self) -> &'static str {
+        match self {
+            Fisher::Empirical => "empirical",
+            Fisher::Sampled => "sampled",
+        }
     }
 }
 

@@ -288,8 +288,8 @@ fn report_of(plan: &StructurePlan, checkpoint: &Checkpoint, gpu: &Gpu) -> PruneR
     let settings = &mut report.settings;
     settings.structure = Some(plan.structure.name());
     settings.score = Some(plan.structure.score.name().to_string());
-    settings.update = (plan.structure.score == Score::Surgeon).then(|| plan.structure.update.name());
-    settings.layout = Some(plan.structure.layout.name());
+    settings.update = (plan.structure.score == Score::Surgeon).then(|| plan.structure.update.name().into());
+    settings.layout = Some(plan.structure.layout.name().into());
     settings.round = plan.structure.ffn.then_some(plan.target.units.round);
     settings.max_correlate = None;
     if plan.structure.score != Score::Surgeon {

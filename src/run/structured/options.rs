@@ -1,6 +1,5 @@
 //! What the user asks of a run that makes a model smaller.
 
-use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::model::{Spec, Tap};
@@ -13,7 +12,8 @@ use crate::run::predict::passes::{GatherPlan, Pass};
 ///
 /// That a unit is gone shows in its rows and in its columns, but it is one and the same loss: both sides making up for it,
 /// as for rows and columns that are removed independently, is to make up for it several times.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Update {
     /// The columns of down and o that stay
@@ -27,13 +27,18 @@ pub enum Update {
 
 impl Update {
     /// Name on the command line and in reports.
-    pub fn name(self) -> String {
-        self.to_possible_value().expect("none is hidden").get_name().to_string()
+    pub fn name(self) -> &'static str {
+        match self {
+            Update::Columns => "columns",
+            Update::Both => "both",
+            Update::None => "none",
+        }
     }
 }
 
 /// Widths of the layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// Every layer loses as many neurons and heads, its own cheapest
@@ -45,8 +50,11 @@ pub enum Layout {
 
 impl Layout {
     /// Name on the command line and in reports.
-    pub fn name(self) -> String {
-        self.to_possible_value().expect("none is hidden").get_name().to_string()
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Uniform => "uniform",
+            Layout::Padded => "padded",
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::layout::{megabytes, percent, table};
 use super::structure::structure_table;
-use super::{EvalRecord, LinearRecord, PruneReport};
+use crate::report::{EvalRecord, LinearRecord, PruneReport};
 
 /// A layer error, if it was measured.
 fn known(error: f64) -> String {

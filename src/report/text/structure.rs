@@ -1,8 +1,7 @@
 //! What a model that became smaller looks like.
 
-use super::PruneReport;
 use super::layout::{megabytes, percent, table};
-use super::record::Shrunk;
+use crate::report::{PruneReport, Shrunk};
 
 /// Sizes before and after, then phases and memory.
 pub(super) fn structure_table(report: &PruneReport, shrunk: &Shrunk) -> String {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::BenchRow;
-use crate::report::layout::table;
+use super::layout::table;
+use crate::report::BenchRow;
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
