@@ -17,6 +17,7 @@
 //! ```text
 //! cli            -> bench run eval calib model prune ops report checkpoint tensor gpu
 //! pruner         -> run model prune calib report checkpoint gpu
+//! evaluator      -> run eval model report checkpoint gpu
 //! bench          -> run prune linalg ops report reference tensor gpu
 //! run            -> eval calib model prune linalg ops report checkpoint tensor gpu
 //! eval           -> calib model
@@ -52,6 +53,7 @@ pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod eval;
+mod evaluator;
 pub mod gpu;
 pub mod linalg;
 pub mod model;
@@ -63,4 +65,5 @@ pub mod report;
 pub mod run;
 pub mod tensor;
 
+pub use evaluator::Evaluator;
 pub use pruner::{Pruner, Target};

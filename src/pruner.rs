@@ -11,14 +11,9 @@ use crate::model::Spec;
 use crate::prune::{MethodRow, Pattern};
 use crate::report::PruneReport;
 use crate::run::{
-    AUTO, Asked, Plan, Progress, PruneOptions, RunError, SurgeonOptions, SurgeonPlan, choose, method_named, prune,
-    surgeon,
+    AUTO, Asked, DEFAULT_LENGTH, DEFAULT_SAMPLES, Plan, Progress, PruneOptions, RunError, SurgeonOptions, SurgeonPlan,
+    choose, method_named, prune, surgeon,
 };
-
-/// Calibration samples unless asked otherwise.
-const SAMPLES: usize = 128;
-/// Tokens of each, unless the model was made for fewer.
-const LENGTH: usize = 2048;
 
 /// What is removed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,8 +67,8 @@ impl Pruner {
             return Err(RunError::Setting(message.into()));
         }
         let samples = SampleSpec {
-            samples: SAMPLES,
-            length: LENGTH.min(spec.max_positions),
+            samples: DEFAULT_SAMPLES,
+            length: DEFAULT_LENGTH.min(spec.max_positions),
             seed: 0,
             bos: spec.bos.filter(|_| spec.needs_bos),
         };

@@ -1,7 +1,6 @@
 //! `secateur eval`.
 
 use std::path::Path;
-use std::time::Instant;
 
 use super::args::Common;
 use super::eval_args::{BosArg, EvalArgs, ProtocolArg, WindowArgs};
@@ -12,10 +11,10 @@ use indicatif::ProgressBar;
 use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::eval::{Bos, Protocol, Windows, same_vocabulary};
-use crate::model::{ActivationOptions, Activations, Decoder, Spec};
+use crate::eval::{Bos, Protocol, Windows};
+use crate::model::{ActivationOptions, Decoder, Spec};
 use crate::report::{EvalRecord, eval_table};
-use crate::run::{EvalText, evaluate};
+use crate::run::{EvalText, evaluate, evaluate_against};
 
 pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
     let checkpoint = Checkpoint::open(&args.model)?;
@@ -29,7 +28,7 @@ pub(super) fn run(common: &Common, args: &EvalArgs) -> Result<(), CliError> {
     let decoder = Decoder::new(&gpu, &checkpoint, &spec, text.windows.context)?;
     let record = match &args.against {
         Some(folder) => against(common, folder, &decoder, &text)?,
-        None => evaluated(common, &decoder, &text, None)?,
+        None => evaluated(common, &decoder, &text)?,
     };
     if let Some(file) = &args.dump_logits {
         dump(&decoder, &text.windows, file)?;
@@ -63,14 +62,12 @@ fn advanced(bar: &ProgressBar, layer: usize) -> bool {
 
 /// Where the BOS token goes: as asked, or where the family needs it.
 fn bos(asked: BosArg, spec: &Spec) -> Result<Bos, CliError> {
-    let id = || {
-        spec.bos.ok_or_else(|| {
-            CliError::setting("--bos: config.json has no bos_token_id; use --bos none or --bos tokenizer".into())
-        })
-    };
+    let missing =
+        || CliError::setting("--bos: config.json has no bos_token_id; use --bos none or --bos tokenizer".into());
+    let id = || spec.bos.ok_or_else(missing);
     Ok(match asked {
-        BosArg::Auto if spec.needs_bos => Bos::Window(id()?),
-        BosArg::Auto | BosArg::Tokenizer => Bos::Tokenizer,
+        BosArg::Auto => Bos::of(spec).map_err(|_| missing())?,
+        BosArg::Tokenizer => Bos::Tokenizer,
         BosArg::None => Bos::None,
         BosArg::Once => Bos::Once(id()?),
         BosArg::Window => Bos::Window(id()?),
@@ -79,28 +76,19 @@ fn bos(asked: BosArg, spec: &Spec) -> Result<Bos, CliError> {
 
 /// The record against the checkpoint in `folder`, which goes first.
 fn against(common: &Common, folder: &Path, decoder: &Decoder<'_>, text: &EvalText) -> Result<EvalRecord, CliError> {
-    let start = Instant::now();
     let other = Checkpoint::open(folder)?;
     let spec = super::spec(common, &other)?;
     let reference = Decoder::new(decoder.gpu, &other, &spec, text.windows.context)?;
-    same_vocabulary(&reference, decoder)?;
-    let bar = progress::layers(common, spec.layers);
-    let states = reference.run(&text.windows.ids, |layer| bar.set_position(layer as u64));
+    let bar = progress::layers(common, spec.layers + decoder.spec.layers);
+    let record = evaluate_against(&reference, decoder, text, |layer| advanced(&bar, layer));
     bar.finish_and_clear();
-    let mut record = evaluated(common, decoder, text, Some((&reference, &states?)))?;
-    record.seconds = start.elapsed().as_secs_f64();
-    Ok(record)
+    Ok(record?)
 }
 
-fn evaluated(
-    common: &Common,
-    decoder: &Decoder<'_>,
-    text: &EvalText,
-    reference: Option<(&Decoder<'_>, &Activations)>,
-) -> Result<EvalRecord, CliError> {
+fn evaluated(common: &Common, decoder: &Decoder<'_>, text: &EvalText) -> Result<EvalRecord, CliError> {
     let bar = progress::layers(common, decoder.spec.layers);
     let options = ActivationOptions::default();
-    let result = evaluate(decoder, text, reference, &options, |layer| advanced(&bar, layer));
+    let result = evaluate(decoder, text, None, &options, |layer| advanced(&bar, layer));
     bar.finish_and_clear();
     Ok(result?.0)
 }

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use super::method_args::MethodArgs;
 use crate::prune::{Allocation, DampingRule, Permute, Propagate, Scope, Within};
+use crate::run::DEFAULT_SAMPLES;
 use crate::tensor::DType;
 
 /// Calibration tokens.
@@ -15,7 +16,7 @@ pub(super) struct SampleArgs {
     #[arg(short, long)]
     pub(super) calibration: Option<PathBuf>,
     /// Calibration samples
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = DEFAULT_SAMPLES)]
     pub(super) samples: usize,
     /// Tokens per sample [default: 2048, or what the model was made for if less]
     #[arg(long)]

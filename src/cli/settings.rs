@@ -8,10 +8,7 @@ use super::run_args::{InputArgs, MemoryArgs, SampleArgs, SolveArgs};
 use crate::calib::SampleSpec;
 use crate::model::Spec;
 use crate::prune::{Damping, MethodRow, Pattern, Propagate, Scope, Within, method};
-use crate::run::{PruneOptions, Sums};
-
-/// Tokens per sample or window unless the model was made for less.
-pub(super) const DEFAULT_LENGTH: usize = 2048;
+use crate::run::{DEFAULT_LENGTH, PruneOptions, Sums};
 
 /// Which weights go.
 pub(super) fn pattern(args: &PruneArgs) -> Result<Pattern, CliError> {

@@ -1,7 +1,7 @@
 //! Perplexity by protocol P1: one token stream, disjoint windows, all targets of each window.
 
 use crate::calib::{CalibError, Tokenizer};
-use crate::model::{Activations, Decoder, ModelError, TokenLoss};
+use crate::model::{Activations, Decoder, ModelError, Spec, TokenLoss};
 
 /// How a file becomes a token stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,15 @@ pub enum Bos {
 }
 
 impl Bos {
+    /// Before every window for families that are lost without one (Gemma), else where the tokenizer puts it.
+    pub fn of(spec: &Spec) -> Result<Self, EvalError> {
+        match (spec.needs_bos, spec.bos) {
+            (false, _) => Ok(Bos::Tokenizer),
+            (true, Some(id)) => Ok(Bos::Window(id)),
+            (true, None) => Err(EvalError::NoBos),
+        }
+    }
+
     /// Name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -84,6 +93,9 @@ pub enum EvalError {
         /// Window length.
         context: usize,
     },
+    /// The family needs a BOS token that is not known.
+    #[error("config.json has no bos_token_id, which this family needs before every window; add it there")]
+    NoBos,
     /// A window needs at least one target.
     #[error("context {0} is too short: a window needs at least 2 tokens")]
     Context(usize),

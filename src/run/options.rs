@@ -10,6 +10,10 @@ use crate::prune::{
 };
 use crate::tensor::DType;
 
+/// Calibration samples unless asked otherwise.
+pub const DEFAULT_SAMPLES: usize = 128;
+/// Tokens per sample or window unless asked otherwise or the model was made for less.
+pub const DEFAULT_LENGTH: usize = 2048;
 /// Tokens of the backward pass at most: shares of linears need fewer than their weights.
 const CURVATURE_TOKENS: usize = 32768;
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::calib::{Corpus, CorpusKind, Tokenizer};
 use crate::checkpoint::Checkpoint;
-use crate::eval::{Bos, Protocol, Windows, divergence, perplexity};
+use crate::eval::{Bos, Protocol, Windows, divergence, perplexity, same_vocabulary};
 use crate::gpu::Gpu;
 use crate::model::{ActivationOptions, Activations, Decoder, Spec, evaluation_bytes};
 use crate::report::EvalRecord;
@@ -104,6 +104,27 @@ pub fn evaluate(
         seconds: start.elapsed().as_secs_f64(),
     };
     Ok((record, states))
+}
+
+/// A model's record on a text with how far it is from `reference`, which goes first. `go_on` is asked after each layer, those
+/// of both counted together; at its no this ends as interrupted.
+pub fn evaluate_against(
+    reference: &Decoder<'_>,
+    decoder: &Decoder<'_>,
+    text: &EvalText,
+    mut go_on: impl FnMut(usize) -> bool,
+) -> Result<EvalRecord, RunError> {
+    let start = Instant::now();
+    same_vocabulary(reference, decoder)?;
+    let options = ActivationOptions::default();
+    let states = reference.run_with(&text.windows.ids, &options, &mut go_on)?;
+    let states = states.ok_or(RunError::Interrupted)?;
+    let first = reference.spec.layers;
+    let (mut record, _) = evaluate(decoder, text, Some((reference, &states)), &options, |done| {
+        go_on(first + done)
+    })?;
+    record.seconds = start.elapsed().as_secs_f64();
+    Ok(record)
 }
 
 /// Memory that evaluating takes.

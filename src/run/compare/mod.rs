@@ -7,7 +7,7 @@ mod evaluate;
 mod options;
 mod store;
 
-pub use evaluate::{EvalText, evaluate};
+pub use evaluate::{EvalText, evaluate, evaluate_against};
 pub use options::CompareOptions;
 
 use std::io::ErrorKind;
