@@ -91,12 +91,13 @@ impl FromStr for Shape {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Size {
-    /// 512^3 and smollm2-135m with 256 tokens, one layer solve: about two minutes on a driver that runs on the CPU
+    /// 512^3 and smollm2-135m with 256 tokens, and one layer solve. Takes about two minutes on a driver that runs on
+    /// the CPU
     #[default]
     Small,
     /// 1024^3, 2048x640, 576x1536, smollm2-135m and llama-3.2-1b with 1024 tokens
     Medium,
-    /// 4096^3, llama-3.2-1b and llama-3.1-8b with 2048 tokens: for a GPU with 16 GB and more
+    /// 4096^3, llama-3.2-1b and llama-3.1-8b with 2048 tokens, for a GPU with 16 GB or more
     Large,
 }
 

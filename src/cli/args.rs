@@ -15,11 +15,18 @@ use crate::gpu::AdapterChoice;
 use crate::prune::{METHODS, MethodRow, method};
 use crate::run::{AUTO, regimes};
 
-/// Prunes large language models after training: a Hugging Face checkpoint in, a sparser one out, on any GPU.
+/// Prunes large language models after training. Reads a Hugging Face checkpoint and writes a sparser or smaller one, on
+/// any GPU.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 unsupported model, 4 over a memory limit, 5 verification of the output failed, 130 interrupted.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 unsupported model, 4 over a memory limit, 5 verification of the
+/// output failed, 130 interrupted.
 ///
-/// Environment: SECATEUR_ADAPTER as --adapter. SECATEUR_TUNE=off|load|full: take the default tiles of products, those that earlier runs found fastest, or measure what is not known yet (default full on a GPU, load on a driver that runs on the CPU); results are kept in tune.json in the user's cache folder. SECATEUR_COOP=auto|off: whether products that allow it may run on cooperative matrices where the GPU has them (default auto; never on a driver that runs on the CPU).
+/// Environment: SECATEUR_ADAPTER sets --adapter. SECATEUR_TUNE=off|load|full chooses the kernel variants (such as tile
+/// sizes) of matrix products. `off` uses the default ones. `load` uses those that earlier runs measured as fastest.
+/// `full` also measures what is not known yet. The default is `full` on a GPU and `load` on a driver that runs on the
+/// CPU. Measurements are kept in tune.json in the user's cache folder. SECATEUR_COOP=auto|off: with `auto`, the
+/// default, some matrix products may use cooperative matrices (e.g. tensor cores) where the GPU has them, but never on
+/// a driver that runs on the CPU. `off` never uses them.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110)]
 pub(super) struct Args {
@@ -31,36 +38,38 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Common {
-    /// Device: `auto` (a hardware adapter, else the host), `cpu` (the host executor), an index or part of a name from
+    /// Device: `auto` (a hardware GPU if there is one, else the CPU), `cpu`, or an index or part of a name from
     /// `secateur doctor`
     #[arg(long, global = true, default_value = "auto", env = "SECATEUR_ADAPTER")]
     pub(super) adapter: AdapterChoice,
     /// Print the result as JSON on stdout
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// No progress and no notes on stderr
+    /// Print no progress and no notes on stderr
     #[arg(short, long, global = true)]
     pub(super) quiet: bool,
     /// Print the time of each kernel at the end
     #[arg(long, global = true)]
     pub(super) profile: bool,
-    /// Most memory for buffers on the device, e.g. 6GiB or 800MiB [default: what the device has]
+    /// Limit of memory for buffers on the device, e.g. 6GiB or 800MiB [default: what the device has]
     #[arg(long, global = true, value_name = "SIZE", value_parser = size)]
     pub(super) max_vram: Option<u64>,
-    /// For a GPU that draws the screen too: small pieces of work, and after each a rest as long as it took
+    /// Keep a GPU that also drives the display responsive: run short pieces of work, and pause after each for as long
+    /// as it ran
     #[arg(long, global = true)]
     pub(super) gentle: bool,
-    /// Keep blocks of attention in 16 bits on the device in forward passes: half the fast memory, for 11 bits of
-    /// precision in queries, keys and values, at most 65504
+    /// In attention of forward passes, keep queries, keys and values in 16 bits in workgroup (shared) memory. This
+    /// halves that memory. The values then have 11 bits of precision and must not exceed 65504
     #[arg(long, global = true)]
     pub(super) half_attention: bool,
-    /// A family file for an architecture that is not built in (models/README.md) [default: the built-in one]
+    /// Family file that describes an architecture that is not built in, see models/README.md [default: the built-in
+    /// one]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) family: Option<PathBuf>,
-    /// Debug: play every kernel on the host too and stop at the first whose outputs differ (slow)
+    /// Debug: run every kernel on the CPU too, and stop at the first whose outputs differ (slow)
     #[arg(long, global = true, env = "SECATEUR_VERIFY_KERNELS", hide_short_help = true)]
     pub(super) verify_kernels: bool,
-    /// Debug: pretend that the device binds at most this many bytes
+    /// Debug: pretend that one buffer binding on the device holds at most this many bytes
     #[arg(long, global = true, env = "SECATEUR_MAX_BINDING", hide_short_help = true)]
     pub(super) max_binding: Option<u64>,
 }
@@ -69,23 +78,23 @@ pub(super) struct Common {
 pub(super) enum Command {
     /// Prune a checkpoint
     Prune(PruneArgs),
-    /// What a prune would do and take: the same as `prune --dry-run`
+    /// Show what `prune` would do and the memory, disk and time it needs, like `prune --dry-run`
     Plan(PruneArgs),
-    /// Run the dense model on the calibration text once and save what its linears see, for any number of prunes without a
-    /// forward pass
+    /// Run the dense model on the calibration text once and save the Gram matrices of its linear layers. Any number of
+    /// prunes can use them without a forward pass
     Calibrate(CalibrateArgs),
-    /// Show what a checkpoint is: family, sizes, prunable linears, ties and zeros; needs no device
+    /// Show the family, sizes, prunable linear layers, tied weights and zeros of a checkpoint. Needs no device
     Inspect(InspectArgs),
-    /// Perplexity of a checkpoint, and its divergence from another
+    /// Measure the perplexity of a checkpoint, and its KL divergence from another
     Eval(EvalArgs),
-    /// Prune by several methods to several targets and compare layer errors, perplexity, time and memory
+    /// Prune with several methods to several targets, and compare layer errors, perplexity, time and memory
     Compare(CompareArgs),
-    /// Time the kernels at shapes of real layers, check them against f64 twins, and say how far they are from what the device
-    /// can do at most
+    /// Time the kernels at shapes of real layers, check them against f64 references, and relate their speed to the
+    /// peak measured on the device
     Bench(BenchArgs),
-    /// Show adapters, limits, memory and disk, and check the shaders
+    /// List adapters, limits, memory and disk, and validate the shaders
     Doctor,
-    /// Prune the built-in model and compare methods
+    /// Prune the built-in model with four methods and compare perplexities
     Demo(DemoArgs),
 }
 
@@ -94,13 +103,13 @@ pub(super) enum Command {
 pub(super) struct PruneArgs {
     /// Folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json)
     pub(super) model: PathBuf,
-    /// Output folder; must not exist or be empty, unless a run in it is resumed
+    /// Output folder. It must be new or empty, unless --resume continues a run in it
     #[arg(short, long)]
     pub(super) output: PathBuf,
     /// Fraction of weights to remove, e.g. 0.5 or 50%
     #[arg(short, long, allow_negative_numbers = true, value_parser = fraction)]
     pub(super) sparsity: Option<f64>,
-    /// N:M pattern: N weights kept of every M along the inputs, e.g. 2:4
+    /// N:M pattern: keep N of every M consecutive weights in a row, e.g. 2:4
     #[arg(short, long)]
     pub(super) pattern: Option<String>,
     /// Pruning method [default: auto]
@@ -119,10 +128,10 @@ pub(super) struct PruneArgs {
     pub(super) structure: StructureArgs,
     #[command(flatten)]
     pub(super) memory: MemoryArgs,
-    /// Go on with an unfinished run in the output folder, after its last finished decoder layer
+    /// Continue an unfinished run in the output folder, after its last finished decoder layer or, for LLM Surgeon, shot
     #[arg(long)]
     pub(super) resume: bool,
-    /// Print what would happen, with predicted peak memory, and stop
+    /// Print the plan, with predicted peak memory, and stop
     #[arg(long)]
     pub(super) dry_run: bool,
 }
@@ -152,15 +161,15 @@ fn methods() -> impl TypedValueParser<Value = String> {
 pub(super) struct CalibrateArgs {
     /// Folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json)
     pub(super) model: PathBuf,
-    /// Folder for the statistics; must not exist or be empty. Takes 4 bytes per pair of inputs of a group of linears:
-    /// 25 GB for a Llama of 7 billion weights
+    /// Folder for the statistics. It must be new or empty, unless --resume continues a run in it. Each Gram matrix
+    /// takes 4 bytes per entry: 22 GB for a Llama of 7 billion weights
     #[arg(short, long)]
     pub(super) output: PathBuf,
     #[command(flatten)]
     pub(super) samples: SampleArgs,
     #[command(flatten)]
     pub(super) memory: MemoryArgs,
-    /// Go on with an unfinished run in the output folder, after its last finished decoder layer
+    /// Continue an unfinished run in the output folder, after its last finished decoder layer
     #[arg(long)]
     pub(super) resume: bool,
 }
@@ -179,7 +188,7 @@ pub(super) struct DemoArgs {
     /// Calibration samples of 256 tokens
     #[arg(long, default_value_t = 64)]
     pub(super) samples: usize,
-    /// Evaluation windows of 256 tokens; 0 is all
+    /// Evaluation windows of 256 tokens; 0 means all
     #[arg(long, default_value_t = 0)]
     pub(super) windows: usize,
 }

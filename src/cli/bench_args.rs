@@ -19,45 +19,45 @@ pub(super) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BenchCommand {
-    /// Hold two result files against each other, measurement by measurement
+    /// Compare two result files, measurement by measurement
     Compare(BenchCompareArgs),
-    /// Make one static HTML page of all result files in a folder
+    /// Write one static HTML page of all result files in a folder
     Board(BenchBoardArgs),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct BenchWhat {
-    /// Kernels, by comma: gemm, gemm_coop (the same on cooperative matrices, where the GPU has them), gemm_naive (the
-    /// product without any art, at N^3 shapes), gram, fista_step, admm (an iteration), topk, project_nm, attention, cholesky (inverse), matvec (dense),
-    /// matvec_two_four (2:4, packed), solve (a layer at 2:4 by the default method)
-    /// [default: all]
+    /// Kernels, comma-separated: gemm, gemm_coop (the same product on cooperative matrices, where the GPU has them),
+    /// gemm_naive (the same product without optimisation, at N^3 shapes), gram, fista_step, admm (one iteration),
+    /// topk, project_nm, attention, cholesky (inverse), matvec (dense), matvec_two_four (2:4, packed), solve (a layer
+    /// at 2:4 by the default method) [default: all]
     #[arg(long, value_delimiter = ',', value_name = "KERNELS")]
     pub(super) kernels: Vec<BenchKernel>,
-    /// Shapes, by comma: smollm2-135m, llama-3.2-1b, llama-3.1-8b, OUTPUTSxINPUTS such as 2048x640, or N^3 such as 1024^3
-    /// [default: those of --size]
+    /// Shapes, comma-separated: smollm2-135m, llama-3.2-1b, llama-3.1-8b, OUTPUTSxINPUTS such as 2048x640, or N^3 (a
+    /// product of square matrices) such as 1024^3 [default: those of --size]
     #[arg(long, value_delimiter = ',', value_name = "SHAPES")]
     pub(super) shapes: Vec<Shape>,
     /// How much to measure
     #[arg(long, value_enum, default_value = "small")]
     pub(super) size: Size,
-    /// Types that weights are stored in, by comma, where a kernel takes them (gemm); f16 adds attention with its
-    /// blocks in 16 bits [default: f32,f16,bf16]
+    /// Storage types of the weights, comma-separated, for kernels that support several (gemm). f16 adds attention with
+    /// 16-bit queries, keys and values [default: f32,f16,bf16]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "TYPES")]
     pub(super) dtypes: Vec<WeightType>,
-    /// Tokens of forward products, Grams and attention [default: 256, 1024 or 2048 by --size]
+    /// Number of tokens in forward products, Gram matrices and attention [default: 256, 1024 or 2048 by --size]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1 << 15))]
     pub(super) tokens: Option<u32>,
-    /// Samples of each, after the warm-up
+    /// Timed repetitions of each measurement, after the warm-up
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) repetitions: u32,
-    /// Seed of the data
+    /// Seed of the random data
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
-    /// Form of the results on stdout; --json is short for json
+    /// Format of the results on stdout; --json is short for json
     #[arg(short, long, value_enum, default_value = "md")]
     pub(super) output: BenchFormat,
-    /// Time nothing: hold every kernel against its f64 twin at odd sizes, and exit with 1 if one is further from it than
-    /// rounding explains
+    /// Check without timing: compare every kernel with its f64 reference at odd sizes. The exit code is 1 if a
+    /// difference is larger than rounding explains
     #[arg(long, conflicts_with_all = ["kernels", "shapes", "size", "dtypes", "tokens", "repetitions", "output"])]
     pub(super) check: bool,
 }
@@ -86,15 +86,15 @@ impl From<WeightType> for DType {
 pub(super) struct BenchCompareArgs {
     /// Results written by `bench --output json` or `jsonl`
     pub(super) a: PathBuf,
-    /// Results to hold against them
+    /// Results to compare with them
     pub(super) b: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct BenchBoardArgs {
-    /// Folder with .json and .jsonl files of results, in it and in its folders
+    /// Folder with .json and .jsonl result files, searched with its subfolders
     pub(super) folder: PathBuf,
-    /// The page to write
+    /// HTML page to write
     #[arg(short, long)]
     pub(super) output: PathBuf,
 }

@@ -12,11 +12,11 @@ use crate::prune::{Pattern, PruneError, Scope};
 pub(super) struct CompareArgs {
     /// Folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json)
     pub(super) model: PathBuf,
-    /// Folder for compare.md, compare.csv and compare.json, written after every row: the same command goes on with the
-    /// missing rows, and more methods, targets or seeds may be asked for
+    /// Folder for compare.md, compare.csv and compare.json, which are written after every row. Run the same command
+    /// again to add missing rows, also after adding methods, targets or seeds
     #[arg(short, long)]
     pub(super) output: PathBuf,
-    /// Text to evaluate on, as `eval --text`; repeat it, or separate with commas
+    /// Text to evaluate on, as in `eval --text`. Repeat the flag or separate several texts by commas
     #[arg(
         short,
         long,
@@ -26,7 +26,7 @@ pub(super) struct CompareArgs {
         value_name = "TEXT"
     )]
     pub(super) eval: Vec<PathBuf>,
-    /// Methods, comma-separated: those of `prune --method`; `wanda+0` is wanda with 0 steps of refit instead of --refit
+    /// Methods of `prune --method`, comma-separated. `wanda+0` is wanda with 0 refit steps, whatever --refit says
     #[arg(
         short,
         long,
@@ -40,7 +40,7 @@ pub(super) struct CompareArgs {
     #[arg(short, long, visible_aliases = ["sparsity", "pattern"], value_delimiter = ',', value_name = "TARGETS",
           allow_negative_numbers = true, default_value = "50%,2:4")]
     pub(super) targets: Vec<TargetArg>,
-    /// Seeds, comma-separated: every row with each of them [default: that of --seed]
+    /// Seeds, comma-separated. Every row is run with each of them [default: the seed of --seed]
     #[arg(long, value_delimiter = ',', value_name = "SEEDS", conflicts_with_all = ["seed", "statistics"])]
     pub(super) seeds: Vec<u64>,
     #[command(flatten)]

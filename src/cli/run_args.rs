@@ -12,16 +12,16 @@ use crate::tensor::DType;
 /// Calibration tokens.
 #[derive(Debug, clap::Args)]
 pub(super) struct SampleArgs {
-    /// Calibration text: .txt, or JSON lines with a `text` field (.jsonl), each also .gz [default: none]
+    /// Calibration text: .txt, or JSON lines with a `text` field (.jsonl). Either may be gzipped (.gz) [default: none]
     #[arg(short, long)]
     pub(super) calibration: Option<PathBuf>,
-    /// Calibration samples
+    /// Number of calibration samples
     #[arg(long, default_value_t = DEFAULT_SAMPLES)]
     pub(super) samples: usize,
-    /// Tokens per sample [default: 2048, or what the model was made for if less]
+    /// Tokens per sample [default: 2048, or the model's maximum context length if that is less]
     #[arg(long)]
     pub(super) length: Option<usize>,
-    /// Seed of the sampling
+    /// Seed for drawing the samples
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
 }
@@ -31,9 +31,9 @@ pub(super) struct SampleArgs {
 pub(super) struct InputArgs {
     #[command(flatten)]
     pub(super) samples: SampleArgs,
-    /// Folder that `secateur calibrate` saved, instead of --calibration: no forward pass, so many prunes from one; inputs
-    /// are then those of the dense model, errors made earlier in a layer are not corrected, and without gradients sparsity
-    /// is uniform, unless spread by `lsa` or `owl` [default: none]
+    /// Folder that `secateur calibrate` saved, used instead of --calibration. No forward pass is needed. All inputs
+    /// are those of the dense model, so errors made earlier in a decoder layer are not corrected. There are no
+    /// gradients, so sparsity is uniform unless `lsa` or `owl` spreads it [default: none]
     #[arg(long, value_name = "DIR",
           conflicts_with_all = ["calibration", "samples", "length", "seed", "propagate", "within", "correction", "activations"])]
     pub(super) statistics: Option<PathBuf>,
@@ -42,55 +42,53 @@ pub(super) struct InputArgs {
 /// How a layer problem is solved.
 #[derive(Debug, clap::Args)]
 pub(super) struct SolveArgs {
-    /// Where --sparsity holds: over the whole matrix, or in every row [default: row for wanda, as published, else matrix]
+    /// Whether --sparsity holds over the whole matrix or in every row [default: row for wanda, as published, else
+    /// matrix]
     #[arg(long, value_enum)]
     pub(super) scope: Option<ScopeArg>,
-    /// Conjugate-gradient steps that refit the kept weights after the method; worth having after any of them [default:
-    /// 10 for admm, 20 for surgeon and kfac-fista, 0, the method as published, for the others]
+    /// Conjugate-gradient steps that refit the kept weights after the method. A refit helps after every method
+    /// [default: 10 for admm; 20 for surgeon and kfac-fista; 0 for the others, as published]
     #[arg(long)]
     pub(super) refit: Option<usize>,
-    /// Damping, as a fraction of an input's energy; raise it to 0.1 with few calibration tokens [default: 0.01, or 0.1 with
-    /// --structure by --score surgeon]
+    /// Damping added to the diagonal of the Gram matrix, as a fraction of the energy (mean square) of an input. Raise
+    /// it to 0.1 with few calibration tokens [default: 0.01, or 0.1 with --structure by --score surgeon]
     #[arg(long, allow_negative_numbers = true)]
     pub(super) damping: Option<f64>,
-    /// What the damping is a fraction of: each input's `own` energy, or the `mean` over the inputs [default: mean
+    /// What --damping is a fraction of: each input's `own` energy, or the `mean` energy of all inputs [default: mean
     /// for alps, sparsegpt and --score osscar, as published, else own]
     #[arg(long, value_enum)]
     pub(super) damping_rule: Option<DampingRule>,
-    /// Inputs of a decoder layer: those of the `dense` model, or of the `pruned` one; `local` is pruned with the targets of
-    /// the dense layer, `both` is pruned with those of the dense model, whose stream goes beside [default:
-    /// local for admm, dense for fista, pruned, as published, for the others]
+    /// Hidden states that enter a decoder layer while it is pruned, and the targets that its linear layers should
+    /// match [default: local for admm; dense for fista; pruned for the others, as published]
     #[arg(long, value_enum)]
     pub(super) propagate: Option<Propagate>,
-    /// Inputs of the linear layers inside a decoder layer: all as the dense decoder layer makes them, which then runs again
-    /// pruned (`layer`), or each as the pruned ones before it make them (`linear`) [default: layer, as published, for
-    /// alps, sparsegpt, ria, wanda and magnitude at --propagate pruned, else linear]
+    /// Inputs of the linear layers inside a decoder layer [default: layer, as published; linear for admm and fista,
+    /// and wherever --propagate is not the default of the method]
     #[arg(long, value_enum)]
     pub(super) within: Option<Within>,
-    /// Measure the output error of every linear layer for methods that could do without its Gram matrix (wanda, ria,
-    /// magnitude), which takes longer
+    /// Measure the output error of every linear layer for wanda, ria and magnitude too. This takes longer, because
+    /// these methods otherwise need no Gram matrix
     #[arg(long)]
     pub(super) layer_errors: bool,
-    /// Share of the error of earlier linears that a linear corrects, 0 to 1, where targets are not on the same
-    /// inputs [default: 0.5 for admm, else 1, as FISTAPruner]
+    /// Share of the error of earlier linear layers that a linear layer corrects, from 0 to 1. It has no effect where
+    /// the target uses the same inputs, as with --propagate pruned [default: 0.5 for admm, else 1, as FISTAPruner]
     #[arg(long, allow_negative_numbers = true)]
     pub(super) correction: Option<f64>,
-    /// Prune only these decoder layers, comma-separated and counted from 0, and leave the others as they are [default: all]
+    /// Prune only these decoder layers, comma-separated and counted from 0, and copy the others unchanged [default:
+    /// all]
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     pub(super) layers: Vec<usize>,
-    /// How --sparsity is spread over the linears, at the same number of zeros: the same in each (`uniform`), where a weight
-    /// costs least by the curvature of the loss, which also weighs the outputs of each linear (a forward and a backward
-    /// pass on at most 32768 of the tokens, from all over the text), or as published by the redundancy of each layer
-    /// (`lsa`) or its share of outliers (`owl`; a forward pass); `auto` is curvature from 50 % upward with admm, else
-    /// uniform [default: auto]
+    /// How --sparsity is spread over the linear layers. The total number of zeros stays the same. N:M patterns are
+    /// always uniform [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) allocation: Allocation,
-    /// How far a linear's sparsity may lie from --sparsity under --allocation, e.g. 0.1 for 0.6 to 0.8; of `lsa` and `owl` half
-    /// of the way from the least to the greatest [default: 0.1, 0.08 for owl, 0.02 to 0.15 by --sparsity for lsa]
+    /// Largest difference between a linear layer's sparsity and --sparsity, e.g. 0.1 allows 0.6 to 0.8 at 0.7. For lsa
+    /// and owl it is half of the difference between the least and the greatest sparsity [default: 0.1; 0.08 for owl;
+    /// 0.02 to 0.15 by --sparsity for lsa]
     #[arg(long, allow_negative_numbers = true, value_name = "SPREAD")]
     pub(super) allocation_spread: Option<f64>,
-    /// Reorder the inputs of down and o (the outputs of gate, up and v follow, so the model computes the same) to suit an
-    /// N:M pattern; `auto` does with admm [default: auto]
+    /// Reorder the inputs of down_proj and o_proj to suit an N:M pattern. The outputs of gate_proj, up_proj and v_proj
+    /// are reordered to match, so the model computes the same [default: auto]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(super) permute: Permute,
     #[command(flatten)]
@@ -100,14 +98,14 @@ pub(super) struct SolveArgs {
 /// How much of the model, in how much memory.
 #[derive(Debug, clap::Args)]
 pub(super) struct MemoryArgs {
-    /// Only the first N decoder layers (a prune copies the rest), to try settings quickly [default: all]
+    /// Process only the first N decoder layers, to try settings quickly. A prune copies the rest [default: all]
     #[arg(long, value_name = "N")]
     pub(super) limit_layers: Option<usize>,
-    /// Most resident memory of the process, e.g. 8GiB: beyond it activations go to a file in the output folder [default:
-    /// no limit]
+    /// Limit of the resident memory of the process, e.g. 8GiB. Activations that would exceed it go to a file in the
+    /// output folder [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(super) max_ram: Option<u64>,
-    /// Type of the activations kept between layers [default: f32, or bf16 where that exceeds --max-ram]
+    /// Data type of the activations kept between layers [default: f32, or bf16 if f32 would exceed --max-ram]
     #[arg(long, value_enum)]
     pub(super) activations: Option<ActivationArg>,
 }
@@ -136,7 +134,7 @@ impl From<ActivationArg> for DType {
 pub(super) enum ScopeArg {
     /// Over the whole matrix
     Matrix,
-    /// In every row (output)
+    /// In every row, that is, for each output
     Row,
 }
 

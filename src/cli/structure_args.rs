@@ -10,15 +10,15 @@ use crate::run::{Layout, LineKinds, StructureOptions, Update};
 /// What --structure removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum StructureArg {
-    /// Neurons of the MLPs
+    /// MLP neurons
     Ffn,
     /// Key/value heads with all their query heads
     Heads,
     /// Whole decoder layers
     Layers,
-    /// Outputs of single linears, which become zero: nothing gets smaller
+    /// Rows (outputs) of each linear layer by itself. They become zero, and the model keeps its size
     Rows,
-    /// Inputs of single linears, likewise
+    /// Columns (inputs) of each linear layer by itself. They become zero, and the model keeps its size
     Columns,
 }
 
@@ -30,24 +30,25 @@ fn scores() -> impl TypedValueParser<Value = Score> {
 
 /// Structures instead of single weights.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Structures (--structure): a model that becomes smaller")]
+#[command(next_help_heading = "Structured pruning (--structure)")]
 pub(super) struct StructureArgs {
-    /// Remove whole neurons (ffn), attention heads with their keys and values (heads), decoder layers (layers) or several of
-    /// them, comma-separated, by LLM Surgeon; the sparsity is then the share of the decoder linears' weights to remove. Or zero
-    /// rows and columns of each linear by itself, as LLM Surgeon was published: the model keeps its size [default: none]
+    /// What to remove, comma-separated. ffn, heads and layers make the model smaller. The sparsity is then the share
+    /// of the weights of the decoder's linear layers to remove. rows and columns become zero in each linear layer by
+    /// itself, as published for LLM Surgeon [default: none]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "UNITS")]
     pub(super) structure: Vec<StructureArg>,
-    /// By what units are chosen [default: surgeon]
+    /// Score that chooses the units to remove [default: surgeon]
     #[arg(long, value_name = "SCORE", value_parser = scores())]
     pub(super) score: Option<Score>,
-    /// What makes up for units that the surgeon score removes; the other scores have their own [default: columns]
+    /// Kept weights that are updated to compensate for units removed by --score surgeon. The other scores have their
+    /// own rule [default: columns]
     #[arg(long, value_enum, value_name = "UPDATE")]
     pub(super) update: Option<Update>,
-    /// Widths of the layers [default: uniform]
+    /// How the removed units are divided among the layers [default: uniform]
     #[arg(long, value_enum, value_name = "LAYOUT")]
     pub(super) layout: Option<Layout>,
-    /// The neurons left are a multiple of this [default: 256, or for fewer than 1024 neurons the largest power of two that is at
-    /// most a quarter of them]
+    /// The number of kept neurons is a multiple of this [default: 256, or for fewer than 1024 neurons the largest
+    /// power of two that is at most a quarter of them]
     #[arg(long, value_name = "NEURONS")]
     pub(super) round: Option<usize>,
 }

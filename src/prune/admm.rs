@@ -20,7 +20,7 @@ use crate::tensor::{PanelMatrix, Tensor};
 pub static ADMM: MethodRow = MethodRow {
     name: "admm",
     title: "ADMM",
-    help: "Alternates a least-squares step and the projection on the pattern, then refits the kept weights exactly",
+    help: "Alternates a least-squares step and a projection on the pattern, then refits the kept weights",
     paper: "arXiv 2401.02938",
     evidence: Evidence::Inputs,
     removes: &[Removes::Weights, Removes::Groups],

@@ -33,16 +33,20 @@ const FROM: f64 = 0.5;
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Allocation {
-    /// By curvature from 50 % upward with admm, else uniform.
+    /// `curvature` from 50 % sparsity upward with admm, else `uniform`.
     #[default]
     Auto,
-    /// The same in every linear.
+    /// The same sparsity in every linear layer.
     Uniform,
-    /// By each decoder layer's redundancy.
+    /// Redundant decoder layers lose more weights, as published (LSA, ICLR 2026). Needs a forward pass or saved
+    /// statistics.
     Lsa,
-    /// By each decoder layer's share of outliers.
+    /// Decoder layers with many outliers lose fewer weights, as published (OWL). Needs a forward pass or saved
+    /// statistics.
     Owl,
-    /// Least loss by the curvature of LLM Surgeon: one threshold of its costs for the whole model.
+    /// The weights whose removal costs least by the curvature of the loss go first, by one threshold for the whole
+    /// model (costs as in LLM Surgeon). The curvature also weighs the outputs of each linear layer. Needs a forward
+    /// and a backward pass on at most 32768 of the tokens, from all over the text.
     Curvature,
 }
 

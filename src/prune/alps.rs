@@ -22,7 +22,7 @@ use crate::tensor::Tensor;
 pub static ALPS: MethodRow = MethodRow {
     name: "alps",
     title: "ALPS",
-    help: "ADMM whose penalty follows the support, then conjugate gradients on the kept weights",
+    help: "ADMM whose penalty grows by how much the support changes, then conjugate gradients on the kept weights",
     paper: "arXiv 2406.07831",
     evidence: Evidence::Inputs,
     removes: &[Removes::Weights, Removes::Groups],

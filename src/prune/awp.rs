@@ -11,7 +11,7 @@ use crate::gpu::{Gpu, Recording};
 
 const STEPS: MethodOption = MethodOption {
     name: "awp-steps",
-    help: "Steps of projected gradient descent; published runs take 200",
+    help: "Steps of projected gradient descent. Published runs use 200",
     values: Values::Count(1, 10_000),
     default: "50",
 };
@@ -20,7 +20,7 @@ const STEPS: MethodOption = MethodOption {
 pub static AWP: MethodRow = MethodRow {
     name: "awp",
     title: "AWP",
-    help: "Projected gradient descent on the layer problem, from Wanda's mask",
+    help: "Projected gradient descent on each linear layer's output error, starting from Wanda's mask",
     paper: "arXiv 2506.10205",
     evidence: Evidence::Inputs,
     removes: &[Removes::Weights, Removes::Groups],

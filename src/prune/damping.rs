@@ -13,10 +13,10 @@ const ESCALATION: [f32; 5] = [0.0, 1e-3, 1e-2, 1e-1, 1.0];
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum DampingRule {
-    /// Each input's own: loud inputs do not drown quiet ones.
+    /// Each input's own energy, so that inputs with high energy do not outweigh the others.
     #[default]
     Own,
-    /// The mean over the inputs, as SparseGPT and ALPS have it.
+    /// The mean energy of all inputs, as in SparseGPT and ALPS.
     Mean,
 }
 

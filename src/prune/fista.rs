@@ -21,10 +21,10 @@ use crate::tensor::Tensor;
 /// Where the search begins.
 const WARM_START: MethodOption = MethodOption {
     name: "warm-start",
-    help: "Where FISTAPruner begins; published runs take `sparsegpt` for OPT and `wanda` for LLaMA",
+    help: "Starting point of FISTAPruner. Published runs use `sparsegpt` for OPT and `wanda` for LLaMA",
     values: Values::Choice(&[
-        ("wanda", "The largest |w| ‖x‖ as they are"),
-        ("sparsegpt", "SparseGPT's weights"),
+        ("wanda", "Wanda's mask on the original weights"),
+        ("sparsegpt", "The solution of SparseGPT"),
     ]),
     default: "wanda",
 };
@@ -33,7 +33,7 @@ const WARM_START: MethodOption = MethodOption {
 pub static FISTA: MethodRow = MethodRow {
     name: "fista",
     title: "FISTAPruner",
-    help: "Convex pruning: FISTA on the LASSO relaxation with a search for the penalty, earlier errors corrected",
+    help: "FISTA on the LASSO relaxation, with a search for the penalty and a correction of earlier errors",
     paper: "arXiv 2408.03728",
     evidence: Evidence::Inputs,
     removes: &[Removes::Weights, Removes::Groups],

@@ -9,7 +9,7 @@ use crate::ops::dense;
 pub static MAGNITUDE: MethodRow = MethodRow {
     name: "magnitude",
     title: "magnitude",
-    help: "Keeps the largest weights; needs no calibration text",
+    help: "Keeps the largest weights. Needs no calibration text",
     paper: "",
     evidence: Evidence::Weights,
     removes: &[Removes::Weights, Removes::Groups],

@@ -30,10 +30,10 @@ const SEED: u64 = 0x5eca_7e05;
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Permute {
-    /// Where it helps for certain: with N:M patterns and ADMM.
+    /// With N:M patterns and ADMM, where it helps reliably.
     #[default]
     Auto,
-    /// With any method.
+    /// With any layer-wise method.
     On,
     /// Never.
     Off,

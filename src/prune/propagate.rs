@@ -5,15 +5,19 @@
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Propagate {
-    /// Dense inputs; within the layer, pruned inputs with dense targets. Layers are independent (published FISTAPruner).
+    /// Hidden states of the dense model, so decoder layers are independent. Within a decoder layer, inputs come from
+    /// the pruned linear layers before, and targets from the dense ones (published FISTAPruner).
     #[default]
     Dense,
-    /// Inputs from the pruned layers before; within the layer, targets of the dense layer on those same inputs.
+    /// Hidden states of the pruned layers before. Targets are what the dense decoder layer computes from those same
+    /// hidden states.
     Local,
-    /// Inputs from the pruned layers before, and targets of the dense model on its own: the error of all layers before is
-    /// corrected too (asymmetric calibration, as GPTAQ). Experts get the tokens that the pruned stream routes to them.
+    /// Hidden states of the pruned layers before. Targets are those of the dense model on its own hidden states, so
+    /// errors of all layers before are corrected too (asymmetric calibration, as GPTAQ). The routers of experts use
+    /// the pruned hidden states.
     Both,
-    /// Inputs from the pruned layers before, and targets on the same inputs everywhere (no correction, as SparseGPT).
+    /// Hidden states of the pruned layers before. Targets are what the dense weights compute from the same inputs, so
+    /// no error is corrected (as SparseGPT).
     Pruned,
 }
 
@@ -34,11 +38,11 @@ impl Propagate {
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Within {
-    /// All those of the dense decoder layer on what enters it: its linear layers are pruned side by side, then it runs
-    /// again (published SparseGPT, Wanda, RIA and ALPS).
+    /// All inputs are what the dense decoder layer computes. Its linear layers are pruned independently, then the
+    /// layer runs again, pruned (published SparseGPT, Wanda, RIA and ALPS).
     Layer,
-    /// Each what the linear layers before it, already pruned, make of it: q, k, v, then o, gate and up, down (published
-    /// FISTAPruner; "true sequential" of GPTQ).
+    /// Each input is what the already pruned linear layers before it compute. The order is q, k and v, then o, then
+    /// gate and up, then down (published FISTAPruner; "true sequential" of GPTQ).
     Linear,
 }
 

@@ -16,7 +16,7 @@ use crate::tensor::Tensor;
 pub static RIA: MethodRow = MethodRow {
     name: "ria",
     title: "RIA",
-    help: "Keeps weights that are large within their row and column and have active inputs",
+    help: "Keeps weights that are large relative to their row and column and whose inputs have a large norm",
     paper: "ICLR 2024",
     evidence: Evidence::Inputs,
     removes: &[Removes::Weights, Removes::Groups],

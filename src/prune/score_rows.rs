@@ -53,7 +53,7 @@ pub static SCORES: &[&MethodRow] = &[
         [
             "surgeon",
             "LLM Surgeon",
-            "Cost by the curvature of outputs and inputs; --update says what makes up for it",
+            "Loss increase estimated from the curvature of outputs and inputs. `update` says what compensates for it",
             "arXiv 2312.17244",
         ],
         Evidence::Gradients,
@@ -63,7 +63,7 @@ pub static SCORES: &[&MethodRow] = &[
         [
             "magnitude",
             "magnitude",
-            "Squared weights of down and o; nothing makes up for it",
+            "Squared weights of down_proj and o_proj. No weight is updated",
             "",
         ],
         Evidence::Weights,
@@ -73,7 +73,7 @@ pub static SCORES: &[&MethodRow] = &[
         [
             "wanda-sp",
             "Wanda-sp",
-            "Weights of down and o times the energy of their inputs; nothing makes up for it",
+            "Absolute weights of down_proj and o_proj times the norm of their inputs. No weight is updated",
             "arXiv 2312.11983",
         ],
         Evidence::Inputs,
@@ -83,7 +83,7 @@ pub static SCORES: &[&MethodRow] = &[
         [
             "flap",
             "FLAP",
-            "Squared weights of down and o times the variance of their inputs; biases, where there are any, take the mean",
+            "Squared weights of down_proj and o_proj times their input variance. Biases, if any, absorb the mean",
             "arXiv 2312.11983",
         ],
         Evidence::Inputs,
@@ -93,7 +93,7 @@ pub static SCORES: &[&MethodRow] = &[
         [
             "osscar",
             "OSSCAR",
-            "Error of down and o after a least-squares refit, which they get",
+            "Output error of down_proj and o_proj after a least-squares refit. The refit is applied",
             "arXiv 2403.12983",
         ],
         Evidence::Inputs,
@@ -103,7 +103,7 @@ pub static SCORES: &[&MethodRow] = &[
         [
             "block-influence",
             "Block Influence (ShortGPT)",
-            "For layers: how far the hidden states turn in one, 1 - cosine; nothing makes up for it",
+            "For layers: 1 - cosine between the hidden states before and after the layer. No weight is updated",
             "arXiv 2403.03853",
         ],
         Evidence::Inputs,

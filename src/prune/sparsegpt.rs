@@ -23,7 +23,7 @@ use crate::tensor::{PanelMatrix, Tensor};
 pub static SPARSEGPT: MethodRow = MethodRow {
     name: "sparsegpt",
     title: "SparseGPT",
-    help: "Removes columns from left to right; those after them make up for it, through the inverse Gram matrix",
+    help: "Prunes the columns from left to right. Later columns compensate for the error, by the inverse Gram matrix",
     paper: "arXiv 2301.00774",
     evidence: Evidence::Inputs,
     removes: &[Removes::Weights, Removes::Groups],

@@ -9,7 +9,7 @@ use crate::gpu::{Gpu, Recording};
 pub static WANDA: MethodRow = MethodRow {
     name: "wanda",
     title: "Wanda",
-    help: "Keeps the largest products of a weight and the norm of its input, in every row",
+    help: "Keeps, in every row, the weights with the largest product of magnitude and input norm",
     paper: "arXiv 2306.11695",
     evidence: Evidence::Inputs,
     removes: &[Removes::Weights, Removes::Groups],

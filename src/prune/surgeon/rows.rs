@@ -11,7 +11,7 @@ const DEFAULTS: Defaults = Defaults {
 pub static SURGEON: MethodRow = MethodRow {
     name: "surgeon",
     title: "LLM Surgeon",
-    help: "Weighs all layers against each other by the curvature of the loss, shot after shot; also removes whole units",
+    help: "Compares weights of all layers by the curvature of the loss, in several shots. Also removes whole units",
     paper: "arXiv 2312.17244",
     evidence: Evidence::Gradients,
     removes: &[Removes::Weights, Removes::Groups, Removes::Lines, Removes::Units],
@@ -24,7 +24,7 @@ pub static SURGEON: MethodRow = MethodRow {
 pub static KFAC_FISTA: MethodRow = MethodRow {
     name: "kfac-fista",
     title: "K-FAC FISTA",
-    help: "Improves each shot of LLM Surgeon by convex pruning in the metric of the curvature, at several times the arithmetic",
+    help: "Improves each shot of LLM Surgeon by FISTA on its quadratic loss model. Needs several times the arithmetic",
     paper: "this project; FISTA as in arXiv 2408.03728",
     evidence: Evidence::Gradients,
     removes: &[Removes::Weights, Removes::Groups],

@@ -8,16 +8,16 @@ use crate::report::BenchRow;
 /// Form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum BenchFormat {
-    /// A table for people
+    /// A Markdown table
     #[default]
     Md,
-    /// A line of names, then one per row
+    /// A header line, then one line per row
     Csv,
     /// An array of flat objects
     Json,
-    /// A flat object per line
+    /// One flat object per line
     Jsonl,
-    /// Statements that make a table and fill it
+    /// SQL statements that create a table and fill it
     Sql,
     /// Bencher Metric Format
     Bmf,
