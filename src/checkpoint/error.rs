@@ -216,7 +216,7 @@ pub enum CheckpointError {
 
     /// The output directory holds a run that was not finished.
     #[error(
-        "{}: holds an unfinished run; `prune --resume` goes on with one of its own, else delete the folder to start afresh",
+        "{}: holds an unfinished run; `prune` with `resume` goes on with one of its own, else delete the folder to start afresh",
         dir.display()
     )]
     UnfinishedRun { dir: PathBuf },
@@ -234,7 +234,7 @@ pub enum CheckpointError {
 
     /// A weight file of an unfinished output is not what it should be.
     #[error(
-        "{}: the unfinished output cannot be continued ({reason}); delete {} and start again without --resume",
+        "{}: the unfinished output cannot be continued ({reason}); delete {} and start again without `resume`",
         file.display(), dir.display()
     )]
     UnfinishedShard {

@@ -35,6 +35,7 @@ use serde::Serialize;
 
 use args::{Args, Command, Common};
 use exit::CliError;
+use words::with_flags;
 
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, GpuOptions};
@@ -128,9 +129,9 @@ fn say(common: &Common, line: &str) {
     }
 }
 
-/// A line on stderr. That nobody reads it (`2>&1 | head`) is no reason to give up hours of work, as `eprintln!` would.
+/// A line on stderr, its settings as flags. That nobody reads it (`2>&1 | head`) is no reason to give up hours of work, as `eprintln!` would.
 fn note(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", with_flags(line));
 }
 
 /// The result, on stdout: JSON with `--json`, else text.
@@ -138,7 +139,7 @@ fn print<T: Serialize>(common: &Common, value: &T, text: impl FnOnce() -> String
     put_out(&if common.json {
         serde_json::to_string_pretty(value).expect("results are plain data")
     } else {
-        text()
+        with_flags(&text())
     })
 }
 

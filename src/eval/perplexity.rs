@@ -83,7 +83,7 @@ impl Bos {
 pub enum EvalError {
     /// Fewer tokens than one window.
     #[error(
-        "`{text}` has {tokens} tokens, less than one window of {context}; use a shorter --context or a longer text"
+        "`{text}` has {tokens} tokens, less than one window of {context}; use a shorter `context` or a longer text"
     )]
     TooShort {
         /// Text file.

@@ -12,7 +12,7 @@ pub enum GpuError {
         available: String,
     },
     /// The driver refused to open the adapter.
-    #[error("adapter `{adapter}` could not be opened: {message}. Try another one with --adapter, or `--adapter cpu`")]
+    #[error("adapter `{adapter}` could not be opened: {message}. Try another one with `adapter`, or `adapter` cpu")]
     OpenDevice {
         /// Adapter name.
         adapter: String,
@@ -33,7 +33,7 @@ pub enum GpuError {
     },
     /// A buffer is larger than the device allows at all.
     #[error(
-        "buffer `{label}` needs {bytes} bytes, but `{adapter}` allows {limit} per buffer; use fewer or shorter calibration samples, or `--adapter cpu`"
+        "buffer `{label}` needs {bytes} bytes, but `{adapter}` allows {limit} per buffer; use fewer or shorter calibration samples, or `adapter` cpu"
     )]
     BufferTooLarge {
         /// Buffer label.
@@ -59,7 +59,7 @@ pub enum GpuError {
     },
     /// The budget for buffers is spent.
     #[error(
-        "`{label}` needs {bytes} bytes of device memory, but {in_use} of the {budget} allowed are in use; raise --max-vram, or halve the activations with half the --length"
+        "`{label}` needs {bytes} bytes of device memory, but {in_use} of the {budget} allowed are in use; raise `max-vram`, or halve the activations with half the `length`"
     )]
     OverBudget {
         /// Buffer label.
@@ -73,7 +73,7 @@ pub enum GpuError {
     },
     /// The device has no memory left.
     #[error(
-        "out of device memory while allocating `{label}` ({bytes} bytes): {message}. Use shorter samples or `--adapter cpu`"
+        "out of device memory while allocating `{label}` ({bytes} bytes): {message}. Use shorter samples or `adapter` cpu"
     )]
     OutOfMemory {
         /// Buffer label.
@@ -93,7 +93,7 @@ pub enum GpuError {
     },
     /// The device went away (driver reset, unplugged, watchdog).
     #[error(
-        "device `{adapter}` was lost: {message}. Nothing half-done was kept; run again, or choose another --adapter"
+        "device `{adapter}` was lost: {message}. Nothing half-done was kept; run again, or choose another `adapter`"
     )]
     DeviceLost {
         /// Adapter name.

@@ -9,8 +9,8 @@ use crate::gpu::GpuError;
 pub enum ModelError {
     /// No family file matches.
     #[error(
-        "{file}: architecture {found} is not supported (supported: {supported}); `prune --method magnitude` still prunes \
-         its weights, and --family takes a file that describes it (models/README.md)"
+        "{file}: architecture {found} is not supported (supported: {supported}); `prune` by `method` magnitude still prunes \
+         its weights, and `family` takes a file that describes it (models/README.md)"
     )]
     UnknownArchitecture {
         /// The `config.json`.

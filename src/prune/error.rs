@@ -51,7 +51,7 @@ pub enum PruneError {
         index: usize,
     },
     /// The weights found are not finite, or not as stored.
-    #[error("the pruned weights of `{tensor}` are not finite; try another --method or more --damping")]
+    #[error("the pruned weights of `{tensor}` are not finite; try another `method` or more `damping`")]
     NonFiniteSolution {
         /// Tensor name.
         tensor: String,

@@ -31,22 +31,22 @@ pub struct Regime {
 /// The first that holds counts; one whose method needs gradients only where there may be some.
 pub const REGIMES: &[Regime] = &[
     Regime {
-        name: "--structure",
+        name: "structured pruning",
         holds: |asked| asked.structure,
         method: &SURGEON,
-        reason: "only it removes whole units",
+        reason: "the only method that removes whole units",
     },
     Regime {
-        name: "--pattern N:M",
+        name: "N:M patterns",
         holds: |asked| matches!(asked.pattern, Pattern::NM { .. }),
         method: &ADMM,
-        reason: "with its permutation of inputs it has the lowest perplexity measured",
+        reason: "lowest measured perplexity, with permuted inputs",
     },
     Regime {
-        name: "--sparsity",
+        name: "unstructured sparsity",
         holds: |_| true,
         method: &ADMM,
-        reason: "with the sparsity spread by curvature it has the lowest perplexity measured",
+        reason: "lowest measured perplexity, with sparsity spread by curvature",
     },
 ];
 
@@ -99,7 +99,7 @@ mod tests {
                     structure,
                     gradients,
                 });
-                assert_eq!(structure, chosen.name == "--structure");
+                assert_eq!(structure, chosen.name == "structured pruning");
                 assert!(structure || gradients || chosen.method.evidence < Evidence::Gradients);
             }
         }

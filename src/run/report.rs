@@ -39,7 +39,7 @@ pub(super) fn warn_of_experts(linears: &[LinearRecord]) -> Vec<String> {
     };
     vec![format!(
         "{} experts saw fewer than {EXPERT_TOKENS} calibration tokens, the fewest layer {layer}, expert {expert}: {tokens} \
-         (one without any is pruned by magnitude); use more --samples",
+         (one without any is pruned by magnitude); use more `samples`",
         few.len()
     )]
 }
@@ -51,7 +51,7 @@ pub(super) fn warn_of_damping(linears: &[LinearRecord]) -> Vec<String> {
         return Vec::new();
     };
     vec![format!(
-        "{} linears could only be solved with more damping (the first: `{}`); use more --samples, or more --damping",
+        "{} linears could only be solved with more damping (the first: `{}`); use more `samples`, or more `damping`",
         raised.count(),
         first.tensor
     )]

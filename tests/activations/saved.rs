@@ -52,7 +52,7 @@ fn any_damage_is_noticed() {
         assert!(matches!(error, ActivationError::Damaged { .. }), "{what}: {error}");
         let message = error.to_string();
         assert!(
-            message.contains("activations-3.bin") && message.contains("--resume"),
+            message.contains("activations-3.bin") && message.contains("`resume`"),
             "{message}"
         );
     };

@@ -117,7 +117,7 @@ fn a_resume_within_another_state_of_things_is_refused() {
     let suspended = Suspended::new(sharded());
     let (out, shard) = (suspended.out(), suspended.out().join(format!("{}.tmp", SHARDS[1])));
     let whole = fs::read(&shard).unwrap();
-    let names = [shard.to_str().unwrap(), out.to_str().unwrap(), "without --resume"];
+    let names = [shard.to_str().unwrap(), out.to_str().unwrap(), "without `resume`"];
 
     fs::write(&shard, &whole[1..]).unwrap();
     suspended.refused(&[&names[..], &["instead of"]].concat());
@@ -143,7 +143,7 @@ fn an_unfinished_run_is_not_overwritten() {
     let error = CheckpointWriter::create(&suspended.checkpoint, &suspended.out()).err();
     let error = named(
         error.expect("must be refused"),
-        &[suspended.out().to_str().unwrap(), "--resume", "delete"],
+        &[suspended.out().to_str().unwrap(), "`resume`", "delete"],
     );
     assert!(matches!(error, E::UnfinishedRun { .. }));
     assert_eq!(listing(&suspended.out()), before);

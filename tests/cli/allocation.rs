@@ -104,7 +104,7 @@ fn a_spread_without_a_rule_is_told_of() {
     let warnings =
         |flags: &str| Case::new().prune(&flags.split(' ').collect::<Vec<_>>()).json()["warnings"].to_string();
     let nothing = warnings("--sparsity 0.4 --allocation-spread 0.1 --json");
-    assert!(nothing.contains("--allocation-spread changed nothing"), "{nothing}");
+    assert!(nothing.contains("`allocation-spread` changed nothing"), "{nothing}");
     assert_eq!(warnings("--sparsity 0.5 --allocation-spread 0.1 --json"), "null");
 }
 

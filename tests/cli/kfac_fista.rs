@@ -134,12 +134,12 @@ fn beside_other_methods() {
 #[test]
 fn auto_says_why() {
     for (flags, method, regime) in [
-        ("--sparsity 0.5", "admm", "--sparsity"),
-        ("--pattern 2:4", "admm", "--pattern N:M"),
+        ("--sparsity 0.5", "admm", "unstructured sparsity"),
+        ("--pattern 2:4", "admm", "N:M patterns"),
         (
             "--sparsity 0.2 --structure ffn --shots 1 --round 1",
             "surgeon",
-            "--structure",
+            "structured pruning",
         ),
     ] {
         let case = Case::new();

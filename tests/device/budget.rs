@@ -32,7 +32,7 @@ fn a_buffer_beyond_the_budget_is_named_and_freed_memory_is_found_again() {
                 }
             ));
             let message = error.to_string();
-            for part in ["one more", "8 bytes", "1048576", "--max-vram", "--length"] {
+            for part in ["one more", "8 bytes", "1048576", "`max-vram`", "`length`"] {
                 assert!(message.contains(part), "{part} in {message}");
             }
         }

@@ -31,7 +31,7 @@ pub enum ActivationError {
     },
     /// A file of saved activations is not what was written.
     #[error(
-        "{}: damaged ({reason}); this run cannot be continued: delete its folder and start again without --resume",
+        "{}: damaged ({reason}); this run cannot be continued: delete its folder and start again without `resume`",
         path.display()
     )]
     Damaged { path: PathBuf, reason: String },

@@ -177,8 +177,8 @@ impl Evaluations {
         let mut found = Evaluations { host: 0, streams: None };
         let demands = texts.iter().map(|text| {
             let demand = EvalDemand::of(gpu, checkpoint, spec, &text.windows)?;
-            let advice = format!("evaluating on {} takes the most: --context shortens it", text.file);
-            refuse("--max-ram", limit, demand.host, &advice)?;
+            let advice = format!("evaluating on {} takes the most: `context` shortens it", text.file);
+            refuse("`max-ram`", limit, demand.host, &advice)?;
             Ok(demand)
         });
         for demand in all_or_largest(demands)? {

@@ -206,7 +206,7 @@ fn earlier(file: &Path, text: &[u8], fresh: &CompareReport) -> Result<CompareRep
     let damaged = |reason: String| {
         let file = file.display();
         RunError::BadComparison(format!(
-            "{file}: damaged ({reason}); delete it, or give another --output"
+            "{file}: damaged ({reason}); delete it, or give another `output`"
         ))
     };
     let report: CompareReport = serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))?;
@@ -229,7 +229,7 @@ fn same(file: &Path, name: &str, then: &Value, now: &Value) -> Result<(), RunErr
         format!("row {name} ")
     };
     Err(RunError::BadComparison(format!(
-        "{}: {what}was made with other settings ({}); give the same again, or another --output",
+        "{}: {what}was made with other settings ({}); give the same again, or another `output`",
         file.display(),
         differences.join("; ")
     )))

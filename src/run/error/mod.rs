@@ -26,7 +26,7 @@ pub enum RunError {
         output: String,
     },
     /// Something stopped a run of which some steps are kept.
-    #[error("{error}; {done} are done and kept in `{output}`: the same command with --resume goes on from there")]
+    #[error("{error}; {done} are done and kept in `{output}`: the same command with `resume` goes on from there")]
     Suspended {
         /// What stopped it.
         error: Box<RunError>,
@@ -36,7 +36,7 @@ pub enum RunError {
         done: String,
     },
     /// A correction ran away.
-    #[error("{tensor}: its correction is not finite; start again with a lower --lora-rate")]
+    #[error("{tensor}: its correction is not finite; start again with a lower `lora-rate`")]
     Diverged {
         /// The linear.
         tensor: String,

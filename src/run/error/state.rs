@@ -15,13 +15,13 @@ pub enum StateError {
     /// The run was begun with other settings.
     #[error(
         "{}: this unfinished run cannot be continued with other settings ({differences}); give those it was begun \
-         with, or delete the folder and start again without --resume",
+         with, or delete the folder and start again without `resume`",
         output.display()
     )]
     Differs { output: PathBuf, differences: String },
     /// The file is not what was written.
     #[error(
-        "{}: damaged ({reason}); this run cannot be continued: delete {} and start again without --resume",
+        "{}: damaged ({reason}); this run cannot be continued: delete {} and start again without `resume`",
         file.display(), output.display()
     )]
     Damaged {
@@ -32,7 +32,7 @@ pub enum StateError {
     /// The file is of another version of this program.
     #[error(
         "{}: of version {version}, which this program does not read; continue with the program that began the run, or \
-         delete {} and start again without --resume",
+         delete {} and start again without `resume`",
         file.display(), output.display()
     )]
     Version {

@@ -42,21 +42,21 @@ pub enum StatisticsError {
     },
     /// Made by another forward pass.
     #[error(
-        "{}: made with another description of the model (family {made_by}); give the --family that `secateur calibrate` \
+        "{}: made with another description of the model (family {made_by}); give the `family` that `secateur calibrate` \
          had, or run it again",
         file.display()
     )]
     OtherFamily { file: PathBuf, made_by: String },
     /// A layer that was not saved.
     #[error(
-        "{}: has no layer {layer} of the {wanted} to be pruned; use --limit-layers, or run `secateur calibrate` again \
+        "{}: has no layer {layer} of the {wanted} to be pruned; use `limit-layers`, or run `secateur calibrate` again \
          without it",
         file.display()
     )]
     MissingLayer { file: PathBuf, layer: usize, wanted: usize },
     /// Sums of other inputs than the model has.
     #[error(
-        "{}: layer {layer} has {found}, the model {wanted}; give the --family that `secateur calibrate` had, or run \
+        "{}: layer {layer} has {found}, the model {wanted}; give the `family` that `secateur calibrate` had, or run \
          it again",
         file.display()
     )]

@@ -150,7 +150,7 @@ fn damage_is_named_with_advice() {
         let error = RunState::load(temp.path()).expect_err(text);
         let message = error.to_string();
         assert!(
-            message.contains("state.json") && message.contains("delete") && message.contains("--resume"),
+            message.contains("state.json") && message.contains("delete") && message.contains("`resume`"),
             "{message}"
         );
         error

@@ -38,12 +38,12 @@ pub struct SurgeonOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum FactorPlace {
-    /// On disk, or gathered again where the disk has no room
+    /// `disk` if the disk has room, else `recompute`
     #[default]
     Auto,
-    /// On disk beside the output
+    /// On disk, in the output folder
     Disk,
-    /// Nowhere: a second backward pass gathers them again
+    /// Not kept: a second backward pass computes them again, which takes longer
     Recompute,
 }
 
@@ -99,10 +99,10 @@ impl Default for LowRankOptions {
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Fisher {
-    /// Of the text's own tokens, as published
+    /// The tokens of the text, as published (empirical Fisher)
     #[default]
     Empirical,
-    /// Of tokens drawn from the model's distribution, anew in every shot, by --seed: the Fisher information proper
+    /// Tokens drawn from the model's distribution by `seed`, anew in every shot (true Fisher)
     Sampled,
 }
 
@@ -161,22 +161,22 @@ impl SurgeonOptions {
     /// Fails on numbers out of range, and on what does not go together.
     pub(in crate::run) fn check(&self, method: &MethodRow) -> Result<(), RunError> {
         let wrong = |message: String| Err(RunError::Setting(message));
-        check_fraction("--output-damping", self.output_damping)?;
+        check_fraction("`output-damping`", self.output_damping)?;
         self.low_rank.check()?;
         if self.shots == 0 {
-            return wrong("--shots 0 would prune nothing; use at least 1".into());
+            return wrong("`shots` 0 would prune nothing; use at least 1".into());
         }
         if method.searches() {
             self.check_search(method)?;
         }
         if self.max_correlate == 0 && self.refit == 0 {
             return wrong(
-                "--max-correlate 0 and --refit 0 leave nothing that updates the kept weights; set one of them".into(),
+                "`max-correlate` 0 and `refit` 0 leave nothing that updates the kept weights; set one of them".into(),
             );
         }
         match self.reads_often(method) {
             Some(reader) if self.factors == FactorPlace::Recompute => wrong(format!(
-                "--factors recompute: {reader} goes through the factors of a shot many times: use --factors disk"
+                "`factors` recompute: {reader} goes through the factors of a shot many times: use `factors` disk"
             )),
             _ => Ok(()),
         }
@@ -186,11 +186,11 @@ impl SurgeonOptions {
         let wrong = |message: String| Err(RunError::Setting(message));
         if self.refit == 0 {
             return wrong(format!(
-                "--refit 0: --method {method} ends with a refit; use at least 1"
+                "`refit` 0: `method` {method} ends with a refit; use at least 1"
             ));
         }
         if self.max_correlate > 0 {
-            let message = format!("--max-correlate is for --method {SURGEON}; --method {method} refits: drop it");
+            let message = format!("`max-correlate` is for `method` {SURGEON}; `method` {method} refits: drop it");
             return wrong(message);
         }
         if self.search.rounds == 0 || self.search.steps == 0 {
@@ -202,8 +202,8 @@ impl SurgeonOptions {
     /// What goes through the factors of a shot too often to gather them again each time.
     pub(super) fn reads_often(&self, method: &MethodRow) -> Option<String> {
         match method.searches() {
-            true => Some(format!("--method {method}")),
-            false => (self.half_steps > 0).then(|| "--half-steps".into()),
+            true => Some(format!("`method` {method}")),
+            false => (self.half_steps > 0).then(|| "`half-steps`".into()),
         }
     }
 }
@@ -212,11 +212,11 @@ impl LowRankOptions {
     fn check(&self) -> Result<(), RunError> {
         let wrong = |message: String| Err(RunError::Setting(message));
         if self.steps > 0 && self.rank == 0 {
-            return wrong("--lora-rank 0 corrects nothing; use at least 1, or drop --lora-steps".into());
+            return wrong("`lora-rank` 0 corrects nothing; use at least 1, or drop `lora-steps`".into());
         }
         if !(self.rate > 0.0 && self.rate <= 1.0) {
             let rate = self.rate;
-            return wrong(format!("--lora-rate {rate} is a step of weights: above 0, at most 1"));
+            return wrong(format!("`lora-rate` {rate} is a step of weights: above 0, at most 1"));
         }
         Ok(())
     }
@@ -228,7 +228,7 @@ impl LowRankOptions {
         let (rank, most) = (self.rank, linear.shape[0].min(linear.shape[1]));
         match self.steps > 0 && rank > most {
             true => Err(RunError::Setting(format!(
-                "--lora-rank {rank} is beyond the {most} that {} can have; use less",
+                "`lora-rank` {rank} is beyond the {most} that {} can have; use less",
                 linear.tensor
             ))),
             false => Ok(()),

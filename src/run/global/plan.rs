@@ -148,12 +148,12 @@ impl SurgeonPlan {
             self.device_bytes = gather.max(solve).max(correct) + small(spec, gpu, length);
             let host = ids + corrections + passes.host(gpu, &process, spec, [rows as u64, self.device_bytes]);
             let refused = refuse(
-                "--max-vram",
+                "`max-vram`",
                 options.max_vram,
                 self.device_bytes,
                 &most(&passes, correct),
             )
-            .and_then(|()| refuse("--max-ram", options.max_ram, host, &most(&passes, correct)));
+            .and_then(|()| refuse("`max-ram`", options.max_ram, host, &most(&passes, correct)));
             match refused {
                 Ok(()) => break host,
                 // Smaller batches make only what goes through a layer smaller.
@@ -162,7 +162,7 @@ impl SurgeonPlan {
             }
         };
         let prepare = process.tokenising(&options.calibration);
-        refuse("--max-ram", options.max_ram, prepare, READING)?;
+        refuse("`max-ram`", options.max_ram, prepare, READING)?;
         self.activation_ram = options.max_ram.map(|limit| limit - host);
         let streams = need.streams(spec.layers).max(1);
         let batch = stream((self.batch_rows / length).max(1));
@@ -272,17 +272,17 @@ impl SurgeonPlan {
 fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunError> {
     let wrong = |message: String| Err(RunError::Setting(message));
     let method = options.method;
-    check_fraction("--damping", options.damping.fraction)?;
+    check_fraction("`damping`", options.damping.fraction)?;
     surgeon.check(method)?;
     options.samples.check()?;
     if matches!(options.sums, Sums::Loaded(_)) {
         return wrong(format!(
-            "--statistics holds no gradients: --method {method} needs --calibration"
+            "`statistics` holds no gradients: `method` {method} needs `calibration`"
         ));
     }
     if options.limit_layers.is_some() || !options.only_layers.is_empty() {
         return wrong(format!(
-            "--method {method} weighs all layers against each other: drop --layers and --limit-layers"
+            "`method` {method} weighs all layers against each other: drop `layers` and `limit-layers`"
         ));
     }
     Ok(())
@@ -292,11 +292,11 @@ fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunErro
 fn most(passes: &Passes, correct: u64) -> String {
     let Passes { gather, solve, .. } = *passes;
     match gather.max(solve) < correct {
-        true => "the correction of a layer takes the most: fewer tokens per sample (--length) take less",
+        true => "the correction of a layer takes the most: fewer tokens per sample (`length`) take less",
         false if gather < solve => {
             "the solve of the largest linear takes the most: other methods go in blocks of its rows"
         }
-        false => "the backward pass of a layer takes the most: fewer tokens per sample (--length) take less",
+        false => "the backward pass of a layer takes the most: fewer tokens per sample (`length`) take less",
     }
     .into()
 }

@@ -37,7 +37,7 @@ pub(in crate::run) fn warn_of_corrections(shots: &[ShotRecord]) -> Vec<String> {
         let [before, after] = found.loss;
         if after > before {
             out.push(format!(
-                "the correction of shot {shot} made the loss worse, {before:.4} to {after:.4} nats a token; use a lower --lora-rate"
+                "the correction of shot {shot} made the loss worse, {before:.4} to {after:.4} nats a token; use a lower `lora-rate`"
             ));
         }
         if found.skipped_steps > 0 {

@@ -73,7 +73,7 @@ pub(in crate::run) fn allocation(
     }
     let (gpu, checkpoint) = (decoder.gpu, decoder.checkpoint);
     pass.progress
-        .stage(&format!("measure every linear for --allocation {}", rule.name()));
+        .stage(&format!("measure every linear for `allocation` {}", rule.name()));
     if rule == Allocation::Curvature {
         return by_curvature(plan, decoder, pass).map(Some);
     }
@@ -215,7 +215,7 @@ impl Solver<'_> {
 /// Says that a spread was asked for where every linear has the same sparsity.
 pub(in crate::run) fn warn_of_spread(options: &PruneOptions) -> Option<String> {
     (options.spread.is_some() && options.spread_in_use().is_none()).then(|| {
-        "--allocation-spread changed nothing: every linear has the same sparsity here (see --allocation)".to_string()
+        "`allocation-spread` changed nothing: every linear has the same sparsity here (see `allocation`)".to_string()
     })
 }
 

@@ -139,7 +139,7 @@ pub(in crate::run) fn warn_of_order(options: &PruneOptions, spec: &Spec) -> Opti
             spec.head_dim
         )),
         Pattern::Unstructured { .. } if options.permute == Permute::On => Some(format!(
-            "nothing was permuted: a pattern of {} has no groups (--permute is for N:M)",
+            "nothing was permuted: a pattern of {} has no groups (`permute` is for N:M)",
             options.pattern
         )),
         _ => None,

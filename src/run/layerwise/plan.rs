@@ -62,19 +62,19 @@ impl Plan {
     ) -> Result<Self, RunError> {
         let fraction = options.damping.fraction;
         if !(fraction > 0.0 && fraction <= 1.0) {
-            let message = format!("--damping {fraction} is a fraction of an input's energy: above 0, at most 1");
+            let message = format!("`damping` {fraction} is a fraction of an input's energy: above 0, at most 1");
             return Err(RunError::Setting(message));
         }
         if !(0.0..=1.0).contains(&options.correction) {
             let message = format!(
-                "--correction {} is the share of earlier errors to correct: 0 to 1",
+                "`correction` {} is the share of earlier errors to correct: 0 to 1",
                 options.correction
             );
             return Err(RunError::Setting(message));
         }
         if !(options.spread() > 0.0 && options.spread() < 1.0) {
             let message = format!(
-                "--allocation-spread {} is how far a linear's sparsity may lie from the target: above 0, below 1",
+                "`allocation-spread` {} is how far a linear's sparsity may lie from the target: above 0, below 1",
                 options.spread()
             );
             return Err(RunError::Setting(message));
@@ -83,28 +83,28 @@ impl Plan {
             && !matches!(options.allocation, Allocation::Auto | Allocation::Uniform)
         {
             let message = format!(
-                "--allocation {}: {} is the same in every linear; use --sparsity, or --allocation uniform",
+                "`allocation` {}: {} is the same in every linear; use `sparsity`, or `allocation` uniform",
                 options.allocation.name(),
                 options.pattern
             );
             return Err(RunError::Setting(message));
         }
         if options.allocation == Allocation::Curvature && matches!(options.sums, Sums::Loaded(_)) {
-            let message = "--allocation curvature needs gradients, which --statistics does not hold: use --calibration";
+            let message = "`allocation` curvature needs gradients, which `statistics` does not hold: use `calibration`";
             return Err(RunError::Setting(message.into()));
         }
         if options.within == Within::Layer && options.propagate == Propagate::Both {
-            let message = "--within layer prunes on inputs of one stream, --propagate both on two; use --within linear";
+            let message = "`within` layer prunes on inputs of one stream, `propagate` both on two; use `within` linear";
             return Err(RunError::Setting(message.into()));
         }
         if options.limit_layers == Some(0) {
-            let message = "--limit-layers 0 would prune nothing; use at least 1".to_string();
+            let message = "`limit-layers` 0 would prune nothing; use at least 1".to_string();
             return Err(RunError::Setting(message));
         }
         let mut layers = options.limit_layers.unwrap_or(spec.layers).min(spec.layers);
         if let Some(last) = options.only_layers.iter().max() {
             if *last >= layers {
-                let message = format!("--layers {last}: the layers to choose from are 0 to {}", layers - 1);
+                let message = format!("`layers` {last}: the layers to choose from are 0 to {}", layers - 1);
                 return Err(RunError::Setting(message));
             }
             layers = last + 1;
@@ -115,7 +115,7 @@ impl Plan {
             for linear in spec.linears_of(layer)? {
                 options.pattern.check_width(&linear.tensor, linear.shape[1])?;
                 if options.allocates() == Allocation::Curvature {
-                    check_binding(gpu, &linear, "--allocation uniform needs no curvature")?;
+                    check_binding(gpu, &linear, "`allocation` uniform needs no curvature")?;
                 }
                 linears += 1;
                 weights += linear.shape[0] * linear.shape[1];
@@ -199,7 +199,7 @@ fn statistics(
     };
     if options.propagate != Propagate::Dense {
         let message = format!(
-            "--statistics holds inputs of the dense model, --propagate {} needs a forward pass; drop one of the two",
+            "`statistics` holds inputs of the dense model, `propagate` {} needs a forward pass; drop one of the two",
             options.propagate.name()
         );
         return Err(RunError::Setting(message));

@@ -73,7 +73,7 @@ pub fn prune_weights(
         warnings: vec![format!(
             "{}: no family file describes it, so only the weights were looked at. Not done: calibration, layer errors \
              (those shown are of the weights), refit, permutation; `secateur eval` cannot run it. A family file (models/README.md) \
-             given with --family makes all of it possible",
+             given with `family` makes all of it possible",
             options.reason
         )],
         ..Default::default()

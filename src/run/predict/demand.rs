@@ -22,10 +22,10 @@ const LEAST_PART: u64 = 32;
 const CURVATURE_STREAMS: u64 = 3;
 /// What to say where that pass takes the most.
 const BACKWARD: &str =
-    "the backward pass of --allocation curvature (--allocation uniform needs none, a shorter --length less)";
+    "the backward pass of `allocation` curvature (`allocation` uniform needs none, a shorter `length` less)";
 /// What to say where reading the text takes the most.
 pub(in crate::run) const READING: &str =
-    "reading the tokenizer and --calibration takes the most (.jsonl takes less than .txt)";
+    "reading the tokenizer and `calibration` takes the most (.jsonl takes less than .txt)";
 
 /// What a run will take.
 #[derive(Clone, Debug, Serialize)]
@@ -95,7 +95,7 @@ impl Budget<'_> {
             true => format!("the most in {BACKWARD}"),
             false => self.advice(&moments, sizes),
         };
-        refuse("--max-vram", self.options.max_vram, device, &largest)?;
+        refuse("`max-vram`", self.options.max_vram, device, &largest)?;
         let prepare = match self.loaded() {
             true => 0,
             false => process.tokenising(&self.options.calibration),
@@ -110,7 +110,7 @@ impl Budget<'_> {
                 self.advice(&moments, sizes)
             ),
         };
-        refuse("--max-ram", self.options.max_ram, least, &advice)?;
+        refuse("`max-ram`", self.options.max_ram, least, &advice)?;
         let (activations, activation_ram) = self.streams(&walked, sizes);
         let held = activation_ram.unwrap_or(u64::MAX).min(self.stream(activations));
         let curvature_ram = self.curvature_ram(backward, sizes.rows);
@@ -269,19 +269,19 @@ impl Budget<'_> {
         if worst.grams > 0 {
             let flag = match (&self.options.sums, self.options.propagate) {
                 (Sums::Loaded(_), _) | (_, Propagate::Pruned) => "",
-                _ => " (--propagate pruned needs a third)",
+                _ => " (`propagate` pruned needs a third)",
             };
             parts.push(format!("{} of Gram matrices{flag}", mib(worst.grams)));
         }
         if worst.matrices > 0 {
             let (count, one) = (worst.matrices, mib(worst.matrix.min(matrix)));
-            let flag = "--method wanda --refit 0 needs fewest, --max-vram cuts them into blocks";
+            let flag = "`method` wanda `refit` 0 needs fewest, `max-vram` cuts them into blocks";
             parts.push(format!("{count} matrices of {one} ({flag})"));
         }
         if worst.row > 0 {
             let bytes = mib(worst.row * rows as u64);
             parts.push(format!(
-                "{bytes} of activations of {rows} tokens (--length shortens them)"
+                "{bytes} of activations of {rows} tokens (`length` shortens them)"
             ));
         }
         format!("the most at {}: {}", worst.what, parts.join(", "))

@@ -16,10 +16,10 @@ use crate::run::predict::passes::{GatherPlan, Pass};
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Update {
-    /// The columns of down and o that stay
+    /// The kept columns of down_proj and o_proj
     #[default]
     Columns,
-    /// The rows of gate, up, q, k and v that stay, and these columns, each as if it were alone
+    /// These columns and the kept rows of the gate, up, q, k and v projections, each as if the other were not updated
     Both,
     /// Nothing
     None,
@@ -41,10 +41,11 @@ impl Update {
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
-    /// Every layer loses as many neurons and heads, its own cheapest
+    /// Every layer loses the same number of neurons and heads, those with its lowest scores
     #[default]
     Uniform,
-    /// One threshold for all layers (for flap, of scores standardised in each); zeros fill them up to the widest
+    /// One score threshold for all layers (for flap, scores are standardised in each). Zeros pad every layer to the
+    /// width of the widest
     Padded,
 }
 
@@ -136,27 +137,27 @@ impl StructureOptions {
     pub(in crate::run) fn check(&self, spec: &Spec) -> Result<(), RunError> {
         let wrong = |message: String| Err(RunError::Setting(message));
         if !self.ffn && !self.heads && !self.layers {
-            return wrong("--structure: choose ffn, heads, layers, or several of them".into());
+            return wrong("`structure`: choose ffn, heads, layers, or several of them".into());
         }
         if self.layers {
             if self.layout == Layout::Padded {
-                return wrong("--layout padded is for units of layers that stay: drop it, or layers".into());
+                return wrong("`layout` padded is for units of layers that stay: drop it, or layers".into());
             }
             if spec.layers < 2 {
-                return wrong("--structure layers: the only layer has to stay".into());
+                return wrong("`structure` layers: the only layer has to stay".into());
             }
             let alone = !self.ffn && !self.heads;
             if self.score != Score::Surgeon && !(alone && self.score == Score::BlockInfluence) {
                 return wrong(format!(
-                    "--structure layers goes by --score surgeon, or alone by block-influence; {} says nothing of layers beside units",
+                    "`structure` layers goes by `score` surgeon, or alone by block-influence; {} says nothing of layers beside units",
                     self.score.name()
                 ));
             }
         } else if self.score == Score::BlockInfluence {
-            return wrong("--score block-influence is for --structure layers".into());
+            return wrong("`score` block-influence is for `structure` layers".into());
         }
         if self.round == Some(0) {
-            return wrong("--round must be at least 1".into());
+            return wrong("`round` must be at least 1".into());
         }
         Ok(())
     }

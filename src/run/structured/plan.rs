@@ -74,7 +74,7 @@ impl StructurePlan {
         let target = DepthTarget { units, layer };
         let beside = beside(&base.spec, checkpoint)?;
         if structure.layers && beside.iter().any(|elements| *elements != beside[0]) {
-            let message = "--structure layers: the layers' tensors differ in size; choose ffn or heads";
+            let message = "`structure` layers: the layers' tensors differ in size; choose ffn or heads";
             return Err(RunError::Setting(message.into()));
         }
         base.settings["structure"] = json!({
@@ -129,18 +129,18 @@ impl StructurePlan {
         let (target, sparsity) = (&self.target.units, self.base.options.pattern.sparsity());
         if self.structure.layers {
             return RunError::Setting(format!(
-                "--sparsity {sparsity}: no model of fewer than {} layers has this size: one of them is {:.1} % of the weights; \
-                 take another --sparsity, or remove units too: --structure ffn,layers",
+                "`sparsity` {sparsity}: no model of fewer than {} layers has this size: one of them is {:.1} % of the weights; \
+                 take another `sparsity`, or remove units too: `structure` ffn,layers",
                 target.layers,
                 100.0 * self.target.layer as f64 / self.base.weights as f64,
             ));
         }
         let advice = match target.neuron {
-            0 => "remove neurons too: --structure ffn,heads".to_string(),
-            _ => format!("take another --sparsity, or a --round below {}", target.round),
+            0 => "remove neurons too: `structure` ffn,heads".to_string(),
+            _ => format!("take another `sparsity`, or a `round` below {}", target.round),
         };
         RunError::Setting(format!(
-            "--sparsity {sparsity}: no model of {} (of {} now) neurons in multiples of {} and {:?} key/value heads has \
+            "`sparsity` {sparsity}: no model of {} (of {} now) neurons in multiples of {} and {:?} key/value heads has \
              this size; {advice}",
             if target.neuron == 0 { "the same" } else { "fewer" },
             target.whole.neurons,
@@ -209,7 +209,7 @@ fn check(
     if spec.has_experts() {
         let family = &spec.family;
         return wrong(format!(
-            "--structure: family `{family}` has mixtures of experts, whose units are not removed; drop it to prune single weights"
+            "`structure`: family `{family}` has mixtures of experts, whose units are not removed; drop it to prune single weights"
         ));
     }
     if structure.layers && spec.kinds.iter().any(|kind| kind.window != spec.kinds[0].window) {
@@ -230,11 +230,11 @@ fn check(
     };
     // A norm over all heads would see the zeros.
     let (in_place, advice) = match (spec.qk_norm, structure.layout) {
-        (QkNorm::All, _) => (false, "use --structure ffn"),
+        (QkNorm::All, _) => (false, "use `structure` ffn"),
         (_, Layout::Padded) => (true, ""),
         (_, Layout::Uniform) => (
             false,
-            "use --structure ffn, or --layout padded, which leaves zeros in their place",
+            "use `structure` ffn, or `layout` padded, which leaves zeros in their place",
         ),
     };
     match spec.fewer_heads(checkpoint.config()) {
@@ -246,9 +246,9 @@ fn check(
             notes.push(format!("heads that go are zeros in their place: {}", few(kv_heads[0])));
             Ok(kv_heads)
         }
-        FewerHeads::Cannot(reason) => wrong(format!("--structure heads: {reason}; {advice}")),
+        FewerHeads::Cannot(reason) => wrong(format!("`structure` heads: {reason}; {advice}")),
         FewerHeads::Can { kv_heads, .. } if kv_heads.len() == 1 => {
-            wrong(format!("--structure heads: {}; {advice}", few(kv_heads[0])))
+            wrong(format!("`structure` heads: {}; {advice}", few(kv_heads[0])))
         }
         FewerHeads::Can { kv_heads, not_in } => {
             notes.extend(not_in.map(|loaders| format!("if heads go: {loaders}, so those cannot open the result")));
