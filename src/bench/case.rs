@@ -42,7 +42,7 @@ type Record = dyn Fn(&mut Recording, &Gpu) -> Result<(), GpuError>;
 type Run<T> = dyn Fn(&Gpu) -> Result<T, BenchError>;
 
 /// What a call is.
-pub(super) enum Work {
+pub(super) enum Call {
     /// Commands, as often as wanted in one recording.
     Recorded(Box<Record>),
     /// Several submissions with readbacks between them.
@@ -55,7 +55,7 @@ pub(super) struct Case {
     pub(super) flops: f64,
     /// Bytes a call must move at least.
     pub(super) bytes: f64,
-    pub(super) work: Work,
+    pub(super) work: Call,
     /// Plays the first call and compares. Later calls go on from its results.
     pub(super) check: Box<Run<Accuracy>>,
 }
@@ -71,7 +71,7 @@ impl Case {
         Case {
             flops,
             bytes,
-            work: Work::Recorded(Box::new(record)),
+            work: Call::Recorded(Box::new(record)),
             check: Box::new(move |gpu| {
                 let mut recording = Recording::new();
                 first(&mut recording, gpu)?;
@@ -84,14 +84,14 @@ impl Case {
     /// Plays some calls and waits.
     pub(super) fn play(&self, gpu: &Gpu, calls: usize) -> Result<(), BenchError> {
         match &self.work {
-            Work::Recorded(record) => {
+            Call::Recorded(record) => {
                 let mut recording = Recording::new();
                 for _ in 0..calls {
                     record(&mut recording, gpu)?;
                 }
                 gpu.submit(recording)?.wait()?;
             }
-            Work::Run(run) => {
+            Call::Run(run) => {
                 for _ in 0..calls {
                     run(gpu)?;
                 }

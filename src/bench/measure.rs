@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::BenchError;
-use super::case::{Case, Work};
+use super::case::{Call, Case};
 use crate::gpu::Gpu;
 
 /// A sample lasts at least this long, so that the clock and the start of a submission do not count.
@@ -56,8 +56,8 @@ pub(super) fn measure(gpu: &Gpu, case: &Case, repetitions: usize) -> Result<Samp
     let [device, wall] = time(gpu, case, 1)?;
     let once = if stamped && device > 0.0 { device } else { wall };
     let calls = match case.work {
-        Work::Recorded(_) => (SAMPLE_SECONDS / once.max(1e-9)).ceil().clamp(1.0, MOST_CALLS) as usize,
-        Work::Run(_) => 1,
+        Call::Recorded(_) => (SAMPLE_SECONDS / once.max(1e-9)).ceil().clamp(1.0, MOST_CALLS) as usize,
+        Call::Run(_) => 1,
     };
     // The check was a warm-up, too; after it a call that takes long is as good as any later one.
     let mut both = Vec::with_capacity(repetitions);

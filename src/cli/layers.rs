@@ -11,7 +11,7 @@ use super::{open_gpu, print};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
 use crate::model::Spec;
-use crate::run::{Plan, PruneOptions, Sums, gemm_rate};
+use crate::run::{Plan, PruneOptions, StatisticsSource, gemm_rate};
 
 /// Prunes.
 pub(super) fn run(
@@ -81,7 +81,7 @@ fn resolve(common: &Common, args: &PruneArgs, checkpoint: &Checkpoint, spec: Spe
 pub(super) fn describe(plan: &Plan) -> String {
     let (options, demand) = (&plan.options, &plan.demand);
     let what = match options.sums {
-        Sums::Saved => "sums of inputs to be saved".to_string(),
+        StatisticsSource::Saved => "sums of inputs to be saved".to_string(),
         _ => format!(
             "{} of {} weights in {} linears by {}{}, refit {} steps",
             options.pattern,
@@ -93,12 +93,12 @@ pub(super) fn describe(plan: &Plan) -> String {
         ),
     };
     let propagation = match options.sums {
-        Sums::Captured => format!(
+        StatisticsSource::Captured => format!(
             ", {} propagation, inputs by {}",
             options.propagate.name(),
             options.within.name()
         ),
-        Sums::Saved | Sums::Loaded(_) => String::new(),
+        StatisticsSource::Saved | StatisticsSource::Loaded(_) => String::new(),
     };
     format!(
         "{} ({} family, {} decoder layers): {what}{propagation}\n{}\n\

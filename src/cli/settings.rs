@@ -8,7 +8,7 @@ use super::run_args::{InputArgs, MemoryArgs, SampleArgs, SolveArgs};
 use crate::calib::SampleSpec;
 use crate::model::Spec;
 use crate::prune::{Damping, MethodRow, Pattern, Propagate, Scope, Within, method};
-use crate::run::{DEFAULT_LENGTH, PruneOptions, Sums};
+use crate::run::{DEFAULT_LENGTH, PruneOptions, StatisticsSource};
 
 /// Which weights go.
 pub(super) fn pattern(args: &PruneArgs) -> Result<Pattern, CliError> {
@@ -43,7 +43,7 @@ pub(super) fn options(
         inputs.statistics.is_some(),
     )?;
     if let Some(folder) = &inputs.statistics {
-        options.sums = Sums::Loaded(folder.clone());
+        options.sums = StatisticsSource::Loaded(folder.clone());
     }
     let options = options.by(method);
     let propagate = match inputs.statistics {

@@ -69,7 +69,7 @@ impl Recording {
         knobs: &[u32],
         params: &P,
         bindings: &[Slice],
-        work: Work,
+        work: Workload,
     ) {
         assert_eq!(
             bindings.len(),
@@ -135,17 +135,17 @@ impl Recording {
 
 /// How much a dispatch does.
 #[derive(Clone, Copy, Debug)]
-pub struct Work {
+pub struct Workload {
     /// Workgroups per dimension.
     pub groups: [u32; 3],
     /// Rough floating-point operations.
     pub flops: f64,
 }
 
-impl Work {
+impl Workload {
     /// One workgroup per `size` elements of a flat range, folded into two dimensions.
     pub fn flat(elements: usize, size: usize) -> Self {
-        Work {
+        Workload {
             groups: super::split_groups(elements.div_ceil(size)),
             flops: elements as f64 * 4.0,
         }
@@ -153,7 +153,7 @@ impl Work {
 
     /// One workgroup per row, folded into two dimensions; `flops` in all.
     pub fn rows(rows: usize, flops: f64) -> Self {
-        Work {
+        Workload {
             groups: super::split_groups(rows),
             flops,
         }

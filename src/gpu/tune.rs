@@ -117,7 +117,7 @@ impl Trial {
 
 /// What was found for one question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Found {
+pub struct TuneRecord {
     /// Hash of the composed sources of all candidates: an edited kernel asks again.
     pub sources: String,
     /// The winner.
@@ -126,7 +126,7 @@ pub struct Found {
     pub trials: Vec<Trial>,
 }
 
-type Entries = BTreeMap<String, Found>;
+type Entries = BTreeMap<String, TuneRecord>;
 
 /// Choices of this process and of earlier ones.
 pub(super) struct Tuner {
@@ -190,7 +190,7 @@ impl Tuner {
         let chosen = candidates[choice].0.clone();
         self.remember(
             key,
-            Found {
+            TuneRecord {
                 sources,
                 chosen,
                 trials,
@@ -199,7 +199,7 @@ impl Tuner {
         choice
     }
 
-    fn entry(&self, key: &str) -> Option<Found> {
+    fn entry(&self, key: &str) -> Option<TuneRecord> {
         let mut known = self.known.lock().expect("tuner lock");
         known
             .get_or_insert_with(|| self.path.as_deref().map(read).unwrap_or_default())
@@ -208,7 +208,7 @@ impl Tuner {
     }
 
     /// Adds to the file what this process found; what others wrote meanwhile stays.
-    fn remember(&self, key: &str, found: Found) {
+    fn remember(&self, key: &str, found: TuneRecord) {
         if let Some(known) = self.known.lock().expect("tuner lock").as_mut() {
             known.insert(key.to_string(), found.clone());
         }

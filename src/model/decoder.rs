@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::lanes::at_once;
 use super::weights::{Amend, finite, finite_from};
-use super::{ActivationOptions, Activations, Ahead, Block, LayerWeights, ModelError, Rope, Spec};
+use super::{ActivationOptions, Activations, Ahead, DecoderLayer, LayerWeights, ModelError, Rope, Spec};
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::gpu::{Gpu, ReadId, Recording, Submission};
 use crate::ops::nn;
@@ -80,9 +80,9 @@ impl<'a> Decoder<'a> {
     }
 
     /// A layer's forward pass with the given weights.
-    pub fn block<'b>(&'b self, weights: &'b LayerWeights) -> Block<'b> {
+    pub fn block<'b>(&'b self, weights: &'b LayerWeights) -> DecoderLayer<'b> {
         let local = self.spec.kinds[weights.layer].local_rope;
-        Block {
+        DecoderLayer {
             gpu: self.gpu,
             spec: self.spec,
             weights,

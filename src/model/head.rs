@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::block::normalise;
 use super::decoder::{VOCABULARY_BYTES, binding, even};
+use super::decoder_layer::normalise;
 use super::weights::{NormWeights, finite_from};
 use super::{Activations, Decoder, ModelError, Spec, Weight, linear, next_tokens};
 use crate::gpu::{Buffer, Gpu, Recording};

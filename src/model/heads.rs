@@ -1,7 +1,7 @@
 //! Attention of one decoder layer: its linears, the norms and rotation of queries and keys, and the mixing of values.
 
 use super::family::{Norm, QkNorm, Role};
-use super::{Block, ModelError};
+use super::{DecoderLayer, ModelError};
 use crate::gpu::Recording;
 use crate::ops::nn::{self, AttentionShape, RopeShape};
 use crate::tensor::Tensor;
@@ -20,7 +20,7 @@ pub(super) struct Heads {
     pub(super) out: Tensor,
 }
 
-impl Block<'_> {
+impl DecoderLayer<'_> {
     /// Queries, keys and values of the normalised stream `x`, and what attention makes of them.
     pub(super) fn heads(&self, recording: &mut Recording, x: &Tensor) -> Result<Heads, ModelError> {
         let (spec, weights) = (self.spec, self.weights);

@@ -1,12 +1,12 @@
 //! The transformer: sizes, names and switches from a family file and `config.json`, weights of one decoder layer at a
 //! time, and the forward and backward pass as recordings of ops.
 //!
-//! Not for pruning and not for order: `run` walks the layers. Start reading at [`Spec`], then [`Block::forward`].
+//! Not for pruning and not for order: `run` walks the layers. Start reading at [`Spec`], then [`DecoderLayer::forward`].
 
 mod activations;
 mod backward;
-mod block;
 mod decoder;
+mod decoder_layer;
 mod error;
 mod experts;
 mod family;
@@ -18,14 +18,14 @@ mod linear_spec;
 mod resize;
 mod resolve;
 mod rope;
+mod site;
 mod spec;
-mod tap;
 mod weights;
 
 pub use activations::{ActivationError, ActivationOptions, Activations, Ahead, batch_rows};
 pub use backward::{LayerVisit, LinearGradient, LossGradient, Trace, Visit, next_tokens};
-pub use block::Block;
 pub use decoder::Decoder;
+pub use decoder_layer::DecoderLayer;
 pub use error::ModelError;
 pub use experts::{ExpertTokens, Routing};
 pub use family::{Family, Norm, NormKind, QkNorm, Role};
@@ -35,7 +35,7 @@ pub use linear::{Weight, linear, linear_backward, upload_weight};
 pub use linear_spec::{LinearId, LinearSpec, Part};
 pub use resize::FewerHeads;
 pub use rope::Rope;
+pub use site::{ActivationSite, Group};
 pub use spec::{ExpertSpec, LayerKind, Spec};
-pub use tap::{Group, Tap};
 pub(crate) use weights::finite;
 pub use weights::{Amend, LayerWeights};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::family::{Family, Norm, NormKind, QkNorm, Role};
 use super::linear_spec::{LinearId, LinearSpec, Part};
 use super::rope::Rope;
-use super::{Group, ModelError, Tap};
+use super::{ActivationSite, Group, ModelError};
 use crate::ops::nn::Activation;
 
 /// What differs between the decoder layers of one model.
@@ -175,12 +175,12 @@ impl Spec {
         let mut groups: Vec<Group> = Vec::new();
         for linear in linears {
             let input = match (linear.id.role, linear.id.expert) {
-                (Role::Q | Role::K | Role::V | Role::Qkv, _) => Tap::AttentionInput,
-                (Role::O, _) => Tap::AttentionOutput,
-                (Role::Down, None) => Tap::MlpHidden,
-                (Role::Down, Some(expert)) => Tap::ExpertHidden(expert),
-                (_, None) => Tap::MlpInput,
-                (_, Some(expert)) => Tap::ExpertInput(expert),
+                (Role::Q | Role::K | Role::V | Role::Qkv, _) => ActivationSite::AttentionInput,
+                (Role::O, _) => ActivationSite::AttentionOutput,
+                (Role::Down, None) => ActivationSite::MlpHidden,
+                (Role::Down, Some(expert)) => ActivationSite::ExpertHidden(expert),
+                (_, None) => ActivationSite::MlpInput,
+                (_, Some(expert)) => ActivationSite::ExpertInput(expert),
             };
             match groups.last_mut().filter(|g| g.input == input) {
                 Some(group) => group.linears.push(linear),
@@ -193,13 +193,16 @@ impl Spec {
         Ok(groups)
     }
 
-    /// Width of the activations at a tap of a layer.
-    pub fn width(&self, tap: Tap) -> usize {
-        match tap {
-            Tap::AttentionInput | Tap::MlpInput | Tap::ExpertInput(_) | Tap::Output => self.hidden,
-            Tap::AttentionOutput => self.heads * self.head_dim,
-            Tap::MlpHidden => self.ffn,
-            Tap::ExpertHidden(_) => self.experts.map_or(0, |e| e.ffn),
+    /// Width of the activations at an activation site of a layer.
+    pub fn width(&self, site: ActivationSite) -> usize {
+        match site {
+            ActivationSite::AttentionInput
+            | ActivationSite::MlpInput
+            | ActivationSite::ExpertInput(_)
+            | ActivationSite::Output => self.hidden,
+            ActivationSite::AttentionOutput => self.heads * self.head_dim,
+            ActivationSite::MlpHidden => self.ffn,
+            ActivationSite::ExpertHidden(_) => self.experts.map_or(0, |e| e.ffn),
         }
     }
 

@@ -35,7 +35,7 @@ pub enum PruneError {
         "activations at {place} are not finite (input {index}); the model overflows there or the checkpoint is damaged"
     )]
     NonFiniteActivations {
-        /// Layer and tap.
+        /// Layer and activation site.
         place: String,
         /// First offending input.
         index: usize,
@@ -61,7 +61,7 @@ pub enum PruneError {
         "the Gram matrix at {place} cannot be factorised (input {index}), not even with its diagonal doubled; use more calibration text"
     )]
     NotPositive {
-        /// Layer and tap.
+        /// Layer and activation site.
         place: String,
         /// First pivot that failed.
         index: usize,

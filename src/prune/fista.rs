@@ -116,7 +116,7 @@ pub struct Fista {
 }
 
 /// Scratch matrices of one solve.
-struct Work {
+struct Scratch {
     iterate: Tensor,
     momentum: [Tensor; 2],
     rounded: Tensor,
@@ -148,7 +148,7 @@ impl Method for Fista {
         let mut best = self.start().solve(gpu, problem)?;
         let [mut low, mut high] = settings.lambda;
         let mut stalls = 0;
-        let mut work = Work::new(gpu, problem)?;
+        let mut work = Scratch::new(gpu, problem)?;
         while stalls < settings.patience && best.rounds < settings.rounds && high / low > 1.0 + 1e-3 {
             let lambda = (low * high).sqrt();
             let round = self.round(gpu, problem, &best.weight, lambda * problem.unit, &work)?;
@@ -171,9 +171,9 @@ impl Method for Fista {
     }
 }
 
-impl Work {
+impl Scratch {
     fn new(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Self, GpuError> {
-        Ok(Work {
+        Ok(Scratch {
             iterate: problem.scratch(gpu, "iterate")?,
             momentum: [
                 problem.scratch(gpu, "momentum")?,
@@ -201,7 +201,7 @@ impl Fista {
         problem: &LayerProblem<'_>,
         start: &Tensor,
         lambda: f64,
-        work: &Work,
+        work: &Scratch,
     ) -> Result<Round, PruneError> {
         let mut recording = Recording::new();
         iterate(
@@ -319,7 +319,7 @@ fn count(recording: &mut Recording, gpu: &Gpu, v: &Tensor, support: &Tensor) -> 
 /// K plain FISTA steps on a problem from its scaled weight with penalty `lambda` (in units of `problem.unit`); for tests
 /// of optimality. Returns the last iterate.
 pub fn lasso(gpu: &Gpu, problem: &LayerProblem<'_>, lambda: f64, steps: usize) -> Result<Tensor, PruneError> {
-    let work = Work::new(gpu, problem)?;
+    let work = Scratch::new(gpu, problem)?;
     let mut recording = Recording::new();
     let pair = [&problem.weight, &work.iterate];
     iterate(

@@ -75,7 +75,7 @@ pub struct InputStatistics {
 
 impl InputStatistics {
     /// Scales and damps the sums in place. `correction` is the share of the drift to correct, 0 to 1; `place` names the
-    /// layer and tap in errors.
+    /// layer and activation site in errors.
     pub fn prepare(
         gpu: &Gpu,
         sums: GramStatistics,

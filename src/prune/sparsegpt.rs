@@ -106,7 +106,7 @@ fn start(
 }
 
 /// A block of columns and the weights it keeps: in all, per row, or as N:M says.
-struct Block {
+struct ColumnBlock {
     first: usize,
     width: usize,
     keep: usize,
@@ -118,7 +118,7 @@ pub(super) fn block_columns(gpu: &Gpu, cols: usize) -> usize {
 }
 
 /// All blocks, 128 columns each: fewer where groups of N:M do not fit, or the device binds less than 128 rows of U.
-fn blocks(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Vec<Block>, GpuError> {
+fn blocks(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Vec<ColumnBlock>, GpuError> {
     let [rows, cols] = problem.weight.shape();
     let group = match problem.pattern {
         Pattern::NM { m, .. } => m,
@@ -144,7 +144,7 @@ fn blocks(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Vec<Block>, GpuError>
     let keeps = shared_out(quotas.collect(), &room);
     let blocks = widths.iter().zip(keeps);
     Ok(blocks
-        .map(|(&[first, width], keep)| Block { first, width, keep })
+        .map(|(&[first, width], keep)| ColumnBlock { first, width, keep })
         .collect())
 }
 
@@ -178,7 +178,7 @@ fn free_weights(gpu: &Gpu, problem: &LayerProblem<'_>) -> Result<Vec<usize>, Gpu
     Ok(counts.iter().map(|v| *v as usize).collect())
 }
 
-impl Block {
+impl ColumnBlock {
     /// Records mask, sweep, and what the columns after the block lose.
     fn record(
         &self,

@@ -34,7 +34,7 @@ pub use folder::{RunIdentity, RunState};
 pub use global::{FactorPlace, Fisher, LineKinds, LowRankOptions, SearchOptions, SurgeonOptions, SurgeonPlan, surgeon};
 pub use layerwise::{GroupEntry, LayerEntry, Manifest, Plan, Statistics, WeightsOnly, calibrate, prune, prune_weights};
 pub use methods::{AUTO, Asked, REGIMES, Regime, choose, method_named, regimes};
-pub use options::{DEFAULT_LENGTH, DEFAULT_SAMPLES, PruneOptions, Sums};
+pub use options::{DEFAULT_LENGTH, DEFAULT_SAMPLES, PruneOptions, StatisticsSource};
 pub use predict::{ALLOCATOR_STOCK, Demand, free_disk, gemm_rate, peak_resident, total_memory};
 pub use progress::Progress;
 pub use report::adapter_record;

@@ -19,7 +19,7 @@ const CURVATURE_TOKENS: usize = 32768;
 
 /// Where the sums over the inputs of linears come from, and whether they are all that is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Sums {
+pub enum StatisticsSource {
     /// From forward passes, to prune on.
     #[default]
     Captured,
@@ -37,7 +37,7 @@ pub struct PruneOptions {
     /// Output folder; must not exist or be empty, unless a run in it is resumed.
     pub output: PathBuf,
     /// Where sums of inputs come from.
-    pub sums: Sums,
+    pub sums: StatisticsSource,
     /// Calibration text; of loaded sums, that which they were made from.
     pub calibration: PathBuf,
     /// Samples of it; likewise.
@@ -89,7 +89,7 @@ impl PruneOptions {
         PruneOptions {
             model,
             output,
-            sums: Sums::Captured,
+            sums: StatisticsSource::Captured,
             calibration,
             samples,
             pattern: Pattern::Unstructured { sparsity, scope },
@@ -147,15 +147,15 @@ impl PruneOptions {
 
     /// Whether inputs are permuted.
     pub fn permutes(&self) -> bool {
-        self.sums != Sums::Saved && self.permute.applies(self.pattern, self.method.defaults.permutes)
+        self.sums != StatisticsSource::Saved && self.permute.applies(self.pattern, self.method.defaults.permutes)
     }
 
     /// How sparsity is spread: uniform, or the rule.
     pub fn allocates(&self) -> Allocation {
         match self.sums {
-            Sums::Saved => Allocation::Uniform,
+            StatisticsSource::Saved => Allocation::Uniform,
             // Without a forward pass there are no gradients.
-            Sums::Loaded(_) if self.allocation == Allocation::Auto => Allocation::Uniform,
+            StatisticsSource::Loaded(_) if self.allocation == Allocation::Auto => Allocation::Uniform,
             _ => self.allocation.resolve(self.pattern, self.method.defaults.allocation),
         }
     }
@@ -173,7 +173,7 @@ impl PruneOptions {
     /// For [`super::calibrate`]: one pass through the dense model, in the memory that takes.
     pub fn to_save(self) -> Self {
         PruneOptions {
-            sums: Sums::Saved,
+            sums: StatisticsSource::Saved,
             method: &MAGNITUDE,
             method_options: MethodOptions::default(),
             refit: 0,
@@ -188,7 +188,7 @@ impl PruneOptions {
     pub(in crate::run) fn needs(&self, method: &dyn Method) -> Needs {
         let more = self.layer_errors || self.refit > 0 || self.permutes() || self.allocates() == Allocation::Lsa;
         match self.sums {
-            Sums::Captured if !more => method.needs(),
+            StatisticsSource::Captured if !more => method.needs(),
             _ => Needs::Gram,
         }
     }
@@ -200,7 +200,7 @@ impl PruneOptions {
         let no_expert = groups
             .iter()
             .all(|group| group.linears.iter().all(|l| l.id.expert.is_none()));
-        let captured = self.sums == Sums::Captured;
+        let captured = self.sums == StatisticsSource::Captured;
         self.within == Within::Layer && self.propagate != Propagate::Both && captured && no_limit && no_expert
     }
 }

@@ -2,41 +2,41 @@
 //! from the dense ones, which may change places, and what is read for the last time.
 
 use super::RunError;
-use super::options::{PruneOptions, Sums};
-use crate::model::{Spec, Tap};
+use super::options::{PruneOptions, StatisticsSource};
+use crate::model::{ActivationSite, Spec};
 use crate::prune::{Channels, Propagate, Within};
 
-/// Whether the inputs at a tap differ between the pruned and the dense layer, and the difference is corrected.
-pub(super) fn drifts(spec: &Spec, options: &PruneOptions, tap: Tap) -> bool {
-    let same = options.within == Within::Layer || (options.propagate != Propagate::Both && enters(spec, tap));
-    !same && options.propagate != Propagate::Pruned && !matches!(options.sums, Sums::Loaded(_))
+/// Whether the inputs at an activation site differ between the pruned and the dense layer, and the difference is corrected.
+pub(super) fn drifts(spec: &Spec, options: &PruneOptions, site: ActivationSite) -> bool {
+    let same = options.within == Within::Layer || (options.propagate != Propagate::Both && enters(spec, site));
+    !same && options.propagate != Propagate::Pruned && !matches!(options.sums, StatisticsSource::Loaded(_))
 }
 
-/// Whether a tap reads nothing but what enters the layer.
-pub(super) fn enters(spec: &Spec, tap: Tap) -> bool {
-    match tap {
-        Tap::AttentionInput => true,
-        Tap::MlpInput | Tap::ExpertInput(_) => spec.parallel,
+/// Whether an activation site reads nothing but what enters the layer.
+pub(super) fn enters(spec: &Spec, site: ActivationSite) -> bool {
+    match site {
+        ActivationSite::AttentionInput => true,
+        ActivationSite::MlpInput | ActivationSite::ExpertInput(_) => spec.parallel,
         _ => false,
     }
 }
 
-/// The MLP (or which expert) that is read for the last time when this tap is captured, but by the pass to the next
+/// The MLP (or which expert) that is read for the last time when this activation site is captured, but by the pass to the next
 /// layer. That reads the dense layer if inputs are dense, else the pruned one: the other copy can go, unless both streams
 /// go on.
-pub(super) fn done_after(tap: Tap) -> Option<Option<usize>> {
-    match tap {
-        Tap::MlpHidden => Some(None),
-        Tap::ExpertHidden(expert) => Some(Some(expert)),
+pub(super) fn done_after(site: ActivationSite) -> Option<Option<usize>> {
+    match site {
+        ActivationSite::MlpHidden => Some(None),
+        ActivationSite::ExpertHidden(expert) => Some(Some(expert)),
         _ => None,
     }
 }
 
-/// The inputs at a tap that may change places; none if they are the residual stream.
-pub(super) fn channels(spec: &Spec, tap: Tap) -> Option<Channels> {
-    match tap {
-        Tap::MlpHidden | Tap::ExpertHidden(_) => Some(Channels::all(spec.width(tap))),
-        Tap::AttentionOutput => Some(Channels {
+/// The inputs at an activation site that may change places; none if they are the residual stream.
+pub(super) fn channels(spec: &Spec, site: ActivationSite) -> Option<Channels> {
+    match site {
+        ActivationSite::MlpHidden | ActivationSite::ExpertHidden(_) => Some(Channels::all(spec.width(site))),
+        ActivationSite::AttentionOutput => Some(Channels {
             segments: spec.kv_heads,
             copies: spec.heads / spec.kv_heads,
             width: spec.head_dim,

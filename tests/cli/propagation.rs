@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use safetensors::Dtype;
 use secateur::calib::{Corpus, SampleSpec, Tokenizer, draw};
 use secateur::checkpoint::Checkpoint;
-use secateur::model::{Spec, Tap};
+use secateur::model::{ActivationSite, Spec};
 use serde_json::Value;
 
 use super::fixture::Model;
@@ -56,7 +56,9 @@ fn linears(case: &Case, propagate: &str) -> BTreeMap<String, Linear> {
             "both" => (dense.layer(layer, &dense_stream), pruned.layer(layer, &pruned_stream)),
             _ => (pruned.layer(layer, &pruned_stream), pruned.layer(layer, &pruned_stream)),
         };
-        let at = |taps: &[(Tap, Vec<f64>)], wanted: Tap| taps.iter().find(|(tap, _)| *tap == wanted).unwrap().1.clone();
+        let at = |sites: &[(ActivationSite, Vec<f64>)], wanted: ActivationSite| {
+            sites.iter().find(|(site, _)| *site == wanted).unwrap().1.clone()
+        };
         for group in spec.groups(layer).unwrap() {
             for linear in &group.linears {
                 let [before, after] = [&old, &new].map(|c| f64s(&c.tensor(&linear.tensor).unwrap().to_f32()));
@@ -70,8 +72,8 @@ fn linears(case: &Case, propagate: &str) -> BTreeMap<String, Linear> {
                 out.insert(linear.tensor.clone(), linear_of);
             }
         }
-        dense_stream = at(&dense.layer(layer, &dense_stream), Tap::Output);
-        pruned_stream = at(&pruned.layer(layer, &pruned_stream), Tap::Output);
+        dense_stream = at(&dense.layer(layer, &dense_stream), ActivationSite::Output);
+        pruned_stream = at(&pruned.layer(layer, &pruned_stream), ActivationSite::Output);
     }
     out
 }

@@ -3,7 +3,7 @@
 mod budget;
 mod tune;
 
-use secateur::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, HostCall, Kernel, Recording, Work};
+use secateur::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, HostCall, Kernel, Recording, Workload};
 use secateur::ops::dense::{self, Gemm, GramPart, Layout};
 use secateur::tensor::Tensor;
 
@@ -130,7 +130,7 @@ fn the_verify_switch_names_the_first_wrong_command() {
         let mut recording = Recording::new();
         dense::axpby(&mut recording, 2.0, &x, 1.0, &y);
         let parameters = [8u32, 1f32.to_bits(), 1f32.to_bits(), 0];
-        recording.dispatch(&LIAR, &[], &parameters, &[x.slice(), y.slice()], Work::flat(8, 256));
+        recording.dispatch(&LIAR, &[], &parameters, &[x.slice(), y.slice()], Workload::flat(8, 256));
         match checked.submit(recording) {
             Err(GpuError::TwinMismatch {
                 index: 1,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use secateur::gpu::{Contest, Found, Gpu, GpuError, GpuOptions, Kernel, Question, Recording, TuneMode};
+use secateur::gpu::{Contest, Gpu, GpuError, GpuOptions, Kernel, Question, Recording, TuneMode, TuneRecord};
 use secateur::ops::Variant;
 use secateur::ops::dense::{
     self, GEMM_COOPERATIVE, GEMM_REGISTER, GEMM_SUBGROUP, GEMM_TILED, GRAM_REGISTER, GRAM_SUBGROUP, GRAM_TILED, Gemm,
@@ -28,7 +28,7 @@ fn tuned(mode: TuneMode, file: &Path) -> Gpu {
 /// The fastest by the seconds that the file has of the question. That it is the one which sleeps least, no test can claim:
 /// a busy machine lets the others catch up.
 fn fastest(file: &Path, stem: &str) -> usize {
-    let entries: BTreeMap<String, Found> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let entries: BTreeMap<String, TuneRecord> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let (_, found) = entries.iter().find(|(key, _)| key.starts_with(stem)).unwrap();
     let mut medians = Vec::new();
     for (i, (trial, (name, _, pause))) in found.trials.iter().zip(&CANDIDATES).enumerate() {

@@ -6,7 +6,7 @@ mod forward;
 mod gradients;
 pub(crate) mod plain;
 mod scores;
-mod taps;
+mod sites;
 mod windows;
 
 use std::collections::BTreeMap;

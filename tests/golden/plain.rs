@@ -1,7 +1,7 @@
 //! A Llama forward pass in f64 on the twins: what the model room should compute, without its batches and windows.
 
 use secateur::checkpoint::Checkpoint;
-use secateur::model::{LinearId, Norm, Role, Spec, Tap};
+use secateur::model::{ActivationSite, LinearId, Norm, Role, Spec};
 use secateur::reference::dense::gemm::{Target, View, gemm};
 use secateur::reference::nn::activation::silu;
 use secateur::reference::nn::attention::{Shape, attention};
@@ -32,8 +32,8 @@ impl Plain<'_> {
             .collect()
     }
 
-    /// Activations of `layer` at every tap, for the residual stream `x`.
-    pub(crate) fn layer(&self, layer: usize, x: &[f64]) -> Vec<(Tap, Vec<f64>)> {
+    /// Activations of `layer` at every activation site, for the residual stream `x`.
+    pub(crate) fn layer(&self, layer: usize, x: &[f64]) -> Vec<(ActivationSite, Vec<f64>)> {
         let spec = self.spec;
         let normed = self.norm(x, &spec.norm_module(layer, Norm::Attention));
         let [mut q, mut k, v] = [Role::Q, Role::K, Role::V].map(|role| self.linear(layer, role, &normed));
@@ -56,11 +56,11 @@ impl Plain<'_> {
         gated(silu, &self.linear(layer, Role::Up, &mlp_input), &mut gate);
         let output = sum(&middle, &self.linear(layer, Role::Down, &gate));
         vec![
-            (Tap::AttentionInput, normed),
-            (Tap::AttentionOutput, mixed),
-            (Tap::MlpInput, mlp_input),
-            (Tap::MlpHidden, gate),
-            (Tap::Output, output),
+            (ActivationSite::AttentionInput, normed),
+            (ActivationSite::AttentionOutput, mixed),
+            (ActivationSite::MlpInput, mlp_input),
+            (ActivationSite::MlpHidden, gate),
+            (ActivationSite::Output, output),
         ]
     }
 

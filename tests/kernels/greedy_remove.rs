@@ -1,5 +1,5 @@
 use secateur::ops::prox;
-use secateur::reference::prox::greedy_remove::{Block, greedy_remove_row};
+use secateur::reference::prox::greedy_remove::{InverseBlock, greedy_remove_row};
 
 use crate::common::{Data, devices, f64s, play, tensor};
 
@@ -42,7 +42,7 @@ fn equals_the_twin() {
             });
             let found = removed.fetch(gpu).unwrap();
             let (gram, w, before) = (f64s(&gram), f64s(&w), f64s(&before));
-            let block = Block {
+            let block = InverseBlock {
                 gram: &gram,
                 cols,
                 first,

@@ -1,6 +1,6 @@
 use secateur::gpu::Gpu;
 use secateur::ops::prox::{self, ObsSweep, Survivors};
-use secateur::reference::prox::obs_sweep::{Block, obs_sweep_row};
+use secateur::reference::prox::obs_sweep::{ColumnBlock, obs_sweep_row};
 
 use crate::common::{Data, assert_close, devices, f64s, play, tensor};
 
@@ -81,7 +81,7 @@ impl Case {
         let [rows, cols, first, width] = self.shape;
         let [keep, group] = pattern.unwrap_or([1, 1]);
         let u = f64s(&self.u);
-        let block = Block {
+        let block = ColumnBlock {
             u: &u,
             cols,
             first,

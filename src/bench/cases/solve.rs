@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::super::BenchError;
-use super::super::case::{Accuracy, Case, Work};
+use super::super::case::{Accuracy, Call, Case};
 use super::super::data::{Data, sample};
 use super::super::spec::Spec;
 use crate::gpu::{Gpu, Recording};
@@ -58,7 +58,7 @@ pub(super) fn solve(gpu: &Gpu, spec: &Spec, seed: u64) -> Result<Case, BenchErro
     Ok(Case {
         flops: 0.0,
         bytes: 0.0,
-        work: Work::Run(Box::new(move |gpu| {
+        work: Call::Run(Box::new(move |gpu| {
             let problem = again.problem(gpu)?;
             again.solve(gpu, &problem)?;
             Ok(wait(gpu)?)

@@ -4,7 +4,7 @@ use crate::gpu::Recording;
 use crate::model::family::{Norm, Role};
 use crate::model::heads::Heads;
 use crate::model::linear::{linear_backward, pull_back};
-use crate::model::{Block, LinearId, ModelError};
+use crate::model::{DecoderLayer, LinearId, ModelError};
 use crate::ops::dense;
 use crate::ops::nn::{self, AttentionBackward};
 use crate::tensor::Tensor;
@@ -34,7 +34,7 @@ pub(super) struct Mlp {
     pub(super) hidden: Tensor,
 }
 
-impl Block<'_> {
+impl DecoderLayer<'_> {
     /// Records the backward pass: from `x`, the stream that enters the layer, and `dy`, the gradient of its output, both
     /// `[batch * sequence, hidden]`, to the gradient of `x`. The forward pass is recomputed.
     ///

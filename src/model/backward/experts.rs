@@ -4,11 +4,11 @@ use super::block::Visit;
 use crate::gpu::Recording;
 use crate::model::family::{Norm, Role};
 use crate::model::linear::linear_backward;
-use crate::model::{Block, ModelError, Routing};
+use crate::model::{DecoderLayer, ModelError, Routing};
 use crate::ops::dense;
 use crate::tensor::Tensor;
 
-impl Block<'_> {
+impl DecoderLayer<'_> {
     /// Gradient of the mixture's input `normed`, from `dy`, that of the stream its sum is added to.
     pub(super) fn experts_backward(
         &self,

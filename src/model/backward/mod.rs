@@ -2,7 +2,7 @@
 //!
 //! Nothing but the streams that enter the layers is kept from the forward pass; a layer recomputes the rest. So memory is
 //! one layer plus the streams, which [`Trace`] keeps like any [`Activations`]: in memory up to a budget, in a file beyond
-//! it. Start reading at [`Decoder::backward`], then [`Block::backward`](super::Block::backward).
+//! it. Start reading at [`Decoder::backward`], then [`DecoderLayer::backward`](super::DecoderLayer::backward).
 
 mod block;
 mod experts;

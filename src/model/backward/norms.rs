@@ -3,11 +3,11 @@
 use crate::gpu::{Gpu, Recording};
 use crate::model::family::{Norm, QkNorm};
 use crate::model::weights::{Linear, NormWeights};
-use crate::model::{Block, ModelError, Spec};
+use crate::model::{DecoderLayer, ModelError, Spec};
 use crate::ops::{dense, nn};
 use crate::tensor::Tensor;
 
-impl Block<'_> {
+impl DecoderLayer<'_> {
     /// Gradient of the input `x` of a norm from that of its output; `dy` itself in layers without it.
     pub(super) fn normed_backward(
         &self,

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, params};
 use crate::ops::dense::THREADS;
 use crate::reference::bench::copy as twin;
 use crate::tensor::Tensor;
@@ -40,7 +40,7 @@ pub fn copy(recording: &mut Recording, x: &Tensor, out: &Tensor) {
         quads: (x.len() / 4) as u32,
         ..Params::default()
     };
-    let work = Work::flat(x.len() / 4, THREADS);
+    let work = Workload::flat(x.len() / 4, THREADS);
     recording.dispatch(&KERNEL, &[], &params, &[x.slice(), out.slice()], work);
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s_mut, params};
 use crate::ops::dense::THREADS;
 use crate::reference::bench::fma as twin;
 use crate::tensor::Tensor;
@@ -46,9 +46,9 @@ pub fn fma(recording: &mut Recording, rounds: usize, [factor, step]: [f32; 2], o
         factor,
         step,
     };
-    let work = Work {
+    let work = Workload {
         flops: (out.len() * ROUND_FLOPS) as f64 * rounds as f64,
-        ..Work::flat(out.len(), THREADS)
+        ..Workload::flat(out.len(), THREADS)
     };
     recording.dispatch(&KERNEL, &[], &params, &[out.slice()], work);
 }

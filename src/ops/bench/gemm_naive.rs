@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::bench::gemm_naive as twin;
 use crate::tensor::Tensor;
 
@@ -53,7 +53,7 @@ pub fn gemm_naive(recording: &mut Recording, a: &Tensor, b: &Tensor, out: &Tenso
             inner: inner as u32,
             first_row: first as u32,
         };
-        let work = Work {
+        let work = Workload {
             groups: [cols.div_ceil(TILE) as u32, height.div_ceil(TILE) as u32, 1],
             flops: 2.0 * (height * cols) as f64 * inner as f64,
         };

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{HOST_TASK, THREADS};
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::add_row as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -42,7 +42,7 @@ pub fn add_row(recording: &mut Recording, row: &Tensor, x: &Tensor) {
         cols: x.cols() as u32,
         ..Params::default()
     };
-    let work = Work::flat(x.len(), THREADS);
+    let work = Workload::flat(x.len(), THREADS);
     recording.dispatch(&KERNEL, &[], &params, &[row.slice(), x.slice()], work);
 }
 

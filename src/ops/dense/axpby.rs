@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{HOST_TASK, THREADS};
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::axpby as twin;
 use crate::tensor::Tensor;
 
@@ -41,7 +41,7 @@ pub fn axpby(recording: &mut Recording, alpha: f32, x: &Tensor, beta: f32, y: &T
         beta,
         pad0: 0,
     };
-    let work = Work::flat(x.len(), THREADS);
+    let work = Workload::flat(x.len(), THREADS);
     recording.dispatch(&KERNEL, &[], &params, &[x.slice(), y.slice()], work);
 }
 

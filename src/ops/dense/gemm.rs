@@ -1,7 +1,7 @@
 //! `dense/gemm` and its `_double`, `_register`, `_subgroup` and `_coop` variants: the general matrix product.
 
 use crate::gpu::{
-    Contest, Gpu, GpuError, HostCall, Kernel, Knob, Question, Recording, Slice, Work, f32s, f32s_mut, params,
+    Contest, Gpu, GpuError, HostCall, Kernel, Knob, Question, Recording, Slice, Workload, f32s, f32s_mut, params,
 };
 use crate::ops::contest::{Products, contest_size, uniform};
 use crate::ops::tile::{TILE, product_variants};
@@ -246,7 +246,7 @@ pub fn gemm_with(recording: &mut Recording, variant: impl Into<Variant>, call: &
         let bindings: [Slice; 3] = [call.a.slice(), call.b.slice(), call.out.slice()];
         let groups = [cols.div_ceil(tile[1]) as u32, height.div_ceil(tile[0]) as u32, 1];
         let flops = 2.0 * (height * cols) as f64 * inner as f64;
-        recording.dispatch(variant.kernel, &knobs, &params, &bindings, Work { groups, flops });
+        recording.dispatch(variant.kernel, &knobs, &params, &bindings, Workload { groups, flops });
     }
 }
 

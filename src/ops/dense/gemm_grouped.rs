@@ -2,7 +2,7 @@
 //! one launch.
 
 use super::gemm::{B_FORMAT, B_LAYOUT, Layout, fastest, knobs};
-use crate::gpu::{Gpu, GpuError, HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{Gpu, GpuError, HostCall, Kernel, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::ops::tile::{TILE, product_variants};
 use crate::ops::{Precision, Variant};
 use crate::reference::dense::gemm::Stored;
@@ -152,7 +152,7 @@ pub fn gemm_grouped_with(
         let columns: usize = cols.iter().map(|cols| cols.div_ceil(tile[1])).sum();
         let groups = [columns as u32, height.div_ceil(tile[0]) as u32, 1];
         let flops = 2.0 * (height * total) as f64 * inner as f64;
-        recording.dispatch(variant.kernel, &knobs, &params, &bindings, Work { groups, flops });
+        recording.dispatch(variant.kernel, &knobs, &params, &bindings, Workload { groups, flops });
     }
     Ok(())
 }

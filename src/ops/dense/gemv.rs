@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::gemv as twin;
 use crate::tensor::Tensor;
 
@@ -48,7 +48,7 @@ pub fn gemv(recording: &mut Recording, matrix: &Tensor, x: &Tensor, first: usize
         pad0: 0,
     };
     let bindings = [matrix.slice(), x.slice(), y.slice()];
-    let work = Work::rows(matrix.rows(), 2.0 * matrix.len() as f64);
+    let work = Workload::rows(matrix.rows(), 2.0 * matrix.len() as f64);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{Gpu, GpuError, HostCall, Kernel, Knob, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{Gpu, GpuError, HostCall, Kernel, Knob, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::gemm::decode_rows;
 use crate::reference::dense::gemv_two_four as twin;
 use crate::tensor::{DType, Tensor};
@@ -76,7 +76,7 @@ pub fn gemv_two_four(recording: &mut Recording, matrix: &TwoFour, x: &Tensor, y:
         pad0: 0,
     };
     let bindings = [matrix.values.slice(), matrix.places.clone(), x.slice(), y.slice()];
-    let work = Work::rows(rows, 2.0 * (rows * kept) as f64);
+    let work = Workload::rows(rows, 2.0 * (rows * kept) as f64);
     recording.dispatch(&KERNEL, &[matrix.values.dtype().code()], &params, &bindings, work);
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::sum_parts;
 use crate::gpu::{
-    Contest, Gpu, GpuError, HostCall, Kernel, Question, Recording, SCRATCH, Slice, Work, f32s, f32s_mut, params,
+    Contest, Gpu, GpuError, HostCall, Kernel, Question, Recording, SCRATCH, Slice, Workload, f32s, f32s_mut, params,
 };
 use crate::ops::contest::{Products, contest_size, uniform};
 use crate::ops::tile::{TILE, product_variants};
@@ -237,7 +237,7 @@ fn record(
             &variant.knobs(&[]),
             &params,
             &bindings,
-            Work { groups, flops },
+            Workload { groups, flops },
         );
     }
 }

@@ -1,6 +1,6 @@
 //! `dense/mirror`: makes a square matrix symmetric from its upper triangle.
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s_mut, params};
 use crate::reference::dense::mirror as twin;
 use crate::tensor::Tensor;
 
@@ -41,7 +41,7 @@ pub fn mirror(recording: &mut Recording, x: &Tensor, alpha: f32) {
         ..Params::default()
     };
     let tiles = x.rows().div_ceil(TILE) as u32;
-    let work = Work {
+    let work = Workload {
         groups: [tiles, tiles, 1],
         flops: x.len() as f64,
     };

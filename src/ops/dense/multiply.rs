@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{HOST_TASK, THREADS};
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::multiply as twin;
 use crate::tensor::Tensor;
 
@@ -39,7 +39,7 @@ pub fn multiply(recording: &mut Recording, x: &Tensor, y: &Tensor) {
         count: x.len() as u32,
         ..Params::default()
     };
-    let work = Work::flat(x.len(), THREADS);
+    let work = Workload::flat(x.len(), THREADS);
     recording.dispatch(&KERNEL, &[], &params, &[x.slice(), y.slice()], work);
 }
 

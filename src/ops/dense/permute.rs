@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::THREADS;
-use crate::gpu::{HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::permute as twin;
 use crate::tensor::PanelMatrix;
 
@@ -56,7 +56,7 @@ pub fn permute(recording: &mut Recording, order: &Slice, x: &PanelMatrix, out: &
                 ..Default::default()
             };
             let bindings = [order.clone(), from.slice(), to.slice()];
-            recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(to.len(), THREADS));
+            recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(to.len(), THREADS));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `dense/points_gather`: scattered elements of a matrix, each with a factor.
 
 use super::THREADS;
-use crate::gpu::{HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::points_gather as twin;
 use crate::tensor::Tensor;
 
@@ -42,7 +42,7 @@ pub fn points_gather(recording: &mut Recording, places: &Slice, scale: &Tensor, 
         ..Default::default()
     };
     let bindings = [places.clone(), scale.slice(), x.slice(), out.slice()];
-    recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(scale.len(), THREADS));
+    recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(scale.len(), THREADS));
 }
 
 fn host(call: &mut HostCall<'_>) {

@@ -1,7 +1,7 @@
 //! `dense/points_scatter`: values with a factor, to scattered places of a matrix.
 
 use super::THREADS;
-use crate::gpu::{HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::points_scatter as twin;
 use crate::tensor::Tensor;
 
@@ -53,7 +53,7 @@ pub fn points_scatter(
         ..Default::default()
     };
     let bindings = [places.clone(), scale.slice(), values.slice(), x.slice()];
-    recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(scale.len(), THREADS));
+    recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(scale.len(), THREADS));
 }
 
 fn host(call: &mut HostCall<'_>) {

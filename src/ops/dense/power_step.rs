@@ -1,6 +1,6 @@
 //! `dense/power_step`: one step of the power iteration.
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::power_step as twin;
 use crate::tensor::Tensor;
 
@@ -38,7 +38,7 @@ pub fn power_step(recording: &mut Recording, y: &Tensor, x: &Tensor, state: &Ten
         size: x.len() as u32,
         ..Params::default()
     };
-    let work = Work::rows(1, 8.0 * x.len() as f64);
+    let work = Workload::rows(1, 8.0 * x.len() as f64);
     recording.dispatch(&KERNEL, &[], &params, &[y.slice(), x.slice(), state.slice()], work);
 }
 

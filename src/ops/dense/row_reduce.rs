@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Knob, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Knob, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::row_reduce as twin;
 use crate::tensor::Tensor;
 
@@ -56,7 +56,7 @@ pub fn row_reduce(recording: &mut Recording, mode: RowReduce, a: &Tensor, b: &Te
         ..Params::default()
     };
     let bindings = [a.slice(), b.slice(), out.slice()];
-    let work = Work::rows(a.rows(), 2.0 * a.len() as f64);
+    let work = Workload::rows(a.rows(), 2.0 * a.len() as f64);
     recording.dispatch(&KERNEL, &[mode as u32], &params, &bindings, work);
 }
 

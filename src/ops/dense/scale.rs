@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::THREADS;
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::scale as twin;
 use crate::tensor::Tensor;
 
@@ -41,7 +41,7 @@ pub fn scale(recording: &mut Recording, x: &Tensor, row: &Tensor, col: &Tensor) 
         ..Params::default()
     };
     let bindings = [row.slice(), col.slice(), x.slice()];
-    recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(x.len(), THREADS));
+    recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(x.len(), THREADS));
 }
 
 fn host(call: &mut HostCall<'_>) {

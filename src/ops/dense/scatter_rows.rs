@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::scatter_rows as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -54,7 +54,7 @@ pub fn scatter_rows(recording: &mut Recording, rows: &Slice, weights: &Tensor, x
         pad0: 0,
     };
     let bindings = [rows.clone(), weights.slice(), x.slice(), out.slice()];
-    let work = Work::rows(count, 2.0 * x.len() as f64);
+    let work = Workload::rows(count, 2.0 * x.len() as f64);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 

@@ -1,6 +1,6 @@
 //! `dense/set_diagonal`: writes the diagonal of a panel of rows.
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, params};
 use crate::reference::dense::set_diagonal as twin;
 use crate::tensor::Tensor;
 
@@ -45,7 +45,7 @@ pub fn set_diagonal(recording: &mut Recording, values: &Tensor, first: usize, x:
         first: first as u32,
         pad0: 0,
     };
-    let work = Work::flat(x.rows(), 64);
+    let work = Workload::flat(x.rows(), 64);
     recording.dispatch(&KERNEL, &[], &params, &[values.slice(), x.slice()], work);
 }
 

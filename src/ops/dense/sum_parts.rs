@@ -1,7 +1,7 @@
 //! `dense/sum_parts`: the parts of a sum added to its total.
 
 use super::THREADS;
-use crate::gpu::{HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::dense::sum_parts as twin;
 use crate::tensor::Tensor;
 
@@ -46,9 +46,9 @@ pub fn sum_parts(recording: &mut Recording, parts: &Slice, upper: bool, total: &
         parts: count as u32,
         upper: u32::from(upper),
     };
-    let work = Work {
+    let work = Workload {
         flops: (count * total.len()) as f64,
-        ..Work::flat(total.len(), THREADS)
+        ..Workload::flat(total.len(), THREADS)
     };
     recording.dispatch(&KERNEL, &[], &params, &[parts.clone(), total.slice()], work);
 }

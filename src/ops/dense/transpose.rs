@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Knob, Recording, Work, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Knob, Recording, Workload, f32s_mut, params};
 use crate::reference::dense::{gemm::decode, transpose as twin};
 use crate::tensor::{DType, Tensor};
 
@@ -45,7 +45,7 @@ pub fn transpose(recording: &mut Recording, x: &Tensor, out: &Tensor) {
         cols: x.cols() as u32,
         ..Params::default()
     };
-    let work = Work {
+    let work = Workload {
         groups: [x.cols().div_ceil(TILE) as u32, x.rows().div_ceil(TILE) as u32, 1],
         flops: x.len() as f64 * 4.0,
     };

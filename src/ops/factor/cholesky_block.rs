@@ -1,6 +1,6 @@
 //! `factor/cholesky_block`: inverse Cholesky factor of a diagonal block.
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::factor::cholesky_block as twin;
 use crate::tensor::Tensor;
 
@@ -84,7 +84,7 @@ pub fn cholesky_block(
         ..Default::default()
     };
     let bindings = [call.a, inverse, transposed, state].map(Tensor::slice);
-    let work = Work::rows(1, (size * size * size) as f64);
+    let work = Workload::rows(1, (size * size * size) as f64);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 

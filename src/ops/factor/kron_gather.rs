@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::factor::kron_gather as twin;
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -75,7 +75,7 @@ pub fn kron_gather(recording: &mut Recording, call: &KronGather<'_>, out: &Panel
             };
             let (g, a) = (call.g.slice(), from.slice());
             let bindings = [call.places.clone(), call.scale.slice(), g, a, to.slice()];
-            recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(to.len(), THREADS));
+            recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(to.len(), THREADS));
         }
     }
 }

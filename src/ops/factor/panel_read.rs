@@ -1,6 +1,6 @@
 //! `factor/panel_read`: rows of a symmetric matrix of which one triangle is stored.
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::factor::panel_read as twin;
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -55,7 +55,7 @@ pub fn panel_read(recording: &mut Recording, matrix: &PanelMatrix, row: usize, f
             ..Default::default()
         };
         let bindings = [panel.slice(), rows.slice()];
-        recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(rows.len(), THREADS));
+        recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(rows.len(), THREADS));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `factor/panel_write`: rows into a symmetric matrix of which one triangle is stored.
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::factor::panel_write as twin;
 use crate::tensor::{PanelMatrix, Tensor};
 
@@ -53,7 +53,7 @@ pub fn panel_write(recording: &mut Recording, rows: &Tensor, row: usize, matrix:
             ..Default::default()
         };
         let bindings = [rows.slice(), panel.slice()];
-        recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(rows.len(), THREADS));
+        recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(rows.len(), THREADS));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Knob, Recording, Work, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Knob, Recording, Workload, f32s_mut, params};
 use crate::reference::nn::activation as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -73,7 +73,7 @@ pub fn activation(recording: &mut Recording, act: Activation, x: &Tensor) {
         elements: x.len() as u32,
         ..Params::default()
     };
-    let work = Work::flat(x.len(), 64);
+    let work = Workload::flat(x.len(), 64);
     recording.dispatch(&ACTIVATION, &[act as u32], &params, &[x.slice()], work);
 }
 

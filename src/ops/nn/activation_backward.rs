@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::activation::{ACT, Activation, PART};
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::activation_backward as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -42,7 +42,7 @@ pub fn activation_backward(recording: &mut Recording, act: Activation, x: &Tenso
         elements: x.len() as u32,
         ..Params::default()
     };
-    let work = Work::flat(x.len(), 64);
+    let work = Workload::flat(x.len(), 64);
     let bindings = [x.slice(), dy.slice()];
     recording.dispatch(&ACTIVATION_BACKWARD, &[act as u32], &params, &bindings, work);
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::gpu::{Gpu, HostCall, Kernel, Knob, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{Gpu, HostCall, Kernel, Knob, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::attention::{self as twin, Shape};
 use crate::tensor::{DType, Tensor};
 
@@ -149,7 +149,7 @@ pub fn attention_with(
         };
         let knobs = [shape.head_dim as u32];
         let bindings = [q.slice(), k.slice(), v.slice(), out.slice()];
-        let work = Work::rows((end - first) * heads, sum);
+        let work = Workload::rows((end - first) * heads, sum);
         recording.dispatch(kernel, &knobs, &params, &bindings, work);
         first = end;
     }

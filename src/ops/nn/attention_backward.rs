@@ -1,7 +1,7 @@
 //! `nn/attention_backward_queries` and `nn/attention_backward_keys`: gradients of causal grouped-query attention.
 
 use super::AttentionShape;
-use crate::gpu::{Gpu, HostCall, Kernel, Knob, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{Gpu, HostCall, Kernel, Knob, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::attention::Shape;
 use crate::reference::nn::attention_backward as twin;
 use crate::tensor::{DType, Tensor};
@@ -186,7 +186,7 @@ impl Call {
                 soft_cap: shape.soft_cap.unwrap_or(0.0),
                 ..Params::default()
             };
-            let work = Work::rows((end - first) * self.heads * (rows / shape.seq), sum);
+            let work = Workload::rows((end - first) * self.heads * (rows / shape.seq), sum);
             recording.dispatch(self.kernel, &[shape.head_dim as u32], &params, &self.bindings, work);
             first = end;
         }

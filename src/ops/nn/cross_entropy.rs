@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::cross_entropy as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -58,7 +58,7 @@ pub fn cross_entropy(recording: &mut Recording, logits: &Tensor, targets: &Slice
         pad0: 0,
     };
     let bindings = [logits.slice(), targets.clone(), state.slice()];
-    let work = Work::rows(rows, 8.0 * logits.len() as f64);
+    let work = Workload::rows(rows, 8.0 * logits.len() as f64);
     recording.dispatch(&CROSS_ENTROPY, &[], &params, &bindings, work);
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::cross_entropy_backward as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -64,7 +64,7 @@ pub fn cross_entropy_backward(
         pad0: 0,
     };
     let bindings = [state.slice(), targets.clone(), factors.slice(), logits.slice()];
-    let work = Work::flat(logits.len(), 64);
+    let work = Workload::flat(logits.len(), 64);
     recording.dispatch(&CROSS_ENTROPY_BACKWARD, &[], &params, &bindings, work);
 }
 

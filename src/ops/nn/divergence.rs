@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::divergence as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -54,7 +54,7 @@ pub fn divergence(recording: &mut Recording, p: &Tensor, q: &Tensor, first_col: 
         pad0: 0,
     };
     let bindings = [p.slice(), q.slice(), state.slice()];
-    let work = Work::rows(rows, 16.0 * p.len() as f64);
+    let work = Workload::rows(rows, 16.0 * p.len() as f64);
     recording.dispatch(&DIVERGENCE, &[], &params, &bindings, work);
 }
 

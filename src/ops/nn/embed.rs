@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Knob, Recording, Slice, Work, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Knob, Recording, Slice, Workload, f32s_mut, params};
 use crate::reference::dense::gemm::decode;
 use crate::reference::nn::embed as twin;
 use crate::tensor::{DType, Tensor};
@@ -55,7 +55,7 @@ pub fn embed(recording: &mut Recording, ids: &Slice, table: &Tensor, first_row: 
         table_rows: table.rows() as u32,
     };
     let bindings = [ids.clone(), table.slice(), out.slice()];
-    let work = Work::rows(tokens, out.len() as f64);
+    let work = Workload::rows(tokens, out.len() as f64);
     recording.dispatch(&EMBED, &[table.dtype().code()], &params, &bindings, work);
 }
 

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::activation::{ACT, Activation, PART};
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::gate as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -42,7 +42,7 @@ pub fn gate(recording: &mut Recording, act: Activation, up: &Tensor, gate: &Tens
         ..Params::default()
     };
     let bindings = [up.slice(), gate.slice()];
-    let work = Work::flat(gate.len(), 64);
+    let work = Workload::flat(gate.len(), 64);
     recording.dispatch(&GATE, &[act as u32], &params, &bindings, work);
 }
 

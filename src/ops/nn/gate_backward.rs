@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::activation::{ACT, Activation, PART};
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::gate_backward as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -44,7 +44,7 @@ pub fn gate_backward(recording: &mut Recording, act: Activation, dhidden: &Tenso
         ..Params::default()
     };
     let bindings = [dhidden.slice(), gate.slice(), up.slice()];
-    let work = Work::flat(gate.len(), 64);
+    let work = Workload::flat(gate.len(), 64);
     recording.dispatch(&GATE_BACKWARD, &[act as u32], &params, &bindings, work);
 }
 

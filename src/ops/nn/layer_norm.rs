@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::layer_norm as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -48,7 +48,7 @@ pub fn layer_norm(recording: &mut Recording, x: &Tensor, weight: &Tensor, bias: 
         pad0: 0,
     };
     let bindings = [x.slice(), weight.slice(), bias.slice(), out.slice()];
-    let work = Work::rows(rows, 8.0 * x.len() as f64);
+    let work = Workload::rows(rows, 8.0 * x.len() as f64);
     recording.dispatch(&LAYER_NORM, &[], &params, &bindings, work);
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::rms_norm as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -52,7 +52,7 @@ pub fn rms_norm(recording: &mut Recording, x: &Tensor, weight: &Tensor, eps: f32
         &[],
         &params,
         &bindings,
-        Work::rows(rows, 4.0 * x.len() as f64),
+        Workload::rows(rows, 4.0 * x.len() as f64),
     );
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::rms_norm_backward as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -48,7 +48,7 @@ pub fn rms_norm_backward(recording: &mut Recording, x: &Tensor, weight: &Tensor,
         pad0: 0,
     };
     let bindings = [x.slice(), weight.slice(), dy.slice(), dx.slice()];
-    let work = Work::rows(rows, 10.0 * x.len() as f64);
+    let work = Workload::rows(rows, 10.0 * x.len() as f64);
     recording.dispatch(&RMS_NORM_BACKWARD, &[], &params, &bindings, work);
 }
 

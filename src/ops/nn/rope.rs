@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::rope as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -99,7 +99,7 @@ fn turn(recording: &mut Recording, x: &Tensor, table: &Tensor, shape: RopeShape,
     };
     let pairs = x.rows() * heads * rotary_dim / 2;
     let bindings = [table.slice(), x.slice()];
-    recording.dispatch(&ROPE, &[], &params, &bindings, Work::flat(pairs, 64));
+    recording.dispatch(&ROPE, &[], &params, &bindings, Workload::flat(pairs, 64));
 }
 
 fn host(call: &mut HostCall<'_>) {

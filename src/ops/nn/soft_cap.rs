@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::activation::PART;
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s_mut, params};
 use crate::reference::nn::soft_cap as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -41,7 +41,7 @@ pub fn soft_cap(recording: &mut Recording, cap: f32, x: &Tensor) {
         cap,
         ..Params::default()
     };
-    let work = Work::flat(x.len(), 64);
+    let work = Workload::flat(x.len(), 64);
     recording.dispatch(&SOFT_CAP, &[], &params, &[x.slice()], work);
 }
 

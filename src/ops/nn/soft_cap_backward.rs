@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::activation::PART;
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::nn::soft_cap_backward as twin;
 use crate::tensor::{DType, Tensor};
 
@@ -44,7 +44,7 @@ pub fn soft_cap_backward(recording: &mut Recording, cap: f32, x: &Tensor, dy: &T
         cap,
         ..Params::default()
     };
-    let work = Work::flat(x.len(), 64);
+    let work = Workload::flat(x.len(), 64);
     let bindings = [x.slice(), dy.slice()];
     recording.dispatch(&SOFT_CAP_BACKWARD, &[], &params, &bindings, work);
 }

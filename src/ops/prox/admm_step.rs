@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::ops::dense::{HOST_TASK, THREADS};
 use crate::reference::prox::admm_step as twin;
 use crate::tensor::Tensor;
@@ -54,7 +54,7 @@ pub fn admm_step(recording: &mut Recording, penalty: Penalty, [b, d]: [&Tensor; 
         pad0: 0,
     };
     let bindings = [b, d, z, right].map(Tensor::slice);
-    recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(b.len(), THREADS));
+    recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(b.len(), THREADS));
 }
 
 fn host(call: &mut HostCall<'_>) {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::prox::cg_begin as twin;
 use crate::tensor::Tensor;
 
@@ -53,7 +53,7 @@ pub fn cg_begin(
         ..Params::default()
     };
     let bindings = [vh, b, support, r, p, rs].map(Tensor::slice);
-    let work = Work::rows(vh.rows(), 4.0 * vh.len() as f64);
+    let work = Workload::rows(vh.rows(), 4.0 * vh.len() as f64);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 

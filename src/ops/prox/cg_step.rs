@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::prox::cg_step as twin;
 use crate::tensor::Tensor;
 
@@ -53,7 +53,7 @@ pub fn cg_step(
         ..Params::default()
     };
     let bindings = [ph, support, v, r, p, rs].map(Tensor::slice);
-    let work = Work::rows(ph.rows(), 10.0 * ph.len() as f64);
+    let work = Workload::rows(ph.rows(), 10.0 * ph.len() as f64);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 

@@ -1,6 +1,6 @@
 //! `prox/cost_histogram`: counts of costs by their leading bits.
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, params};
 use crate::ops::dense::THREADS;
 use crate::reference::prox::cost_histogram as twin;
 use crate::tensor::Tensor;
@@ -40,7 +40,7 @@ pub fn cost_histogram(recording: &mut Recording, cost: &Tensor, w: &Tensor, hist
         ..Default::default()
     };
     let bindings = [cost.slice(), w.slice(), histogram.slice()];
-    recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(cost.len(), THREADS));
+    recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(cost.len(), THREADS));
 }
 
 fn host(call: &mut HostCall<'_>) {

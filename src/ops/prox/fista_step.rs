@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{Gpu, HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{Gpu, HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::ops::dense::HOST_TASK;
 use crate::ops::dense::{Layout, fastest};
 use crate::ops::tile::{TILE, product_variants};
@@ -140,7 +140,7 @@ pub fn fista_step_with(recording: &mut Recording, variant: impl Into<Variant>, c
             &variant.knobs(&[]),
             &params,
             &bindings,
-            Work { groups, flops },
+            Workload { groups, flops },
         );
     }
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::OBS_COLS;
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::prox::greedy_remove as twin;
 use crate::tensor::Tensor;
 
@@ -78,7 +78,7 @@ pub fn greedy_remove(
         pad2: 0,
     };
     let bindings = [gram, w, before, removed].map(Tensor::slice);
-    let work = Work::rows(rows.div_ceil(ROWS), (4 * rows * width * count) as f64);
+    let work = Workload::rows(rows.div_ceil(ROWS), (4 * rows * width * count) as f64);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 
@@ -87,7 +87,7 @@ fn host(call: &mut HostCall<'_>) {
     let (rows, cols, first, width) = (p.rows as usize, p.cols as usize, p.first as usize, p.width as usize);
     let ([gram, w, before], [removed]) = call.split::<3, 1>();
     let (gram, w, before) = (f32s(gram), f32s(w), f32s(before));
-    let block = twin::Block {
+    let block = twin::InverseBlock {
         gram,
         cols,
         first,

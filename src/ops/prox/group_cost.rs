@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::ops::dense::THREADS;
 use crate::reference::prox::group_cost as twin;
 use crate::tensor::Tensor;
@@ -56,7 +56,7 @@ pub fn group_cost(recording: &mut Recording, [costs, w]: [&Tensor; 2], [n, m]: [
         pad0: 0,
     };
     let bindings = [costs, w, cost, open].map(Tensor::slice);
-    recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(cost.len(), THREADS));
+    recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(cost.len(), THREADS));
 }
 
 fn host(call: &mut HostCall<'_>) {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::ops::dense::THREADS;
 use crate::reference::prox::kth_apply as twin;
 use crate::tensor::Tensor;
@@ -62,7 +62,7 @@ pub fn kth_apply(
         ..Params::default()
     };
     let bindings = [v, free, state, out, support].map(Tensor::slice);
-    let work = Work::flat(v.len(), THREADS);
+    let work = Workload::flat(v.len(), THREADS);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 

@@ -1,6 +1,6 @@
 //! `prox/kth_histogram`: the pass of a radix select over the elements.
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, params};
 use crate::reference::prox::kth_histogram as twin;
 use crate::tensor::Tensor;
 
@@ -75,7 +75,7 @@ pub fn kth_histogram(
         ..Params::default()
     };
     let bindings = [v.slice(), free.slice(), state.slice(), histogram.slice()];
-    let work = Work::rows(cut.count * pieces, 4.0 * v.len() as f64);
+    let work = Workload::rows(cut.count * pieces, 4.0 * v.len() as f64);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, params};
 use crate::reference::prox::{kth_histogram::BINS, kth_pick as twin};
 use crate::tensor::Tensor;
 
@@ -60,7 +60,7 @@ pub fn kth_pick(
         ..Params::default()
     };
     let bindings = [histogram.slice(), state.slice()];
-    let work = Work::rows(segments, (segments * BINS) as f64 * 4.0);
+    let work = Workload::rows(segments, (segments * BINS) as f64 * 4.0);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 

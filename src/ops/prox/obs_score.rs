@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::ops::dense::THREADS;
 use crate::reference::prox::obs_score as twin;
 use crate::tensor::Tensor;
@@ -56,7 +56,7 @@ pub fn obs_score(
         width: width as u32,
     };
     let bindings = [w, free, u, score, candidate].map(Tensor::slice);
-    recording.dispatch(&KERNEL, &[], &params, &bindings, Work::flat(rows * width, THREADS));
+    recording.dispatch(&KERNEL, &[], &params, &bindings, Workload::flat(rows * width, THREADS));
 }
 
 fn host(call: &mut HostCall<'_>) {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::reference::prox::obs_sweep as twin;
 use crate::tensor::Tensor;
 
@@ -109,7 +109,7 @@ pub fn obs_sweep(recording: &mut Recording, call: &ObsSweep<'_>) {
         allowed_cols: allowed_cols as u32,
     };
     let bindings = [call.u, allowed, call.v, call.support, call.err].map(Tensor::slice);
-    let work = Work::rows(rows.div_ceil(ROWS), (rows * width * width) as f64);
+    let work = Workload::rows(rows.div_ceil(ROWS), (rows * width * width) as f64);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 
@@ -118,7 +118,7 @@ fn host(call: &mut HostCall<'_>) {
     let (rows, cols, first, width) = (p.rows as usize, p.cols as usize, p.first as usize, p.width as usize);
     let ([u, allowed], [v, support, err]) = call.split::<2, 3>();
     let (u, allowed) = (f32s(u), f32s(allowed));
-    let block = twin::Block {
+    let block = twin::ColumnBlock {
         u,
         cols,
         first,

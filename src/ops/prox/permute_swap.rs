@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Slice, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Slice, Workload, f32s, f32s_mut, params};
 use crate::reference::prox::permute_swap as twin;
 use crate::tensor::Tensor;
 
@@ -81,7 +81,7 @@ pub fn permute_swap(recording: &mut Recording, call: &PermuteSwap<'_>, order: &S
         ..Default::default()
     };
     let bindings = [call.energy.slice(), call.pairs.clone(), order.clone(), sums.slice()];
-    let work = Work::rows(pairs, (pairs * rows * size * size * 8) as f64);
+    let work = Workload::rows(pairs, (pairs * rows * size * size * 8) as f64);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::ops::dense::{HOST_TASK, THREADS};
 use crate::reference::prox::project_nm as twin;
 use crate::tensor::Tensor;
@@ -60,7 +60,7 @@ pub fn project_nm(
         pad0: 0,
     };
     let bindings = [v.slice(), free.slice(), out.slice(), support.slice()];
-    let work = Work::flat(v.len(), THREADS);
+    let work = Workload::flat(v.len(), THREADS);
     recording.dispatch(&KERNEL, &[], &params, &bindings, work);
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::gpu::{HostCall, Kernel, Recording, Work, f32s, f32s_mut, params};
+use crate::gpu::{HostCall, Kernel, Recording, Workload, f32s, f32s_mut, params};
 use crate::ops::dense::{HOST_TASK, THREADS};
 use crate::reference::prox::soft_threshold as twin;
 use crate::tensor::Tensor;
@@ -40,7 +40,7 @@ pub fn soft_threshold(recording: &mut Recording, threshold: f32, x: &Tensor, out
         threshold,
         ..Params::default()
     };
-    let work = Work::flat(x.len(), THREADS);
+    let work = Workload::flat(x.len(), THREADS);
     recording.dispatch(&KERNEL, &[], &params, &[x.slice(), out.slice()], work);
 }
 

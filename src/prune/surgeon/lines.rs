@@ -25,7 +25,7 @@ pub fn remove_rows(gpu: &Gpu, outputs: &KroneckerFactor, w: &Tensor, rows: &[usi
     if rows.is_empty() {
         return Ok(());
     }
-    let block = Block::new(gpu, outputs, rows)?;
+    let block = InverseBlock::new(gpu, outputs, rows)?;
     let [count, width] = [rows.len(), w.cols()];
     let scratch = |label| Tensor::empty(gpu, label, count, width);
     let (lost, spread) = (scratch("rows removed")?, scratch("rows solved for")?);
@@ -83,7 +83,7 @@ pub(super) fn joint(
     if rows.is_empty() {
         return Ok(0.0);
     }
-    let block = Block::new(gpu, across, rows)?;
+    let block = InverseBlock::new(gpu, across, rows)?;
     let scratch = |label| Tensor::empty(gpu, label, rows.len(), x.cols());
     let (lost, solved, weighted) = (
         scratch("rows removed")?,
@@ -110,14 +110,14 @@ pub(super) fn joint(
 }
 
 /// The inverse of a principal block of a side's inverse, scaled to a unit diagonal.
-struct Block {
+struct InverseBlock {
     ids: Slice,
     /// 1 / root of the block's diagonal; 0 for dead channels, which thereby cost and spread nothing.
     unit: Vec<f64>,
     inverse: PanelMatrix,
 }
 
-impl Block {
+impl InverseBlock {
     fn new(gpu: &Gpu, side: &KroneckerFactor, lines: &[usize]) -> Result<Self, PruneError> {
         let ids: Vec<u32> = lines.iter().map(|i| *i as u32).collect();
         let ids = gpu.upload("lines", bytemuck::cast_slice(&ids))?.slice();
@@ -135,7 +135,7 @@ impl Block {
         factor::kron_gather(&mut recording, &call, &block);
         gpu.submit(recording)?;
         let inverse = invert(gpu, &block, (&side.place, &side.escalations))?;
-        Ok(Block { ids, unit, inverse })
+        Ok(InverseBlock { ids, unit, inverse })
     }
 
     /// Records the block's rows of x, scaled as it is.

@@ -37,7 +37,7 @@ pub struct Refitted {
 }
 
 /// Two scratch matrices of the gradient.
-struct Work {
+struct Scratch {
     half: Tensor,
     product: Tensor,
 }
@@ -239,8 +239,8 @@ impl<'a> MetricProblem<'a> {
         Tensor::empty(gpu, label, self.weight.rows(), self.weight.cols())
     }
 
-    fn work(&self, gpu: &Gpu) -> Result<Work, GpuError> {
-        Ok(Work {
+    fn work(&self, gpu: &Gpu) -> Result<Scratch, GpuError> {
+        Ok(Scratch {
             half: self.scratch(gpu, "half a gradient")?,
             product: self.scratch(gpu, "gradient")?,
         })
@@ -253,7 +253,7 @@ impl<'a> MetricProblem<'a> {
         gpu: &Gpu,
         v: &Tensor,
         scaled: &Tensor,
-        work: &Work,
+        work: &Scratch,
     ) -> Result<(), GpuError> {
         recording.copy(&v.slice(), &scaled.slice());
         dense::axpby(recording, -1.0, &self.weight, 1.0, scaled);
@@ -261,7 +261,7 @@ impl<'a> MetricProblem<'a> {
     }
 
     /// Records `work.product = G' X A'` over the means for a scaled X, which is used up.
-    fn apply(&self, recording: &mut Recording, gpu: &Gpu, x: &Tensor, work: &Work) -> Result<(), GpuError> {
+    fn apply(&self, recording: &mut Recording, gpu: &Gpu, x: &Tensor, work: &Scratch) -> Result<(), GpuError> {
         let [row, col] = &self.scale;
         dense::scale(recording, x, row, col);
         self.curvature.metric(recording, gpu, x, [&work.half, &work.product])?;

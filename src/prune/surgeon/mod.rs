@@ -35,7 +35,7 @@ pub use metric::{MetricProblem, Refitted};
 pub use nearest::{add_weighted, input_scales, output_scale};
 pub use penalty::{Penalty, Trial};
 pub use rows::{KFAC_FISTA, SURGEON};
-pub use structured::{LinearLines, Lines, Unit, cheapest_lines, cheapest_units};
+pub use structured::{LinearLines, RemovedLines, Unit, cheapest_lines, cheapest_units};
 pub use units::{
     UnitPart, column_magnitudes, flap_scores, osscar_column_costs, osscar_cost, standardized, unit_costs,
     wanda_sp_scores,

@@ -16,7 +16,7 @@ pub struct LinearLines {
 
 /// Rows and columns to remove, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines {
+pub struct RemovedLines {
     /// Of the outputs.
     pub rows: Vec<usize>,
     /// Of the inputs.
@@ -25,7 +25,7 @@ pub struct Lines {
 
 /// The cheapest rows and columns of all linears whose parameters together are at most `budget`, in the order of the linears.
 /// One row and one column of each stay. Equal costs: earlier linears, rows before columns, lower numbers first.
-pub fn cheapest_lines(linears: &[LinearLines], budget: u64) -> Vec<Lines> {
+pub fn cheapest_lines(linears: &[LinearLines], budget: u64) -> Vec<RemovedLines> {
     let mut items = Vec::new();
     for (at, linear) in linears.iter().enumerate() {
         let lines = |costs: &[f64], column: bool| -> Vec<_> {
@@ -37,7 +37,7 @@ pub fn cheapest_lines(linears: &[LinearLines], budget: u64) -> Vec<Lines> {
         items.extend(lines(&linear.cols, true));
     }
     items.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut removed = vec![Lines::default(); linears.len()];
+    let mut removed = vec![RemovedLines::default(); linears.len()];
     let mut total = 0;
     for (_, at, column, i) in items {
         let ([rows, cols], lines) = (linears[at].shape, &mut removed[at]);
@@ -97,8 +97,8 @@ pub fn cheapest_units(units: &[Unit], most: &[usize], budget: u64) -> Vec<usize>
 mod tests {
     use super::*;
 
-    fn lines(rows: &[usize], cols: &[usize]) -> Lines {
-        Lines {
+    fn lines(rows: &[usize], cols: &[usize]) -> RemovedLines {
+        RemovedLines {
             rows: rows.to_vec(),
             cols: cols.to_vec(),
         }

@@ -86,7 +86,7 @@ pub fn attention_fast(shape: Shape<f32>, positions: Range<usize>, [q, k, v]: [&[
                 .enumerate()
                 .for_each_init(Vec::new, |scores, (block, out)| {
                     for head in 0..shape.heads {
-                        let block = Block {
+                        let block = QueryBlock {
                             shape,
                             head,
                             sequence,
@@ -109,14 +109,14 @@ pub fn halves(x: &[f32], scale: f32) -> Vec<f32> {
 }
 
 /// Neighbouring queries of one head.
-struct Block {
+struct QueryBlock {
     shape: Shape<f32>,
     head: usize,
     sequence: usize,
     position: usize,
 }
 
-impl Block {
+impl QueryBlock {
     /// Writes this head's columns of `out`, the rows of the block.
     fn attend(&self, [q, k, v]: [&[f32]; 3], scores: &mut Vec<f32>, out: &mut [f32]) {
         let Shape {

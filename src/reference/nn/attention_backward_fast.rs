@@ -56,7 +56,7 @@ pub fn queries_fast(
                 .for_each_init(Scratch::default, |scratch, (block, (dq, stats))| {
                     for head in 0..shape.heads {
                         let position = positions.start + block * ROWS;
-                        let block = Block {
+                        let block = QueryBlock {
                             shape,
                             head,
                             first: sequence * shape.seq,
@@ -84,7 +84,7 @@ pub fn keys_fast(shape: Shape<f32>, positions: Range<usize>, inputs: [&[f32]; 5]
                 .for_each_init(Scratch::default, |scratch, (block, (dk, dv))| {
                     for head in 0..shape.heads {
                         let position = positions.start + block * ROWS;
-                        let block = Block {
+                        let block = QueryBlock {
                             shape,
                             head,
                             first: sequence * shape.seq,
@@ -97,7 +97,7 @@ pub fn keys_fast(shape: Shape<f32>, positions: Range<usize>, inputs: [&[f32]; 5]
 }
 
 /// Neighbouring queries or keys of one query head.
-struct Block {
+struct QueryBlock {
     shape: Shape<f32>,
     head: usize,
     /// First row of the sequence.
@@ -105,7 +105,7 @@ struct Block {
     position: usize,
 }
 
-impl Block {
+impl QueryBlock {
     /// Rows from `position` of this head in a matrix of queries (`[rows, dim]`).
     fn of_queries<'a>(&self, x: &'a [f32], position: usize) -> View<'a, f32> {
         let (dim, width) = (self.shape.head_dim, self.shape.heads * self.shape.head_dim);

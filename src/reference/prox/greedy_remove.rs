@@ -4,7 +4,7 @@ use num_traits::Float;
 
 /// What all rows share.
 #[derive(Clone, Copy)]
-pub struct Block<'a, T> {
+pub struct InverseBlock<'a, T> {
     /// The block's rows of the Gram, each `cols` long.
     pub gram: &'a [T],
     /// Columns of the Gram.
@@ -17,7 +17,7 @@ pub struct Block<'a, T> {
 
 /// One row of a block: `removed` gets w where it is removed, else 0. Each time the column with the least
 /// `w_j² G_jj + 2 w_j (before_j + Σ_i removed_i G_ij)` goes, ties by lower index.
-pub fn greedy_remove_row<T: Float>(block: &Block<'_, T>, w: &[T], before: &[T], removed: &mut [T]) {
+pub fn greedy_remove_row<T: Float>(block: &InverseBlock<'_, T>, w: &[T], before: &[T], removed: &mut [T]) {
     let row = |j: usize| &block.gram[j * block.cols + block.first..][..w.len()];
     let two = T::one() + T::one();
     let costs = w.iter().zip(before).enumerate();

@@ -4,7 +4,7 @@ use num_traits::Float;
 
 /// What all rows share.
 #[derive(Clone, Copy)]
-pub struct Block<'a, T> {
+pub struct ColumnBlock<'a, T> {
     /// The block's rows of U, each `cols` long.
     pub u: &'a [T],
     /// Columns of U.
@@ -18,7 +18,13 @@ pub struct Block<'a, T> {
 }
 
 /// One row of a block: `v` ends with zeros where nothing is kept, `err` holds `(v_j − q_j) / U_jj`.
-pub fn obs_sweep_row<T: Float>(block: &Block<'_, T>, allowed: &[T], v: &mut [T], support: &mut [T], err: &mut [T]) {
+pub fn obs_sweep_row<T: Float>(
+    block: &ColumnBlock<'_, T>,
+    allowed: &[T],
+    v: &mut [T],
+    support: &mut [T],
+    err: &mut [T],
+) {
     let width = v.len();
     for j in 0..width {
         if j % block.group == 0 {
@@ -41,7 +47,7 @@ pub fn obs_sweep_row<T: Float>(block: &Block<'_, T>, allowed: &[T], v: &mut [T],
 }
 
 /// Support of the group of columns from `start`: the largest `|v_j / U_jj|` of the allowed ones, ties by lower index.
-fn choose<T: Float>(block: &Block<'_, T>, start: usize, allowed: &[T], v: &[T], support: &mut [T]) {
+fn choose<T: Float>(block: &ColumnBlock<'_, T>, start: usize, allowed: &[T], v: &[T], support: &mut [T]) {
     let group = start..start + block.group;
     let score = |j: usize| (v[j] / block.u[j * block.cols + block.first + j]).abs();
     for j in group.clone() {

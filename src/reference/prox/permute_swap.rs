@@ -8,7 +8,7 @@ pub const MOST: usize = 16;
 const ROWS: usize = 16;
 
 /// One number for each row of a block.
-type Block<T> = [T; ROWS];
+type RowBlock<T> = [T; ROWS];
 
 /// What two groups keep, and the exchange that adds most to it.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub fn permute_swap<T: Float>(keep: usize, a: &[&[T]], b: &[&[T]]) -> Swap<T> {
             }
         }
     }
-    let total = |block: &Block<T>| block.iter().fold(T::zero(), |sum, v| sum + *v);
+    let total = |block: &RowBlock<T>| block.iter().fold(T::zero(), |sum, v| sum + *v);
     let gains: Vec<T> = gains.iter().map(total).collect();
     let best = (1..size * size).fold(0, |best, i| if gains[i] > gains[best] { i } else { best });
     Swap {
@@ -58,11 +58,11 @@ pub fn permute_swap<T: Float>(keep: usize, a: &[&[T]], b: &[&[T]]) -> Swap<T> {
 #[derive(Clone, Copy)]
 struct Seat<T> {
     /// Its energy; zero beyond the last row.
-    value: Block<T>,
+    value: RowBlock<T>,
     /// What is lost without it.
-    loss: Block<T>,
+    loss: RowBlock<T>,
     /// What a newcomer in its place must exceed.
-    rival: Block<T>,
+    rival: RowBlock<T>,
 }
 
 impl<T: Float> Default for Seat<T> {
@@ -73,7 +73,7 @@ impl<T: Float> Default for Seat<T> {
 }
 
 /// Fills the seats of a group with the block that begins at a row, and adds what is kept.
-fn take_seats<T: Float>(keep: usize, (group, row): (&[&[T]], usize), seats: &mut [Seat<T>], kept: &mut Block<T>) {
+fn take_seats<T: Float>(keep: usize, (group, row): (&[&[T]], usize), seats: &mut [Seat<T>], kept: &mut RowBlock<T>) {
     for (seat, channel) in seats.iter_mut().zip(group) {
         let part = &channel[row..channel.len().min(row + ROWS)];
         seat.value[part.len()..].fill(T::zero());

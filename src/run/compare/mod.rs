@@ -27,7 +27,7 @@ use crate::run::global::SurgeonPlan;
 use crate::run::global::surgeon;
 use crate::run::layerwise::Plan;
 use crate::run::layerwise::prune;
-use crate::run::options::{PruneOptions, Sums};
+use crate::run::options::{PruneOptions, StatisticsSource};
 use crate::run::predict::demand::refuse;
 use crate::run::predict::resident::{peak_resident, reset_peak_resident};
 use crate::run::progress::Progress;
@@ -120,7 +120,7 @@ fn settings(subject: Subject<'_>, texts: &[EvalText]) -> Value {
 
 /// BLAKE3, as hex, of the calibration text; nothing where sums are loaded, which have a checksum of their own.
 fn calibration_hash(options: &PruneOptions) -> Result<Value, RunError> {
-    if options.sums != Sums::Captured {
+    if options.sums != StatisticsSource::Captured {
         return Ok(Value::Null);
     }
     let path = &options.calibration;
@@ -193,44 +193,44 @@ impl Evaluations {
 }
 
 /// What a row is pruned by.
-enum Work {
+enum RowPlan {
     Layers(Box<Plan>),
     Surgeon(Box<SurgeonPlan>),
 }
 
-impl Work {
+impl RowPlan {
     fn resolve(options: &CompareOptions, row: &PruneOptions, subject: Subject<'_>) -> Result<Self, RunError> {
         let Subject { checkpoint, spec, gpu } = subject;
         if !row.method.is_global() {
             let plan = Plan::resolve(row.clone(), checkpoint, spec.clone(), gpu)?;
-            return Ok(Work::Layers(Box::new(plan)));
+            return Ok(RowPlan::Layers(Box::new(plan)));
         }
         let surgeon = SurgeonOptions {
             refit: row.refit,
             ..options.surgeon.clone()
         };
         let plan = SurgeonPlan::resolve(row.clone(), surgeon, checkpoint, spec.clone(), gpu)?;
-        Ok(Work::Surgeon(Box::new(plan)))
+        Ok(RowPlan::Surgeon(Box::new(plan)))
     }
 
     fn options(&mut self) -> &mut PruneOptions {
         match self {
-            Work::Layers(plan) => &mut plan.options,
-            Work::Surgeon(plan) => &mut plan.options,
+            RowPlan::Layers(plan) => &mut plan.options,
+            RowPlan::Surgeon(plan) => &mut plan.options,
         }
     }
 
     fn host_bytes(&self) -> u64 {
         match self {
-            Work::Layers(plan) => plan.demand.host_bytes,
-            Work::Surgeon(plan) => plan.host_bytes,
+            RowPlan::Layers(plan) => plan.demand.host_bytes,
+            RowPlan::Surgeon(plan) => plan.host_bytes,
         }
     }
 
     fn settings(&self) -> Value {
         match self {
-            Work::Layers(plan) => plan.settings.clone(),
-            Work::Surgeon(plan) => plan.settings.clone(),
+            RowPlan::Layers(plan) => plan.settings.clone(),
+            RowPlan::Surgeon(plan) => plan.settings.clone(),
         }
     }
 }
@@ -238,7 +238,7 @@ impl Work {
 /// A row, resolved.
 struct Cell {
     name: String,
-    plan: Work,
+    plan: RowPlan,
     settings: Value,
 }
 
@@ -249,7 +249,7 @@ impl Cell {
         subject: Subject<'_>,
         text: &Value,
     ) -> Result<Self, RunError> {
-        let mut plan = Work::resolve(options, row, subject)?;
+        let mut plan = RowPlan::resolve(options, row, subject)?;
         let mut name = row.method.name.to_string();
         if row.refit > 0 {
             name += &format!("-refit{}", row.refit);
@@ -415,8 +415,8 @@ impl Comparison<'_, '_> {
         reset_peak_resident();
         let progress = self.progress.prune();
         let report = match &cell.plan {
-            Work::Layers(plan) => prune(plan, checkpoint, gpu, progress, self.stop)?,
-            Work::Surgeon(plan) => surgeon(plan, checkpoint, gpu, progress, self.stop)?,
+            RowPlan::Layers(plan) => prune(plan, checkpoint, gpu, progress, self.stop)?,
+            RowPlan::Surgeon(plan) => surgeon(plan, checkpoint, gpu, progress, self.stop)?,
         };
         self.store.put(cell.record(self.options, report));
         self.store.save()

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::checkpoint::CheckpointError;
 use crate::gpu::{Gpu, GpuError, Recording};
 use crate::linalg;
-use crate::model::{LinearGradient, LinearId, ModelError, Spec, Tap};
+use crate::model::{ActivationSite, LinearGradient, LinearId, ModelError, Spec};
 use crate::prune::Damping;
 use crate::prune::surgeon::{KroneckerFactor, add_weighted, input_scales, output_scale};
 use crate::run::RunError;
@@ -46,10 +46,14 @@ impl Wanted {
         all_linears: true,
     };
 
-    /// Whether of the linears that read at `tap`.
-    pub(in crate::run) fn at(self, tap: Tap) -> bool {
-        let half = if tap.in_mlp() { self.mlp } else { self.attention };
-        half && (self.all_linears || matches!(tap, Tap::AttentionOutput | Tap::MlpHidden | Tap::ExpertHidden(_)))
+    /// Whether of the linears that read at `site`.
+    pub(in crate::run) fn at(self, site: ActivationSite) -> bool {
+        let half = if site.in_mlp() { self.mlp } else { self.attention };
+        half && (self.all_linears
+            || matches!(
+                site,
+                ActivationSite::AttentionOutput | ActivationSite::MlpHidden | ActivationSite::ExpertHidden(_)
+            ))
     }
 }
 
@@ -87,14 +91,14 @@ pub(in crate::run) struct HalfStep {
 
 /// How many tokens went by, and what a sample of them is.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::run) struct Seen {
+pub(in crate::run) struct TokenCounts {
     /// Tokens of the pass, routed to an expert or not, without those of skipped samples.
     tokens: usize,
     /// Tokens of a sample; all but the last have a target.
     sequence: usize,
 }
 
-impl Seen {
+impl TokenCounts {
     /// Takes half a mean square over `tokens` tokens of what a change of a linear's weights does to the *mean* loss of a sample
     /// to the expected loss in nats a token, as the Fisher information of all tokens has it: gradients of different
     /// tokens are independent (K-FAC), a sample has `T − 1` losses, so `((T − 1)² T / (T − 1))` of it, and a linear that
@@ -108,7 +112,7 @@ impl Seen {
 
 /// Sums of one layer: `Σ x xᵀ` of every group of linears, `Σ g gᵀ` of every linear of the forward pass.
 pub(in crate::run) struct LayerFactors {
-    seen: Seen,
+    seen: TokenCounts,
     /// The linear whose tokens are counted.
     counted: Option<LinearId>,
     inputs: BTreeMap<usize, Sum>,
@@ -188,7 +192,7 @@ impl LayerFactors {
         let outputs = outputs.collect::<Result<_, GpuError>>()?;
         gpu.submit(recording)?;
         Ok(LayerFactors {
-            seen: Seen { tokens: 0, sequence },
+            seen: TokenCounts { tokens: 0, sequence },
             counted: None,
             inputs,
             outputs,
@@ -374,7 +378,7 @@ impl FactorStore {
             file.read_exact(&mut count).map_err(|e| failed(&path, e))?;
             Ok(u64::from_le_bytes(count) as usize)
         };
-        let seen = Seen {
+        let seen = TokenCounts {
             tokens: count(&mut file)?,
             sequence: count(&mut file)?,
         };

@@ -3,7 +3,7 @@
 use super::factors::LayerFactors;
 use super::piece::{LinearSlice, pieces};
 use crate::gpu::Gpu;
-use crate::model::{Decoder, Spec, Tap};
+use crate::model::{ActivationSite, Decoder, Spec};
 use crate::prune::surgeon::{CostHistogram, Costs, Curvature, Grain, Saliency};
 use crate::prune::{Damping, Pattern};
 use crate::run::RunError;
@@ -24,7 +24,7 @@ pub(in crate::run) fn each_curvature(
     layer: usize,
     factors: &mut LayerFactors,
     damping: [Damping; 2],
-    mut each: impl FnMut(Tap, &LinearSlice<'_>, &Curvature) -> Result<(), RunError>,
+    mut each: impl FnMut(ActivationSite, &LinearSlice<'_>, &Curvature) -> Result<(), RunError>,
 ) -> Result<(), RunError> {
     for (number, group) in spec.groups(layer)?.iter().enumerate() {
         if !factors.has(number) {

@@ -30,7 +30,7 @@ use crate::checkpoint::{Checkpoint, CheckpointWriter, Reshaping};
 use crate::gpu::{Gpu, Recording};
 use crate::model::{Decoder, LinearGradient, Spec};
 use crate::prune::Pattern;
-use crate::prune::surgeon::{CostHistogram, Lines, allocate, cheapest_lines};
+use crate::prune::surgeon::{CostHistogram, RemovedLines, allocate, cheapest_lines};
 use crate::report::{LinearRecord, PruneReport, SearchRecord, ShotRecord};
 use crate::run::RunError;
 use crate::run::curvature::factors::{FactorStore, Half, LayerFactors, Wanted};
@@ -260,7 +260,7 @@ fn first_pieces(spec: &Spec) -> Result<Vec<usize>, RunError> {
 
 /// Rows and columns that are zero after a shot, linear by linear; those of the shot before cost nothing and are among
 /// them.
-fn lines(plan: &SurgeonPlan, weighed: &Weighed, share: f64) -> Vec<Lines> {
+fn lines(plan: &SurgeonPlan, weighed: &Weighed, share: f64) -> Vec<RemovedLines> {
     let budget = plan.weights as f64 * plan.options.pattern.sparsity() * share;
     cheapest_lines(&weighed.lines, budget.round() as u64)
 }

@@ -14,7 +14,7 @@ use crate::run::curvature::pass::Targets;
 use crate::run::curvature::piece::check_binding;
 use crate::run::curvature::weigh::CostRule;
 use crate::run::folder::add_rounding;
-use crate::run::options::{PruneOptions, Sums};
+use crate::run::options::{PruneOptions, StatisticsSource};
 use crate::run::predict::demand::{READING, refuse, small, whole_batches};
 use crate::run::predict::passes::{GatherPlan, Pass, Passes, correction};
 use crate::run::predict::resident::{Process, free_disk};
@@ -275,7 +275,7 @@ fn check(options: &PruneOptions, surgeon: &SurgeonOptions) -> Result<(), RunErro
     check_fraction("`damping`", options.damping.fraction)?;
     surgeon.check(method)?;
     options.samples.check()?;
-    if matches!(options.sums, Sums::Loaded(_)) {
+    if matches!(options.sums, StatisticsSource::Loaded(_)) {
         return wrong(format!(
             "`statistics` holds no gradients: `method` {method} needs `calibration`"
         ));

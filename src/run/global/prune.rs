@@ -9,7 +9,7 @@ use crate::gpu::{Gpu, Recording};
 use crate::model::LinearSpec;
 use crate::ops::dense;
 use crate::prune::surgeon::{
-    Costs, Curvature, KroneckerFactor, Lines, MetricProblem, Saliency, UpdateSettings, correlated_update,
+    Costs, Curvature, KroneckerFactor, MetricProblem, RemovedLines, Saliency, UpdateSettings, correlated_update,
     remove_columns, remove_rows,
 };
 use crate::report::LinearRecord;
@@ -26,7 +26,7 @@ pub(in crate::run) enum LinearDecision<'o> {
     /// So many weights or groups of it are zero, the cheapest.
     Remove(u64),
     /// These rows and columns of it are zero.
-    Lines(&'o Lines),
+    Lines(&'o RemovedLines),
     /// What a search has found for the linear of this number, and what that costs: zeroed, and as found.
     Take(&'o SolutionStore, usize, [f64; 2]),
 }

@@ -19,7 +19,8 @@ use crate::checkpoint::Checkpoint;
 use crate::gpu::Recording;
 use crate::ops::dense;
 use crate::prune::surgeon::{
-    CostHistogram, Costs, Curvature, LinearLines, Lines, MetricProblem, Penalty, Saliency, Trial, allocate, threshold,
+    CostHistogram, Costs, Curvature, LinearLines, MetricProblem, Penalty, RemovedLines, Saliency, Trial, allocate,
+    threshold,
 };
 use crate::report::SearchRecord;
 use crate::run::RunError;
@@ -39,7 +40,7 @@ pub(in crate::run) struct Target {
 
 impl Target {
     /// What rows and columns of linears have together; where they meet, once.
-    pub(in crate::run) fn of_lines(linears: &[LinearLines], lines: &[Lines]) -> Self {
+    pub(in crate::run) fn of_lines(linears: &[LinearLines], lines: &[RemovedLines]) -> Self {
         let weights = linears.iter().zip(lines).map(|(linear, lines)| {
             let ([height, width], [rows, cols]) = (linear.shape, [lines.rows.len(), lines.cols.len()]);
             (rows * width + cols * height - rows * cols) as u64

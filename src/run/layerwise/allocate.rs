@@ -22,7 +22,7 @@ use crate::run::curvature::pass::{BackwardPass, Targets};
 use crate::run::curvature::weigh::CostRule;
 use crate::run::curvature::{OUTPUT_DAMPING, damping_of_outputs};
 use crate::run::folder::allocation::Allocated;
-use crate::run::options::{PruneOptions, Sums, curvature_samples};
+use crate::run::options::{PruneOptions, StatisticsSource, curvature_samples};
 use crate::run::progress::Progress;
 use crate::run::samples::TokenIds;
 use crate::tensor::DType;
@@ -42,7 +42,7 @@ impl PruneOptions {
     /// For the pass: one stream through the dense model, nothing replaced.
     fn to_measure(&self) -> Self {
         let propagate = match self.sums {
-            Sums::Loaded(_) => self.propagate,
+            StatisticsSource::Loaded(_) => self.propagate,
             _ => Propagate::Pruned,
         };
         PruneOptions {

@@ -2,7 +2,7 @@
 
 use crate::gpu::{Gpu, Recording};
 use crate::linalg;
-use crate::model::{Activations, Ahead, Block, Group, Routing, Tap, at_once};
+use crate::model::{ActivationSite, Activations, Ahead, DecoderLayer, Group, Routing, at_once};
 use crate::ops::dense;
 use crate::ops::dense::{Gemm, Layout};
 use crate::prune::{GramStatistics, InputSums, Needs};
@@ -13,9 +13,9 @@ use crate::tensor::{PanelMatrix, Tensor};
 /// dense one.
 pub(in crate::run) struct Streams<'a> {
     /// Weights pruned so far, and the stream its half reads.
-    pub(in crate::run) pruned: (Block<'a>, &'a Activations),
+    pub(in crate::run) pruned: (DecoderLayer<'a>, &'a Activations),
     /// The dense weights, and the stream they saw.
-    pub(in crate::run) dense: (Block<'a>, &'a Activations),
+    pub(in crate::run) dense: (DecoderLayer<'a>, &'a Activations),
 }
 
 impl Streams<'_> {
@@ -31,9 +31,12 @@ impl Streams<'_> {
         routes: &mut Vec<Routing>,
     ) -> Result<GramStatistics, RunError> {
         let n = self.pruned.0.spec.width(group.input);
-        let mut sums = Sums::new(gpu, n, needs, corrected)?;
+        let mut sums = GramSums::new(gpu, n, needs, corrected)?;
         let (mut pruned, mut dense) = (Ahead::default(), Ahead::default());
-        let routed = matches!(group.input, Tap::ExpertInput(_) | Tap::ExpertHidden(_));
+        let routed = matches!(
+            group.input,
+            ActivationSite::ExpertInput(_) | ActivationSite::ExpertHidden(_)
+        );
         for batch in 0..self.pruned.1.batches() {
             let mut recording = Recording::new();
             let x = pruned.take(gpu, self.pruned.1, batch)?;
@@ -41,13 +44,13 @@ impl Streams<'_> {
                 routes.push(self.pruned.0.route(&mut recording, &x)?);
             }
             let routing = routed.then(|| &routes[batch]);
-            let Some(inputs) = tap(&mut recording, &self.pruned.0, &x, group.input, routing)? else {
+            let Some(inputs) = activations_at(&mut recording, &self.pruned.0, &x, group.input, routing)? else {
                 continue;
             };
             let drift = if corrected {
                 let x = dense.take(gpu, self.dense.1, batch)?;
                 // The pruned stream's routes for both: a drift is between rows of one token.
-                tap(&mut recording, &self.dense.0, &x, group.input, routing)?
+                activations_at(&mut recording, &self.dense.0, &x, group.input, routing)?
             } else {
                 None
             };
@@ -66,30 +69,32 @@ impl Streams<'_> {
 /// Sums at the inputs of all groups of a layer without experts, in one pass over `stream`, which enters it.
 pub(in crate::run) fn capture_all(
     gpu: &Gpu,
-    block: &Block<'_>,
+    block: &DecoderLayer<'_>,
     stream: &Activations,
     groups: &[Group],
     needs: Needs,
 ) -> Result<Vec<GramStatistics>, RunError> {
-    let of = |group: &Group| Sums::new(gpu, block.spec.width(group.input), needs, false);
+    let of = |group: &Group| GramSums::new(gpu, block.spec.width(group.input), needs, false);
     let mut sums = groups.iter().map(of).collect::<Result<Vec<_>, _>>()?;
-    let mut add = |recording: &mut Recording, tap: Tap, inputs: &Tensor| {
-        let mut wanted = groups.iter().zip(&mut sums).filter(|(group, _)| group.input == tap);
+    let mut add = |recording: &mut Recording, site: ActivationSite, inputs: &Tensor| {
+        let mut wanted = groups.iter().zip(&mut sums).filter(|(group, _)| group.input == site);
         wanted.try_for_each(|(_, sums)| sums.add(recording, gpu, inputs, None))
     };
     if gpu.is_host() {
         for batch in 0..stream.batches() {
             let parts = at_once(stream.upload_parts(gpu, batch)?, |x| {
-                let (mut recording, mut tapped) = (Recording::new(), Vec::new());
-                block.taps(&mut recording, &x, |_, tap, inputs| tapped.push((tap, inputs.clone())))?;
+                let (mut recording, mut read_at) = (Recording::new(), Vec::new());
+                block.all_activations(&mut recording, &x, |_, site, inputs| {
+                    read_at.push((site, inputs.clone()))
+                })?;
                 gpu.submit(recording)?;
-                Ok::<_, RunError>(tapped)
+                Ok::<_, RunError>(read_at)
             });
             // In the order of the tokens, whichever part was first.
             for part in parts {
                 let mut recording = Recording::new();
-                for (tap, inputs) in part? {
-                    add(&mut recording, tap, &inputs)?;
+                for (site, inputs) in part? {
+                    add(&mut recording, site, &inputs)?;
                 }
                 gpu.submit(recording)?;
             }
@@ -101,9 +106,9 @@ pub(in crate::run) fn capture_all(
         let mut recording = Recording::new();
         let x = ahead.take(gpu, stream, batch)?;
         let mut added = Ok(());
-        block.taps(&mut recording, &x, |recording, tap, inputs| {
+        block.all_activations(&mut recording, &x, |recording, site, inputs| {
             if added.is_ok() {
-                added = add(recording, tap, inputs);
+                added = add(recording, site, inputs);
             }
         })?;
         added?;
@@ -114,27 +119,27 @@ pub(in crate::run) fn capture_all(
     sums.into_iter().map(|sums| sums.finish(gpu)).collect()
 }
 
-fn tap(
+fn activations_at(
     recording: &mut Recording,
-    block: &Block<'_>,
+    block: &DecoderLayer<'_>,
     x: &Tensor,
-    at: Tap,
+    at: ActivationSite,
     routing: Option<&Routing>,
 ) -> Result<Option<Tensor>, RunError> {
     Ok(match routing {
-        Some(routing) => block.expert_tap(recording, x, routing, at)?,
-        None => Some(block.tap(recording, x, at)?),
+        Some(routing) => block.expert_activations_at(recording, x, routing, at)?,
+        None => Some(block.activations_at(recording, x, at)?),
     })
 }
 
 /// Sums being gathered.
-struct Sums {
+struct GramSums {
     inputs: InputSums,
     drift: Option<[PanelMatrix; 2]>,
     tokens: usize,
 }
 
-impl Sums {
+impl GramSums {
     fn new(gpu: &Gpu, n: usize, needs: Needs, corrected: bool) -> Result<Self, RunError> {
         let mut recording = Recording::new();
         let mut zeros = |label| PanelMatrix::zeros(gpu, &mut recording, label, n);
@@ -149,7 +154,7 @@ impl Sums {
         };
         gpu.submit(recording)?;
         let tokens = 0;
-        Ok(Sums { inputs, drift, tokens })
+        Ok(GramSums { inputs, drift, tokens })
     }
 
     /// Records one batch: inputs `[tokens, n]` of the pruned stream and the same of the dense one.

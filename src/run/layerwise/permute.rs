@@ -8,19 +8,19 @@
 
 use super::solve::Solver;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
-use crate::model::{Group, LinearSpec, Part, Role, Spec, Tap};
+use crate::model::{ActivationSite, Group, LinearSpec, Part, Role, Spec};
 use crate::prune::{Pattern, Permutation, Permute};
 use crate::report::LinearRecord;
 use crate::run::RunError;
 use crate::run::options::PruneOptions;
 use crate::run::order::channels;
 
-/// The parts of a linear whose outputs are the inputs at a tap, if it has any.
-fn producers(linear: &LinearSpec, tap: Tap) -> impl Iterator<Item = &Part> {
-    let (roles, expert): (&[Role], _) = match tap {
-        Tap::MlpHidden => (&[Role::Gate, Role::Up], None),
-        Tap::ExpertHidden(expert) => (&[Role::Gate, Role::Up], Some(expert)),
-        Tap::AttentionOutput => (&[Role::V], None),
+/// The parts of a linear whose outputs are the inputs at an activation site, if it has any.
+fn producers(linear: &LinearSpec, site: ActivationSite) -> impl Iterator<Item = &Part> {
+    let (roles, expert): (&[Role], _) = match site {
+        ActivationSite::MlpHidden => (&[Role::Gate, Role::Up], None),
+        ActivationSite::ExpertHidden(expert) => (&[Role::Gate, Role::Up], Some(expert)),
+        ActivationSite::AttentionOutput => (&[Role::V], None),
         _ => (&[], None),
     };
     let same = linear.id.expert == expert;
@@ -54,16 +54,16 @@ impl Solver<'_> {
     }
 }
 
-/// Puts the outputs of all linears that write the inputs at a tap, as written so far, in the order of those inputs.
+/// Puts the outputs of all linears that write the inputs at an activation site, as written so far, in the order of those inputs.
 pub(in crate::run) fn follow(
     writer: &mut CheckpointWriter<'_>,
     checkpoint: &Checkpoint,
     linears: &[LinearSpec],
-    tap: Tap,
+    site: ActivationSite,
     order: &[u32],
 ) -> Result<(), RunError> {
     for linear in linears {
-        let parts: Vec<&Part> = producers(linear, tap).collect();
+        let parts: Vec<&Part> = producers(linear, site).collect();
         if parts.is_empty() {
             continue;
         }

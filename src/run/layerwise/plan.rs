@@ -11,7 +11,7 @@ use crate::prune::{Allocation, Method, Needs, Pattern, Propagate, Within};
 use crate::run::curvature::piece::check_binding;
 use crate::run::folder::add_rounding;
 use crate::run::predict::demand::{Budget, Demand};
-use crate::run::{PruneOptions, RunError, Sums};
+use crate::run::{PruneOptions, RunError, StatisticsSource};
 
 /// A resolved run; printable before it starts.
 #[derive(Serialize)]
@@ -89,7 +89,7 @@ impl Plan {
             );
             return Err(RunError::Setting(message));
         }
-        if options.allocation == Allocation::Curvature && matches!(options.sums, Sums::Loaded(_)) {
+        if options.allocation == Allocation::Curvature && matches!(options.sums, StatisticsSource::Loaded(_)) {
             let message = "`allocation` curvature needs gradients, which `statistics` does not hold: use `calibration`";
             return Err(RunError::Setting(message.into()));
         }
@@ -149,7 +149,7 @@ impl Plan {
             weights,
             adapter: gpu.name().to_string(),
             output_bytes: match options.sums {
-                Sums::Saved => gram_bytes(&spec, layers)?,
+                StatisticsSource::Saved => gram_bytes(&spec, layers)?,
                 _ => checkpoint.total_bytes(),
             },
             flops: demand.flops(&spec, &options, &*method, layers)?,
@@ -194,7 +194,7 @@ fn statistics(
     spec: &Spec,
     layers: usize,
 ) -> Result<Option<Statistics>, RunError> {
-    let Sums::Loaded(dir) = &options.sums else {
+    let StatisticsSource::Loaded(dir) = &options.sums else {
         return Ok(None);
     };
     if options.propagate != Propagate::Dense {
@@ -251,7 +251,7 @@ fn settings(options: &PruneOptions, spec: &Spec, demand: &Demand, gpu: &Gpu) -> 
         "solver_matrix_bytes": demand.solver_matrix_bytes.min(gpu.limits().binding),
         "adapter": gpu.name(),
     });
-    if options.sums == Sums::Saved {
+    if options.sums == StatisticsSource::Saved {
         settings["saves"] = "statistics".into();
     }
     add_rounding(&mut settings, gpu);

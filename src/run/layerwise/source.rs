@@ -4,7 +4,7 @@ use super::capture::{Streams, capture_all};
 use super::plan::Plan;
 use super::statistics::LayerStatistics;
 use crate::gpu::Gpu;
-use crate::model::{Activations, Decoder, Group, LayerWeights, LinearSpec, Routing, Tap};
+use crate::model::{ActivationSite, Activations, Decoder, Group, LayerWeights, LinearSpec, Routing};
 use crate::prune::{GramStatistics, Propagate, Within};
 use crate::run::RunError;
 use crate::run::order::{done_after, drifts, enters};
@@ -157,7 +157,7 @@ pub(in crate::run) struct CapturedLayer<'w, 'a> {
     /// The same of the dense model or attention; absent where it is the same or not needed.
     dense_stream: Option<Activations>,
     /// Sums of groups that wait for their turn, where all are captured in one pass.
-    at_once: Option<Vec<(Tap, GramStatistics)>>,
+    at_once: Option<Vec<(ActivationSite, GramStatistics)>>,
     /// Experts of the tokens of the stream that is captured, by batch.
     routes: Vec<Routing>,
 }
@@ -218,8 +218,8 @@ impl CapturedLayer<'_, '_> {
             gone.forget(|_| true);
         }
         let all = self.at_once.as_mut().expect("captured in one pass");
-        let (tap, sums) = all.pop().expect("a group is asked for once");
-        assert_eq!(tap, group.input, "groups come in order");
+        let (site, sums) = all.pop().expect("a group is asked for once");
+        assert_eq!(site, group.input, "groups come in order");
         Ok(sums)
     }
 

@@ -11,7 +11,7 @@ use crate::gpu::Gpu;
 use crate::model::{Role, Spec, batch_rows};
 use crate::prune::{Admm, Allocation, Method, Propagate};
 use crate::run::RunError;
-use crate::run::options::{PruneOptions, Sums, curvature_samples};
+use crate::run::options::{PruneOptions, StatisticsSource, curvature_samples};
 use crate::tensor::DType;
 
 /// Rows of a batch unless memory is short.
@@ -137,7 +137,7 @@ impl Budget<'_> {
 
     /// Whether nothing goes through the model.
     fn loaded(&self) -> bool {
-        matches!(self.options.sums, Sums::Loaded(_))
+        matches!(self.options.sums, StatisticsSource::Loaded(_))
     }
 
     fn process(&self, way: Way) -> Process {
@@ -268,7 +268,7 @@ impl Budget<'_> {
         let mut parts = vec![format!("{} of weights", mib(worst.weights))];
         if worst.grams > 0 {
             let flag = match (&self.options.sums, self.options.propagate) {
-                (Sums::Loaded(_), _) | (_, Propagate::Pruned) => "",
+                (StatisticsSource::Loaded(_), _) | (_, Propagate::Pruned) => "",
                 _ => " (`propagate` pruned needs a third)",
             };
             parts.push(format!("{} of Gram matrices{flag}", mib(worst.grams)));
@@ -319,7 +319,7 @@ impl Demand {
         layers: usize,
     ) -> Result<f64, RunError> {
         let tokens = match options.sums {
-            Sums::Loaded(_) => 0.0,
+            StatisticsSource::Loaded(_) => 0.0,
             _ => options.samples.samples as f64 * options.samples.length as f64,
         };
         let greedy = if options.allocates() == Allocation::Lsa {
@@ -337,7 +337,7 @@ impl Demand {
             let prunes = options.prunes(layer);
             for linear in spec.linears_of(layer)? {
                 let [rows, cols] = linear.shape.map(|n| n as f64);
-                if prunes && options.sums != Sums::Saved {
+                if prunes && options.sums != StatisticsSource::Saved {
                     // Errors and the linear term take a few.
                     let mut products = method.products(linear.shape) + options.refit as f64 + 4.0 + greedy;
                     if options.permutes() && matches!(linear.id.role, Role::Down | Role::O) {

@@ -3,11 +3,11 @@
 
 use super::resident::Process;
 use crate::gpu::Gpu;
-use crate::model::{Group, LinearId, LinearSpec, Norm, QkNorm, Spec, Tap};
+use crate::model::{ActivationSite, Group, LinearId, LinearSpec, Norm, QkNorm, Spec};
 use crate::ops::prox::OBS_COLS;
 use crate::prune::{Admm, Allocation, Method, Needs, Propagate, Within};
 use crate::run::RunError;
-use crate::run::options::{PruneOptions, Sums};
+use crate::run::options::{PruneOptions, StatisticsSource};
 use crate::run::order::{channels, done_after, drifts};
 use crate::tensor::DType;
 
@@ -127,7 +127,7 @@ impl<'a> Layer<'a> {
     /// All turns in order.
     pub(in crate::run) fn moments(mut self) -> Vec<Moment> {
         let groups = std::mem::take(&mut self.groups);
-        if matches!(self.options.sums, Sums::Loaded(_)) {
+        if matches!(self.options.sums, StatisticsSource::Loaded(_)) {
             self.held.clear();
             groups.iter().for_each(|group| self.loaded(group));
             return self.moments;
@@ -316,7 +316,7 @@ impl<'a> Layer<'a> {
                 }
             }
         }
-        if self.options.sums == Sums::Saved {
+        if self.options.sums == StatisticsSource::Saved {
             // Read back twice, in pieces, and once as bytes.
             let piece = 4 * (n * n).min(SAVED_PIECE.max(n as usize) as u64);
             self.note(&format!("saving the sums at {:?}", group.input), |m| {
@@ -351,7 +351,7 @@ impl<'a> Layer<'a> {
         let bytes = |l: &LinearSpec| (l.shape[0] * l.shape[1]) as u64;
         let n = self.spec.width(group.input) as u64;
         let permuted = self.options.permutes() && channels(self.spec, group.input).is_some();
-        let loaded = matches!(self.options.sums, Sums::Loaded(_));
+        let loaded = matches!(self.options.sums, StatisticsSource::Loaded(_));
         let (mut solved, mut uploaded) = (0, 0);
         for linear in &group.linears {
             solved += bytes(linear) * self.stored;
@@ -403,11 +403,11 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Weights of the largest linear of the layer that an order of the inputs at a tap may concern.
-    fn follower(&self, tap: Tap) -> u64 {
-        let width = self.spec.width(tap);
-        let fused = match tap {
-            Tap::AttentionOutput => width + 2 * self.spec.kv_heads * self.spec.head_dim,
+    /// Weights of the largest linear of the layer that an order of the inputs at an activation site may concern.
+    fn follower(&self, site: ActivationSite) -> u64 {
+        let width = self.spec.width(site);
+        let fused = match site {
+            ActivationSite::AttentionOutput => width + 2 * self.spec.kv_heads * self.spec.head_dim,
             _ => 2 * width,
         };
         (fused * self.spec.hidden) as u64
@@ -420,18 +420,18 @@ impl<'a> Layer<'a> {
     }
 
     /// Bytes per row of the inputs of a group, from the stream its half reads.
-    fn tap_row(&self, tap: Tap) -> u64 {
+    fn tap_row(&self, site: ActivationSite) -> u64 {
         let spec = self.spec;
         let hidden = spec.hidden as u64;
-        let width = spec.width(tap) as u64;
-        let values = match tap {
-            Tap::AttentionInput => hidden + normed(spec, Norm::Attention),
-            Tap::AttentionOutput => heads_row(spec),
-            Tap::MlpInput | Tap::Output => hidden + normed(spec, Norm::Mlp),
-            Tap::MlpHidden => hidden + normed(spec, Norm::Mlp) + 2 * width,
+        let width = spec.width(site) as u64;
+        let values = match site {
+            ActivationSite::AttentionInput => hidden + normed(spec, Norm::Attention),
+            ActivationSite::AttentionOutput => heads_row(spec),
+            ActivationSite::MlpInput | ActivationSite::Output => hidden + normed(spec, Norm::Mlp),
+            ActivationSite::MlpHidden => hidden + normed(spec, Norm::Mlp) + 2 * width,
             // As if every token went through the expert.
-            Tap::ExpertInput(_) => 3 * hidden,
-            Tap::ExpertHidden(_) => 3 * hidden + 2 * width,
+            ActivationSite::ExpertInput(_) => 3 * hidden,
+            ActivationSite::ExpertHidden(_) => 3 * hidden + 2 * width,
         };
         4 * values
     }

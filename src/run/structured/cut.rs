@@ -16,7 +16,7 @@ use crate::tensor::{DType, Tensor};
 
 /// Which of the lines of a matrix stay, a number of them for each unit, one unit after the other.
 #[derive(Clone, Copy)]
-struct Lines<'c> {
+struct KeptLines<'c> {
     units: usize,
     /// Ascending.
     removed: &'c [usize],
@@ -24,7 +24,7 @@ struct Lines<'c> {
     room: usize,
 }
 
-impl Lines<'_> {
+impl KeptLines<'_> {
     fn kept(&self) -> impl Iterator<Item = usize> {
         (0..self.units).filter(|unit| self.removed.binary_search(unit).is_err())
     }
@@ -95,16 +95,16 @@ impl Surgery<'_> {
         Ok(records)
     }
 
-    fn lines<'c>(&self, group: &Group, cut: &'c LayerCut) -> Lines<'c> {
+    fn lines<'c>(&self, group: &Group, cut: &'c LayerCut) -> KeptLines<'c> {
         let (spec, to) = (self.present.spec, self.to);
         if group.input.in_mlp() {
-            Lines {
+            KeptLines {
                 units: spec.ffn,
                 removed: &cut.neurons,
                 room: to.ffn,
             }
         } else {
-            Lines {
+            KeptLines {
                 units: spec.kv_heads,
                 removed: &cut.groups,
                 room: to.kv_heads,
@@ -118,7 +118,7 @@ struct Job<'j> {
     surgery: &'j Surgery<'j>,
     linear: &'j LinearSpec,
     to: &'j LinearSpec,
-    lines: Lines<'j>,
+    lines: KeptLines<'j>,
     dtype: DType,
     /// `[outputs, inputs]` elements of the new shape.
     values: Vec<f32>,
@@ -132,7 +132,7 @@ impl<'j> Job<'j> {
     fn begin(
         surgery: &'j Surgery<'j>,
         [linear, to]: [&'j LinearSpec; 2],
-        lines: Lines<'j>,
+        lines: KeptLines<'j>,
         [layer, new]: [usize; 2],
     ) -> Result<Self, RunError> {
         let current = surgery.present.current;
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn lines_go_and_zeros_fill_up() {
-        let lines = Lines {
+        let lines = KeptLines {
             units: 3,
             removed: &[1],
             room: 3,
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(lines.rows(&values, 2), wanted);
         let wanted = [1.0, 2.0, 5.0, 6.0, 0.0, 0.0, 7.0, 8.0, 11.0, 12.0, 0.0, 0.0];
         assert_eq!(lines.cols(&values, 6), wanted);
-        let lines = Lines { room: 2, ..lines };
+        let lines = KeptLines { room: 2, ..lines };
         assert_eq!(lines.cols(&values, 6), [1.0, 2.0, 5.0, 6.0, 7.0, 8.0, 11.0, 12.0]);
     }
 }

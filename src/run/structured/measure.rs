@@ -8,7 +8,7 @@ use super::moments::{LayerMoments, Moments};
 use super::plan::StructurePlan;
 use crate::checkpoint::Checkpoint;
 use crate::gpu::{Gpu, Recording};
-use crate::model::{Block, Decoder, Group, Spec, Tap};
+use crate::model::{ActivationSite, Decoder, DecoderLayer, Group, Spec};
 use crate::prune::surgeon::{
     KroneckerFactor, LayerCosts, Saliency, UnitPart, column_costs, column_magnitudes, flap_scores, osscar_column_costs,
     osscar_cost, row_costs, unit_costs, wanda_sp_scores,
@@ -147,10 +147,10 @@ impl Present<'_> {
         };
         let mut lines: [Vec<Vec<f64>>; 2] = Default::default();
         let damping = base.damping();
-        each_curvature((gpu, self.spec), layer, factors, damping, |tap, piece, curvature| {
+        each_curvature((gpu, self.spec), layer, factors, damping, |site, piece, curvature| {
             let (weight, _) = piece.weight(gpu, self.current)?;
-            let by = if reads_units(tap) { column_costs } else { row_costs };
-            lines[usize::from(tap.in_mlp())].push(by(gpu, curvature, &weight, saliency)?);
+            let by = if reads_units(site) { column_costs } else { row_costs };
+            lines[usize::from(site.in_mlp())].push(by(gpu, curvature, &weight, saliency)?);
             Ok(())
         })?;
         let [groups, neurons] = lines;
@@ -287,20 +287,20 @@ fn cosine(x: &[f32], y: &[f32]) -> f64 {
     if norms > 0.0 { dot(x, y) / norms } else { 1.0 }
 }
 
-/// Whether the columns of what reads at a tap belong to units; else its rows do.
-pub(in crate::run) fn reads_units(tap: Tap) -> bool {
-    matches!(tap, Tap::AttentionOutput | Tap::MlpHidden)
+/// Whether the columns of what reads at an activation site belong to units; else its rows do.
+pub(in crate::run) fn reads_units(site: ActivationSite) -> bool {
+    matches!(site, ActivationSite::AttentionOutput | ActivationSite::MlpHidden)
 }
 
-/// Records the inputs at a tap that reads units, of a layer that `x` enters.
-fn inputs(block: &Block<'_>, x: &Tensor, tap: Tap) -> Result<Option<(Recording, Tensor)>, RunError> {
+/// Records the inputs at an activation site that reads units, of a layer that `x` enters.
+fn inputs(block: &DecoderLayer<'_>, x: &Tensor, site: ActivationSite) -> Result<Option<(Recording, Tensor)>, RunError> {
     let mut recording = Recording::new();
-    let rows = match tap {
-        Tap::AttentionOutput => block.tap(&mut recording, x, tap)?,
-        Tap::MlpHidden if block.spec.parallel => block.tap(&mut recording, x, tap)?,
-        Tap::MlpHidden => {
+    let rows = match site {
+        ActivationSite::AttentionOutput => block.activations_at(&mut recording, x, site)?,
+        ActivationSite::MlpHidden if block.spec.parallel => block.activations_at(&mut recording, x, site)?,
+        ActivationSite::MlpHidden => {
             let middle = block.attention_half(&mut recording, x)?;
-            block.tap(&mut recording, &middle, tap)?
+            block.activations_at(&mut recording, &middle, site)?
         }
         _ => return Ok(None),
     };

@@ -1,6 +1,6 @@
 //! Means and energies of what o and down read, summed on the host: scores that need no curvature live on them.
 
-use crate::model::Tap;
+use crate::model::ActivationSite;
 
 /// First and second moments of the inputs of o and down.
 #[derive(Default)]
@@ -10,18 +10,18 @@ pub(in crate::run) struct LayerMoments {
 }
 
 impl LayerMoments {
-    /// Those at a tap that reads units.
-    pub(in crate::run) fn at(&mut self, tap: Tap) -> &mut Moments {
-        if tap.in_mlp() {
+    /// Those at an activation site that reads units.
+    pub(in crate::run) fn at(&mut self, site: ActivationSite) -> &mut Moments {
+        if site.in_mlp() {
             &mut self.hidden
         } else {
             &mut self.attention
         }
     }
 
-    /// `E[x_j]` of the inputs at a tap.
-    pub(in crate::run) fn mean(&self, tap: Tap) -> Vec<f64> {
-        let moments = if tap.in_mlp() { &self.hidden } else { &self.attention };
+    /// `E[x_j]` of the inputs at an activation site.
+    pub(in crate::run) fn mean(&self, site: ActivationSite) -> Vec<f64> {
+        let moments = if site.in_mlp() { &self.hidden } else { &self.attention };
         moments.mean()
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::{Spec, Tap};
+use crate::model::{ActivationSite, Spec};
 use crate::prune::{Evidence, Score};
 use crate::run::RunError;
 use crate::run::curvature::factors::Wanted;
@@ -86,9 +86,9 @@ impl StructureOptions {
         parts.join(",")
     }
 
-    /// Whether linears that read at `tap` change.
-    pub(in crate::run) fn touches(&self, tap: Tap) -> bool {
-        if tap.in_mlp() { self.ffn } else { self.heads }
+    /// Whether linears that read at `site` change.
+    pub(in crate::run) fn touches(&self, site: ActivationSite) -> bool {
+        if site.in_mlp() { self.ffn } else { self.heads }
     }
 
     /// Whether rows that stay make up for what goes.

@@ -58,7 +58,7 @@ fn weights_in_windows_and_tiles_give_the_slope_of_a_plain_forward() {
 
 /// Sum of the sequences' mean losses, for the stream `x` that enters the only layer.
 fn plain_loss(plain: &Plain<'_>, x: &[f64], ids: &[Vec<u32>]) -> f64 {
-    let (_, output) = plain.layer(0, x).pop().expect("the output is the last tap");
+    let (_, output) = plain.layer(0, x).pop().expect("the output is the last site");
     let logits = plain.logits(&output);
     let rows = logits.chunks(plain.spec.vocabulary).zip(next_tokens(ids).concat());
     let losses = rows.filter(|(_, target)| *target != u32::MAX).map(|(row, target)| {

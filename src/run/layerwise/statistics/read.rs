@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{LayerEntry, MANIFEST, Manifest, VERSION, tensor};
 use crate::checkpoint::Checkpoint;
 use crate::gpu::Gpu;
-use crate::model::{Spec, Tap};
+use crate::model::{ActivationSite, Spec};
 use crate::prune::{GramStatistics, InputSums};
 use crate::run::{RunError, StatisticsError};
 use crate::tensor::PanelMatrix;
@@ -176,7 +176,7 @@ pub(in crate::run) struct LayerStatistics<'a> {
 
 impl LayerStatistics<'_> {
     /// The sums at `input`, on the device.
-    pub(in crate::run) fn sums(&mut self, gpu: &Gpu, input: Tap) -> Result<GramStatistics, RunError> {
+    pub(in crate::run) fn sums(&mut self, gpu: &Gpu, input: ActivationSite) -> Result<GramStatistics, RunError> {
         let group = self.entry.groups.iter().find(|group| group.input == input.name());
         let group = group.expect("checked when the statistics were opened");
         let n = group.width;

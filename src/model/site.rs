@@ -4,7 +4,7 @@ use super::LinearSpec;
 
 /// A point inside a decoder layer whose activations can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tap {
+pub enum ActivationSite {
     /// Normalised input of q, k and v.
     AttentionInput,
     /// Input of o.
@@ -21,22 +21,22 @@ pub enum Tap {
     Output,
 }
 
-impl Tap {
+impl ActivationSite {
     /// Whether it lies in the second half of a layer.
     pub fn in_mlp(self) -> bool {
-        !matches!(self, Tap::AttentionInput | Tap::AttentionOutput)
+        !matches!(self, ActivationSite::AttentionInput | ActivationSite::AttentionOutput)
     }
 
     /// Name in files: `attention_input`, or `expert_hidden.3` for expert 3.
     pub fn name(self) -> String {
         match self {
-            Tap::AttentionInput => "attention_input".into(),
-            Tap::AttentionOutput => "attention_output".into(),
-            Tap::MlpInput => "mlp_input".into(),
-            Tap::MlpHidden => "mlp_hidden".into(),
-            Tap::ExpertInput(expert) => format!("expert_input.{expert}"),
-            Tap::ExpertHidden(expert) => format!("expert_hidden.{expert}"),
-            Tap::Output => "output".into(),
+            ActivationSite::AttentionInput => "attention_input".into(),
+            ActivationSite::AttentionOutput => "attention_output".into(),
+            ActivationSite::MlpInput => "mlp_input".into(),
+            ActivationSite::MlpHidden => "mlp_hidden".into(),
+            ActivationSite::ExpertInput(expert) => format!("expert_input.{expert}"),
+            ActivationSite::ExpertHidden(expert) => format!("expert_hidden.{expert}"),
+            ActivationSite::Output => "output".into(),
         }
     }
 }
@@ -45,7 +45,7 @@ impl Tap {
 #[derive(Clone, Debug)]
 pub struct Group {
     /// Where their input is.
-    pub input: Tap,
+    pub input: ActivationSite,
     /// Which linears, in the order of pruning.
     pub linears: Vec<LinearSpec>,
 }

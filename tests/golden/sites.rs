@@ -1,12 +1,12 @@
 use secateur::gpu::Recording;
-use secateur::model::{Decoder, Tap};
+use secateur::model::{ActivationSite, Decoder};
 use secateur::tensor::Tensor;
 
 use super::plain::Plain;
 use super::{PLAIN, Variant, bound};
 use crate::common::{assert_close, devices};
 
-/// What a pruning method will see: each layer alone, from transformers' own input, at every tap.
+/// What a pruning method will see: each layer alone, from transformers' own input, at every activation site.
 #[test]
 fn every_tap_equals_a_plain_forward() {
     for name in PLAIN {
@@ -25,20 +25,20 @@ fn every_tap_equals_a_plain_forward() {
                 let weights = decoder.layer(layer).unwrap();
                 let values: Vec<f32> = x.iter().map(|v| *v as f32).collect();
                 let x = Tensor::upload(gpu, "x", values.len() / spec.hidden, spec.hidden, &values).unwrap();
-                for (tap, wanted) in &wanted {
+                for (site, wanted) in &wanted {
                     let mut recording = Recording::new();
                     let block = decoder.block(&weights);
-                    let at = match tap {
-                        Tap::Output => block.forward(&mut recording, &x).unwrap(),
-                        tap if tap.in_mlp() => {
+                    let at = match site {
+                        ActivationSite::Output => block.forward(&mut recording, &x).unwrap(),
+                        site if site.in_mlp() => {
                             let middle = block.attention_half(&mut recording, &x).unwrap();
-                            block.tap(&mut recording, &middle, *tap).unwrap()
+                            block.activations_at(&mut recording, &middle, *site).unwrap()
                         }
-                        tap => block.tap(&mut recording, &x, *tap).unwrap(),
+                        site => block.activations_at(&mut recording, &x, *site).unwrap(),
                     };
                     gpu.submit(recording).unwrap().wait().unwrap();
-                    assert_eq!(at.shape(), [values.len() / spec.hidden, spec.width(*tap)]);
-                    let what = format!("{name} on {}: layer {layer}, {tap:?}", gpu.name());
+                    assert_eq!(at.shape(), [values.len() / spec.hidden, spec.width(*site)]);
+                    let what = format!("{name} on {}: layer {layer}, {site:?}", gpu.name());
                     assert_close(&what, &at.fetch(gpu).unwrap(), wanted, bound(spec, 1));
                 }
                 let unchanged = x.fetch(gpu).unwrap();

@@ -7,14 +7,14 @@ use super::experts::Routing;
 use super::family::{Norm, Role};
 use super::linear::{linear, project, project_group};
 use super::weights::{Linear, NormWeights};
-use super::{LayerWeights, ModelError, Spec, Tap};
+use super::{ActivationSite, LayerWeights, ModelError, Spec};
 use crate::gpu::{Gpu, Recording};
 use crate::ops::dense;
 use crate::ops::nn;
 use crate::tensor::Tensor;
 
 /// A decoder layer ready to run.
-pub struct Block<'a> {
+pub struct DecoderLayer<'a> {
     /// Device.
     pub gpu: &'a Gpu,
     /// Sizes.
@@ -27,7 +27,7 @@ pub struct Block<'a> {
     pub sequence: usize,
 }
 
-impl Block<'_> {
+impl DecoderLayer<'_> {
     /// Records the forward pass of `x` `[batch * sequence, hidden]`, the stream that enters the layer, to its output.
     ///
     /// A mixture of experts plays what was recorded so far: its routes are chosen on the host.
@@ -38,7 +38,7 @@ impl Block<'_> {
 
     /// Records the first half: the stream between attention and MLP.
     pub fn attention_half(&self, recording: &mut Recording, x: &Tensor) -> Result<Tensor, ModelError> {
-        let mixed = self.tap(recording, x, Tap::AttentionOutput)?;
+        let mixed = self.activations_at(recording, x, ActivationSite::AttentionOutput)?;
         self.attention_joined(recording, x, &mixed)
     }
 
@@ -62,7 +62,7 @@ impl Block<'_> {
         self.mlp_half_routed(recording, entering, middle, None)
     }
 
-    /// The same with the experts of each token as [`Block::route`] chose them before, for the same stream.
+    /// The same with the experts of each token as [`DecoderLayer::route`] chose them before, for the same stream.
     pub fn mlp_half_routed(
         &self,
         recording: &mut Recording,
@@ -73,7 +73,7 @@ impl Block<'_> {
         // Both streams are one buffer unless the residual is parallel, and norms do not write in place.
         let source = if self.spec.parallel { entering } else { &middle };
         if self.weights.router.is_some() {
-            let normed = self.tap(recording, source, Tap::MlpInput)?;
+            let normed = self.activations_at(recording, source, ActivationSite::MlpInput)?;
             let own;
             let routing = match routing {
                 Some(known) => known,
@@ -88,7 +88,7 @@ impl Block<'_> {
             }
             self.add_normed(recording, sum, Norm::MlpOut, &middle)?;
         } else {
-            let hidden = self.tap(recording, source, Tap::MlpHidden)?;
+            let hidden = self.activations_at(recording, source, ActivationSite::MlpHidden)?;
             self.join(
                 recording,
                 &hidden,
@@ -100,69 +100,76 @@ impl Block<'_> {
         Ok(middle)
     }
 
-    /// Records the activations at all taps of a layer without experts, in one pass; `x` is the stream that enters.
-    pub fn taps(
+    /// Records the activations at all sites of a layer without experts, in one pass; `x` is the stream that enters.
+    pub fn all_activations(
         &self,
         recording: &mut Recording,
         x: &Tensor,
-        mut see: impl FnMut(&mut Recording, Tap, &Tensor),
+        mut see: impl FnMut(&mut Recording, ActivationSite, &Tensor),
     ) -> Result<(), ModelError> {
-        let normed = self.tap(recording, x, Tap::AttentionInput)?;
-        see(recording, Tap::AttentionInput, &normed);
+        let normed = self.activations_at(recording, x, ActivationSite::AttentionInput)?;
+        see(recording, ActivationSite::AttentionInput, &normed);
         let mixed = self.attention(recording, &normed)?;
         drop(normed);
-        see(recording, Tap::AttentionOutput, &mixed);
+        see(recording, ActivationSite::AttentionOutput, &mixed);
         let middle = self.attention_joined(recording, x, &mixed)?;
         let source = if self.spec.parallel { x } else { &middle };
-        let normed = self.tap(recording, source, Tap::MlpInput)?;
-        see(recording, Tap::MlpInput, &normed);
+        let normed = self.activations_at(recording, source, ActivationSite::MlpInput)?;
+        see(recording, ActivationSite::MlpInput, &normed);
         let hidden = self.mlp_hidden(recording, &normed, None)?;
-        see(recording, Tap::MlpHidden, &hidden);
+        see(recording, ActivationSite::MlpHidden, &hidden);
         Ok(())
     }
 
-    /// Records the activations at a tap outside a mixture of experts. `x` is the stream its half reads: that which
+    /// Records the activations at an activation site outside a mixture of experts. `x` is the stream its half reads: that which
     /// enters the layer for attention, that between the halves for the MLP (with a parallel residual the former).
-    pub fn tap(&self, recording: &mut Recording, x: &Tensor, tap: Tap) -> Result<Tensor, ModelError> {
-        match tap {
-            Tap::AttentionInput => self.normed(recording, x, Norm::Attention),
-            Tap::AttentionOutput => {
+    pub fn activations_at(
+        &self,
+        recording: &mut Recording,
+        x: &Tensor,
+        site: ActivationSite,
+    ) -> Result<Tensor, ModelError> {
+        match site {
+            ActivationSite::AttentionInput => self.normed(recording, x, Norm::Attention),
+            ActivationSite::AttentionOutput => {
                 let normed = self.normed(recording, x, Norm::Attention)?;
                 self.attention(recording, &normed)
             }
-            Tap::MlpInput => self.normed(recording, x, Norm::Mlp),
-            Tap::MlpHidden => {
+            ActivationSite::MlpInput => self.normed(recording, x, Norm::Mlp),
+            ActivationSite::MlpHidden => {
                 let normed = self.normed(recording, x, Norm::Mlp)?;
                 self.mlp_hidden(recording, &normed, None)
             }
-            Tap::ExpertInput(_) | Tap::ExpertHidden(_) => unreachable!("experts are tapped with their routes"),
-            Tap::Output => unreachable!("the output is no tap of a half"),
+            ActivationSite::ExpertInput(_) | ActivationSite::ExpertHidden(_) => {
+                unreachable!("experts are read_at with their routes")
+            }
+            ActivationSite::Output => unreachable!("the output is no site of a half"),
         }
     }
 
     /// Chooses the experts of every token of `x`, the stream the MLP reads.
     pub fn route(&self, recording: &mut Recording, x: &Tensor) -> Result<Routing, ModelError> {
-        let normed = self.tap(recording, x, Tap::MlpInput)?;
+        let normed = self.activations_at(recording, x, ActivationSite::MlpInput)?;
         self.route_normed(recording, &normed)
     }
 
-    /// Records the activations at a tap of one expert, the rows of its tokens; none if it has none.
-    pub fn expert_tap(
+    /// Records the activations at an activation site of one expert, the rows of its tokens; none if it has none.
+    pub fn expert_activations_at(
         &self,
         recording: &mut Recording,
         x: &Tensor,
         routing: &Routing,
-        tap: Tap,
+        site: ActivationSite,
     ) -> Result<Option<Tensor>, ModelError> {
-        let (expert, hidden) = match tap {
-            Tap::ExpertInput(expert) => (expert, false),
-            Tap::ExpertHidden(expert) => (expert, true),
+        let (expert, hidden) = match site {
+            ActivationSite::ExpertInput(expert) => (expert, false),
+            ActivationSite::ExpertHidden(expert) => (expert, true),
             other => unreachable!("{other:?} belongs to no expert"),
         };
         if routing.experts[expert].rows.is_empty() {
             return Ok(None);
         }
-        let normed = self.tap(recording, x, Tap::MlpInput)?;
+        let normed = self.activations_at(recording, x, ActivationSite::MlpInput)?;
         let input = self.gather(recording, &normed, routing, expert)?;
         Ok(Some(if hidden {
             self.mlp_hidden(recording, &input, Some(expert))?
