@@ -10,7 +10,8 @@
 //! # Ok::<(), secateur::run::RunError>(())
 //! ```
 //!
-//! [`Pruner`] has the defaults of the command line; [`run`] has every setting.
+//! [`Pruner`] and [`Evaluator`] have the defaults of the command line. [`run`] has every setting. The feature `cli`, on by
+//! default, is the command line itself and reports as text; a program can do without it.
 //!
 //! The map: what each room may use. A test (`tests/common/arrows.rs`) reads it and the code.
 //!
